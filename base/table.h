@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A hash table from byte strings to pointers. Keys come from strangers, so the hash is SipHash-1-3 with a
+ * random key of its own per table. The key lives in the value: the table holds 16 bytes per slot, open
+ * addressing, no tombstones (backward shift on removal).
+ */
+#ifndef BASE_TABLE_H
+#define BASE_TABLE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/slice.h"
+
+/* The key inside a value; it must not change while the value is in a table. */
+typedef struct slice (*table_key_fn)(const void *value);
+
+struct table {
+    struct table_slot *slots;
+    size_t n_slots; /* 0 or a power of two */
+    size_t n_used;
+    table_key_fn key_of;
+    uint8_t hash_key[16];
+};
+
+void table_init(struct table *t, table_key_fn key_of);
+void table_fini(struct table *t); /* the values are the caller's */
+
+void *table_find(const struct table *t, struct slice key);
+
+/* 0, -EEXIST (nothing changed), or -ENOMEM. */
+int table_insert(struct table *t, void *value);
+
+/* Gives the value that was removed, or NULL. */
+void *table_remove(struct table *t, struct slice key);
+
+/* Walks all values in no order: *pos starts at 0; NULL at the end. Nothing may be inserted or removed
+ * during the walk. */
+void *table_next(const struct table *t, size_t *pos);
+
+#endif
