@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What is a topic, what is a filter, and which matches which (DESIGN: topics and filters). Both sides of the link
+ * judge by these functions.
+ *
+ *     topic    chat/room1        levels separated by '/', an empty level is a level
+ *     filter   chat/+   chat/#   '+' one whole level, '#' the rest and only last; "a/#" matches "a" too
+ *     $sys/x                     a wildcard in the first level does not match a name that begins with '$'
+ */
+#ifndef WIRE_NAMES_H
+#define WIRE_NAMES_H
+
+#include <stdbool.h>
+
+#include "base/slice.h"
+
+#define TOPIC_MAX_BYTES 1024
+#define TOPIC_MAX_LEVELS 128
+
+/* NULL if valid, else what is wrong, as a static clause ("it contains the control character at byte 3" without
+ * the number: the function tells kinds, not positions). */
+const char *topic_name_error(struct slice topic);
+const char *filter_error(struct slice filter);
+
+bool filter_has_wildcard(struct slice filter);
+bool filter_matches(struct slice filter, struct slice topic);
+
+/* Names that only the bus itself publishes: $sys and below. */
+bool topic_is_reserved(struct slice topic);
+
+#endif
