@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the broker needs of a store. A backend numbers, keeps, trims and replays messages; it knows topics only by
+ * name and limits, nothing of filters, links or clients.
+ *
+ * The model: append() hands a message over; at some later time, perhaps before append() returns (memory), perhaps
+ * after a commit (sqlite) or a round trip (redis), the backend calls host->on_record() for it, in the order of seq over all
+ * topics. Delivery to subscribers starts there and nowhere else. After on_record() of a message comes its
+ * host->on_appended(). Everything happens in the loop's thread; a backend that uses threads comes back through the loop.
+ *
+ * To add a backend: a folder with its ops, a row in backends/registry.c, its options table, and it must pass
+ * tests/conformance/backend.
+ */
+#ifndef BACKENDS_BACKEND_H
+#define BACKENDS_BACKEND_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/slice.h"
+
+struct loop;
+
+/* The backend's own state of one topic. The broker keeps a pointer to it in its topic and gives it back. */
+struct store_topic;
+
+/* One accepted message: never changed after it was made, shared by reference. */
+struct record {
+    atomic_uint n_refs;
+    uint8_t kind;         /* enum message_kind, opaque here */
+    uint8_t flags;        /* enum message_flag; MESSAGE_RETAIN is known here */
+    uint64_t seq;         /* set by the backend before on_record() */
+    uint64_t prev;        /* the seq before it on its topic, 0 if none */
+    int64_t time_ms;      /* wall clock of the append */
+    void *topic;          /* the broker's cookie of the topic, from topic_open() */
+    struct slice type;    /* these four point into data[] */
+    struct slice headers;
+    struct slice key;
+    struct slice body;
+    uint8_t data[];
+};
+
+/* Copies the parts into one allocation; one reference, the caller's. NULL if memory ran out. */
+struct record *record_new(struct slice type, struct slice headers, struct slice key, struct slice body);
+struct record *record_ref(struct record *record);
+void record_unref(struct record *record); /* NULL is fine */
+size_t record_size(const struct record *record); /* bytes that it counts for in limits */
+
+/* What a topic keeps. 0 means none of it: messages 0 keeps no history. */
+struct store_limits {
+    uint64_t messages;
+    uint64_t age_ms; /* 0: no limit by age */
+    uint64_t bytes;  /* 0: no limit by bytes */
+    bool keeps_last_retained; /* every message becomes the retained value, not only flagged ones */
+    bool keeps_no_retained;   /* the flag is ignored */
+};
+
+/* Who sent a publish, so that a repeat is seen: a frontend's boot and its publish number (from 1, without gaps). boot 0:
+ * the broker itself, no check. */
+struct store_origin {
+    uint64_t boot;
+    uint64_t pub;
+};
+
+enum append_outcome {
+    APPEND_OK,       /* seq is the message's */
+    APPEND_REPEATED, /* it was appended before; seq is the one it got then; no on_record() */
+    APPEND_FORGOTTEN, /* a repeat of something so old that its seq is no longer known; seq is 0 */
+};
+
+struct store_stats {
+    uint64_t n_topics, n_records, n_bytes, n_evicted, n_repeated;
+};
+
+/* What the backend calls back; all in the loop's thread. */
+struct store_host {
+    /* record is borrowed: take a reference to keep it. */
+    void (*on_record)(struct record *record, void *arg);
+    /* Of each append, in order for one origin. error 0, or a negative errno: not appended (outcome void). */
+    void (*on_appended)(void *cookie, int error, enum append_outcome outcome, uint64_t seq, void *arg);
+    void *arg;
+};
+
+/* A read in order of seq over many topics. */
+struct store_read {
+    /* Which topics: called once for each topic that has anything above `since`. */
+    bool (*wants)(void *topic, void *arg);
+    uint64_t since;      /* only seq > since */
+    uint64_t last;       /* if not 0: of each topic at most its last so many; since is then ignored */
+    uint64_t max_records; /* 0: no limit */
+    size_t max_bytes;    /* stop after about so many bytes (at least one record) */
+    /* Results, in order of seq; record is borrowed. */
+    void (*on_record)(struct record *record, void *arg);
+    /* Before the records: a wanted topic evicted messages above `since`, the highest being `seq`. topic NULL: topics that are
+     * forgotten by name; it may or may not concern the reader. Never called for reads with `last`. */
+    void (*on_gap)(void *topic, uint64_t seq, void *arg);
+    /* The end of this read, once: upto is the seq up to which everything wanted has been given (the store's last seq if
+     * nothing was cut short; else that of the last record given). error: 0 or negative errno. */
+    void (*on_done)(int error, uint64_t upto, bool is_cut_short, void *arg);
+    void *arg;
+};
+
+struct backend;
+
+struct backend_ops {
+    const char *name;
+
+    /* conf is the backend's options struct. host is copied. Calls nothing of the host before open() returned. */
+    int (*open)(const void *conf, struct loop *loop, const struct store_host *host, struct backend **ret);
+    /* Stops; what was appended and not yet answered is finished first as far as the store can. Records given out stay. */
+    void (*close)(struct backend *b);
+
+    /* The life of the store's numbers, never 0, and the last seq that was given out (and handed to on_record). */
+    uint64_t (*epoch)(const struct backend *b);
+    uint64_t (*last_seq)(const struct backend *b);
+
+    /* Gives the state of a topic, made if it is new. cookie comes back in records and reads. */
+    int (*topic_open)(struct backend *b, struct slice name, void *cookie, const struct store_limits *limits,
+        struct store_topic **ret);
+    /* New limits after a reload; trims at once. */
+    void (*topic_limit)(struct backend *b, struct store_topic *topic, const struct store_limits *limits);
+    /* The broker drops its topic. The backend remembers the highest seq evicted among dropped topics, so that a cursor
+     * below it is answered with a gap. */
+    void (*topic_drop)(struct backend *b, struct store_topic *topic);
+
+    /* Takes one reference of record, also on failure. The answer comes by host->on_appended(cookie). 0, or negative errno: not
+     * taken up, no answer will come (-EAGAIN: too much is under way; pause the publisher's link). */
+    int (*append_take)(struct backend *b, struct store_topic *topic, struct record *record, struct store_origin origin,
+        void *cookie);
+
+    /* read is copied. Memory calls back before it returns. 0 or negative errno (then nothing is called). */
+    int (*read)(struct backend *b, const struct store_read *read);
+
+    /* The retained value of a topic, a reference for the caller, or NULL. */
+    struct record *(*retained)(struct backend *b, struct store_topic *topic);
+
+    /* For lists: how much the topic keeps now, its last seq. Any ret may be NULL. */
+    void (*topic_stats)(struct backend *b, const struct store_topic *topic, uint64_t *ret_last, uint64_t *ret_n,
+        uint64_t *ret_bytes);
+
+    /* Trims by age; called by the broker now and then, does at most `budget` topics and returns. */
+    void (*tick)(struct backend *b, unsigned budget);
+
+    void (*stats)(const struct backend *b, struct store_stats *ret);
+};
+
+extern const struct backend_ops backend_memory;
+
+/* By name; NULL if unknown. backend_names() is for messages: "memory". */
+const struct backend_ops *backend_find(struct slice name);
+const char *backend_names(void);
+
+#endif
