@@ -173,6 +173,11 @@ int conf_load_memory(
 /* Frees what the structs own and zeroes them. */
 void conf_free(const struct conf_bind *binds, size_t n_binds);
 
+/* One item of a list of mappings from its table's defaults, with one option set (for a required one; name may
+ * be NULL). 0, -ENOMEM, or -EINVAL for a value that the option does not take; ret is then zero. */
+int conf_item_default(const struct conf_section *section, const char *name, const char *text, void *ret);
+void conf_item_fini(const struct conf_section *section, void *item);
+
 /* For checks across options that a table cannot say; they stand without a line. */
 void conf_errors_add(struct conf_errors *errs, const char *file, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The name of every section of the config file: a process passes over those that are not its own, and still
+ * refuses a name that nobody knows. A new section needs its name here. */
+SECTION("")
+SECTION("log")
+SECTION("link")
+SECTION("broker")
+SECTION("topics")
+SECTION("limits")
+SECTION("ws")
+SECTION("http")
+SECTION("tcp")
+SECTION("up")
+#undef SECTION

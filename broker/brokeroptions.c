@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The rows of the broker's option tables, for the config reader. */
+#include "config.h"
+
+#include "broker/options.h"
+
+static const struct conf_row broker_rows[] = {
+#define OPTION(...) CONF_ROW(struct broker_options, __VA_ARGS__)
+#include "broker/options.tbl.h"
+};
+
+const struct conf_section broker_section =
+    CONF_SECTION("broker", broker_rows, struct broker_options, "The broker: what it keeps, and its limits.");
+
+static const struct conf_row topic_rows[] = {
+#define OPTION(...) CONF_ROW(struct topic_options, __VA_ARGS__)
+#include "broker/topic-options.tbl.h"
+};
+
+const struct conf_section topics_section = CONF_SECTION_LIST("topics", topic_rows, struct topic_options,
+    "Settings of topics: a list, the first item whose match fits a topic holds. "
+    "A topic that fits none has the defaults shown here.");
+
+int
+topic_options_default(struct topic_options *ret)
+{
+    return conf_item_default(&topics_section, "match", "#", ret);
+}
+
+void
+topic_options_fini(struct topic_options *options)
+{
+    conf_item_fini(&topics_section, options);
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Section broker. Columns: base/conf.h. */
+OPTION("backend", ENUM, backend, RESTART, "memory", "", "", "memory",
+    "Where messages are kept: memory forgets them when the broker ends.")
+OPTION("topics_max", COUNT, topics_max, LIVE, "1000000", "1", "100000000", "",
+    "How many topics may exist at once. A publish that would need one more is refused.")
+OPTION("filters_max", COUNT, filters_max, LIVE, "1000000", "1", "100000000", "",
+    "How many different subscriptions one frontend may hold for all its clients together.")
+OPTION("links_max", COUNT, links_max, LIVE, "64", "1", "1024", "",
+    "How many frontends may be attached at once.")
+OPTION("link_credit", BYTES, link_credit, RESTART, "8MiB", "1MiB", "1GiB", "",
+    "How many bytes one frontend may have on their way to the broker before the broker has taken them.")
+OPTION("outbox_max", BYTES, outbox_max, LIVE, "64MiB", "1MiB", "16GiB", "",
+    "How much may wait for one frontend that is too slow before its link is dropped; it then recovers "
+    "from the history.")
+OPTION("heartbeat", TIME, heartbeat_ms, RESTART, "1s", "50ms", "1m", "",
+    "How often broker and frontends tell each other that they live. After three missed, the link is dropped.")
+OPTION("history_max", BYTES, history_max, LIVE, "1GiB", "1MiB", "1TiB", "",
+    "How much memory the kept messages of all topics may take together. Past that, the oldest go first.")
+OPTION("max_message", BYTES, max_message, LIVE, "1MiB", "1KiB", "8MiB", "",
+    "The largest message of any topic; a topic may allow less.")
+OPTION("dedupe_window", TIME, dedupe_window_ms, LIVE, "2m", "0", "1d", "",
+    "How long the key of a publish is remembered, so that the same publish sent again is not done twice.")
+OPTION("dedupe_keys", COUNT, dedupe_keys, LIVE, "1000000", "0", "100000000", "",
+    "How many such keys are remembered; past that, the oldest are forgotten early.")
+OPTION("request_timeout", TIME, request_timeout_ms, LIVE, "30s", "100ms", "1h", "",
+    "How long a request waits for its reply when the client does not say.")
+OPTION("topic_idle", TIME, topic_idle_ms, LIVE, "1m", "1s", "30d", "",
+    "How long a topic without subscribers, history or retained value is kept before it is forgotten.")
+OPTION("sys_interval", TIME, sys_interval_ms, LIVE, "10s", "0", "1h", "",
+    "How often the broker publishes its figures under $sys/; 0 for never.")
+#undef OPTION

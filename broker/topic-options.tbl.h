@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One item of the list topics. Columns: base/conf.h. ENUM choices stand in the order of the enums in
+ * broker/options.h. */
+OPTION("match", STRING, match, LIVE, NULL, "1", "1024", "chat/#",
+    "The topics that this item is for, as a filter: + stands for one level, # for the rest.")
+OPTION("history.messages", COUNT, history_messages, LIVE, "100", "0", "100000000", "",
+    "How many messages of each topic are kept for clients that come back; 0 for none.")
+OPTION("history.age", TIME, history_age_ms, LIVE, "1h", "0", "3650d", "",
+    "How long they are kept; 0 for no limit.")
+OPTION("history.bytes", BYTES, history_bytes, LIVE, "1MiB", "0", "1TiB", "",
+    "How much memory those of one topic may take; 0 for no limit of the topic's own.")
+OPTION("retain", ENUM, retain, LIVE, "flag", "", "", "flag|last|none",
+    "Whether a new subscriber gets a kept value first: flag, the last message published with the retain flag; "
+    "last, the last message in any case; none, nothing.")
+OPTION("max_message", BYTES, max_message, LIVE, "1MiB", "1B", "8MiB", "",
+    "The largest message; broker.max_message holds as well.")
+OPTION("slow_consumer", ENUM, slow_consumer, LIVE, "disconnect", "", "", "disconnect|drop_oldest",
+    "What happens to a client whose queue is full: it is disconnected and can recover, or it loses the oldest "
+    "waiting message of the topic and is told that there is a gap.")
+OPTION("publish", BOOL, publish, LIVE, "true", "", "", "", "Whether clients may publish.")
+OPTION("subscribe", BOOL, subscribe, LIVE, "true", "", "", "", "Whether clients may subscribe.")
+#undef OPTION

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Section http. Columns: base/conf.h. */
+OPTION("enabled", BOOL, enabled, RESTART, "true", "", "", "", "Whether `busbar up` runs this frontend.")
+OPTION("listen", ADDRESS, listen, RESTART, "127.0.0.1:8080", "", "", "",
+    "Where to listen: host:port, [v6]:port, or *:port for every address of this machine. Anything but this machine needs TLS in front.")
+OPTION("workers", COUNT, workers, RESTART, "1", "1", "64", "",
+    "How many processes of this frontend `busbar up` runs; they share the port.")
+OPTION("header_bytes", BYTES, header_bytes, LIVE, "16KiB", "1KiB", "1MiB", "",
+    "The largest request line and headers together.")
+OPTION("body_bytes", BYTES, body_bytes, LIVE, "1MiB", "1KiB", "8MiB", "",
+    "The largest body of a request; limits.message_bytes holds as well.")
+OPTION("header_timeout", TIME, header_timeout_ms, LIVE, "10s", "100ms", "5m", "",
+    "How long a client may take to send a request's headers.")
+OPTION("body_timeout", TIME, body_timeout_ms, LIVE, "30s", "100ms", "1h", "",
+    "How long a client may take to send a request's body.")
+OPTION("idle_timeout", TIME, idle_timeout_ms, LIVE, "75s", "1s", "1h", "",
+    "How long a connection may stay open between two requests.")
+OPTION("poll_wait_max", TIME, poll_wait_max_ms, LIVE, "2m", "1s", "1h", "",
+    "The longest that a long-poll may ask to wait.")
+OPTION("keepalive_interval", TIME, keepalive_interval_ms, LIVE, "15s", "1s", "10m", "",
+    "How often an event stream without messages gets a comment, so that proxies keep it open.")
+OPTION("retry_delay", TIME, retry_delay_ms, LIVE, "1s", "0", "10m", "",
+    "How long event streams tell the browser to wait before it connects again.")
+OPTION("cors_origins", LIST, cors_origins, LIVE, "*", "", "1000", "https://www.example.com",
+    "The web sites whose pages may use the HTTP interface, or * for all; empty for none but its own pages.")
+OPTION("static_dir", PATH, static_dir, RESTART, "", "0", "4096", "/srv/www",
+    "A folder of files to serve at /; empty for the console that comes with Busbar.")
+OPTION("console", BOOL, console, LIVE, "true", "", "", "", "Whether the web console is served at /console/.")
+#undef OPTION

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Section limits: what one client, or all clients of one frontend process, may cost. Columns: base/conf.h. */
+OPTION("connections", COUNT, connections, LIVE, "10000", "1", "1000000", "",
+    "How many clients one frontend process serves at once. More are turned away at once.")
+OPTION("connections_per_address", COUNT, connections_per_address, LIVE, "0", "0", "1000000", "",
+    "How many of them may come from one IP address (one /64 network of IPv6); 0 for no limit.")
+OPTION("subscriptions_per_client", COUNT, subscriptions_per_client, LIVE, "1000", "1", "1000000", "",
+    "How many subscriptions one client may hold.")
+OPTION("queue_bytes", BYTES, queue_bytes, LIVE, "1MiB", "16KiB", "1GiB", "",
+    "How much may wait for one client that reads too slowly, before slow_consumer of the topic holds.")
+OPTION("message_bytes", BYTES, message_bytes, LIVE, "1MiB", "1KiB", "8MiB", "",
+    "The largest message that a client may send.")
+OPTION("json_depth", COUNT, json_depth, LIVE, "32", "2", "64", "",
+    "How deep the JSON of a client's message may be nested.")
+OPTION("publishes_held", COUNT, publishes_held, LIVE, "65536", "1", "10000000", "",
+    "How many publishes one frontend holds while the broker has not answered, before it stops reading from "
+    "its publishers.")
+OPTION("publish_hold_bytes", BYTES, publish_hold_bytes, LIVE, "64MiB", "1MiB", "16GiB", "",
+    "How many bytes of them.")
+OPTION("publish_hold_time", TIME, publish_hold_time_ms, LIVE, "30s", "100ms", "1h", "",
+    "How long a publish is held while there is no broker, before the client is told that it failed.")
+#undef OPTION

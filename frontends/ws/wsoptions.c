@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The rows of frontends/ws/options.tbl.h, for the config reader. */
+#include "config.h"
+
+#include "frontends/ws/options.h"
+
+static const struct conf_row ws_rows[] = {
+#define OPTION(...) CONF_ROW(struct ws_options, __VA_ARGS__)
+#include "frontends/ws/options.tbl.h"
+};
+
+const struct conf_section ws_section = CONF_SECTION("ws", ws_rows, struct ws_options, "WebSocket clients (busbar-ws).");
