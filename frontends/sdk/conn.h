@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One client socket: reads into a buffer that all connections share, keeps only what a transport could not use yet, and
+ * writes from a queue of references into blocks, once per turn. Embedded as the first member of a transport's connection.
+ * An idle one has one libevent event, no buffers and no queue.
+ */
+#ifndef SDK_CONN_H
+#define SDK_CONN_H
+
+#include <event2/event_struct.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/buf.h"
+#include "base/list.h"
+#include "base/slice.h"
+
+struct block;
+struct conn;
+struct frontend;
+
+struct conn_ops {
+    /* Bytes of the stream, in order; they may be changed in place. Returns how many are done with: the rest is kept and comes
+     * again with more behind it; or negative errno: close. conn_close() may be called in here (then the result is ignored).
+     * After conn_pause() the rest is kept until conn_resume(). */
+    ssize_t (*on_bytes)(struct conn *c, uint8_t *data, size_t n);
+    /* The peer will send no more. Usual: conn_close(c, NULL) or conn_close_soon(). */
+    void (*on_eof)(struct conn *c);
+    /* More than limits.queue_bytes would be queued for this client. Return true to have the whole unsent part (except a piece
+     * that was half written) thrown away and the new bytes queued, false to be closed. */
+    bool (*on_overflow)(struct conn *c, size_t queued);
+    /* The queue has become empty after it was not. May be NULL. */
+    void (*on_drained)(struct conn *c);
+    /* The socket is closed and nothing refers to c any more (from the loop, never from inside another call on c): free it.
+     * reason is a clause for the log, or NULL. */
+    void (*on_closed)(struct conn *c, const char *reason);
+};
+
+struct out_piece {
+    struct block *block;
+    uint32_t at, n;
+};
+
+struct conn {
+    const struct conn_ops *ops;
+    struct frontend *fe;
+    struct event ev;
+    int fd;
+    bool is_paused : 1, is_closing : 1, is_dirty : 1, is_blocked : 1, is_closed : 1, has_eof : 1;
+    struct out_piece *out; /* NULL while empty */
+    uint16_t out_first, out_n, out_cap;
+    size_t out_bytes;
+    struct buf *in;        /* what on_bytes() left, NULL while empty */
+    struct list in_fe;     /* all connections */
+    struct list in_turn;   /* dirty, to be written at the turn's end; or closed, to be freed */
+    const char *reason;
+};
+
+/* Takes the descriptor (non-blocking), also on failure. */
+int conn_open_take(struct conn *c, struct frontend *fe, int fd, const struct conn_ops *ops);
+
+/* Queues bytes of a block (a reference is taken); they are written at the turn's end. */
+void conn_send(struct conn *c, struct block *block, uint32_t at, uint32_t n);
+/* Queues a copy: for answers, whose bytes are nobody else's. */
+void conn_send_copy(struct conn *c, struct slice bytes);
+/* Writes now what can be written. */
+void conn_flush(struct conn *c);
+
+void conn_pause(struct conn *c);  /* read no more until conn_resume(); EOF is still seen where the kernel tells it */
+void conn_resume(struct conn *c);
+
+/* At once; on_closed() follows from the loop. reason must live long: a literal. */
+void conn_close(struct conn *c, const char *reason);
+/* When everything queued has been written, or after a few seconds. */
+void conn_close_soon(struct conn *c, const char *reason);
+
+#endif

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A frontend process: the loop, the uplink to the broker, the hub of local subscriptions, listeners and connections, limits,
+ * figures. A transport is a struct frontend_kind and a main() that calls frontend_main().
+ *
+ *     listener → the transport's on_accept → conn_open_take() → on_bytes → dialect decode → session_request()
+ *     uplink → hub → encoder → session on_deliver → conn_send() → one write at the turn's end
+ */
+#ifndef SDK_FRONTEND_H
+#define SDK_FRONTEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "base/conf.h"
+#include "base/loop.h"
+#include "base/slice.h"
+#include "frontends/sdk/options.h" /* struct limit_options, from frontends/sdk/options.tbl.h */
+#include "frontends/sdk/position.h"
+#include "frontends/sdk/request.h"
+
+struct block;
+struct frontend;
+struct hub;
+struct uplink;
+
+/* Counters of a frontend, one row each, sent to the broker as STATS and logged. */
+struct frontend_counters {
+#define COUNTER(name, sentence) uint64_t name;
+#include "frontends/sdk/counters.tbl.h"
+#undef COUNTER
+};
+
+struct frontend {
+    const struct frontend_kind *kind;
+    const char *instance;          /* "ws.1" */
+    struct loop *loop;
+    const struct limit_options *limits;
+    struct uplink *uplink;
+    struct hub *hub;
+    struct frontend_counters counters;
+    struct request_scratch scratch; /* for the request being decoded */
+    struct buf encode_scratch;
+    struct block *answers;          /* this turn's small answers of all connections */
+    struct list conns;
+    struct list dirty_conns;
+    struct list closed_conns;
+    struct loop_hook turn_hook;
+    uint8_t *read_buffer;           /* shared by all connections */
+    uint32_t n_conns;
+    bool is_stopping;
+    void *state;                    /* the transport's, from start() */
+};
+
+struct frontend_kind {
+    const char *name;                    /* "ws"; also the config section that frontend_main() loads */
+    const struct conf_section *section;  /* the transport's own options */
+    /* Opens listeners. 0, or negative errno after logging why (-EADDRINUSE ends the process with exit code 5). */
+    int (*start)(struct frontend *fe, const void *options, void **ret_state);
+    /* Planned end: tell clients, stop listening. The process ends when no connection is left, or after stop_timeout. */
+    void (*stop)(struct frontend *fe, void *state);
+    void (*free)(void *state);
+};
+
+/* Arguments, config, signals, uplink, loop: everything but the protocol. Returns the exit code. */
+int frontend_main(int argc, char **argv, const struct frontend_kind *kind);
+
+/* The link to the broker is up and caught up. For health/ready. */
+bool frontend_is_ready(const struct frontend *fe);
+/* Where this frontend's stream is now. */
+struct position frontend_position(const struct frontend *fe);
+
+/* Answers through the session's encoder on a connection: what most transports' on_answer does. */
+struct conn;
+struct session;
+void frontend_send_answer(struct frontend *fe, struct conn *c, const struct session *s, const struct answer *answer);
+
+/* ---- Listeners. ---- */
+
+struct listener;
+/* fd is non-blocking and close-on-exec, the callee's to keep. Limits (connections, per address, spare descriptors) were checked
+ * before: over them the client was closed (after `refuse`, bytes that may be empty, was written) and counted. */
+typedef void (*listener_accept_fn)(struct frontend *fe, int fd, const struct sockaddr *peer, socklen_t peer_n, void *arg);
+int listener_open(struct frontend *fe, const char *address, struct slice refuse, listener_accept_fn on_accept, void *arg,
+    struct listener **ret);
+struct listener *listener_close(struct listener *listener); /* NULL is fine */
+
+#endif

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One client as the bus sees it: its subscriptions, its publishes under way, its limits. A transport embeds one in its
+ * connection (or in one held poll), hands it requests, and gets answers and deliveries back through ops.
+ */
+#ifndef SDK_SESSION_H
+#define SDK_SESSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "frontends/sdk/encoder.h"
+#include "frontends/sdk/request.h"
+
+struct block;
+struct frontend;
+struct session;
+
+struct session_ops {
+    /* Deliveries, encoded by the session's encoder, in the order of seq. A stream transport passes them to conn_send(). */
+    void (*on_deliver)(struct session *s, struct block *block, uint32_t at, uint32_t n);
+    /* An answer to a request, or an unasked one. A stream transport usually calls frontend_send_answer(). */
+    void (*on_answer)(struct session *s, const struct answer *answer);
+    /* Publishing is possible again after session_request() said -EAGAIN: conn_resume(). */
+    void (*on_unblocked)(struct session *s);
+};
+
+struct session {
+    const struct session_ops *ops;
+    const struct encoder *encoder;
+    struct frontend *fe;
+    struct list subs;      /* hub's */
+    struct list publishes; /* uplink's: publishes that wait for an answer */
+    struct list in_blocked;
+    uint32_t n_subs;
+    bool is_blocked : 1;
+    bool is_slow : 1;      /* messages were dropped since it last was told */
+    uint64_t n_dropped;
+};
+
+void session_init(struct session *s, struct frontend *fe, const struct encoder *encoder, const struct session_ops *ops);
+/* Ends its subscriptions; its publishes go on, unanswered. */
+void session_fini(struct session *s);
+
+/* Does what is asked; the answer comes by on_answer(), perhaps before this returns, perhaps much later. 0: taken or answered.
+ * -EAGAIN (only for PUB): the hold buffer is full; keep the bytes, pause the connection, and give the same request again
+ * after on_unblocked(). */
+int session_request(struct session *s, const struct request *request);
+
+/* Counts and remembers that `n` deliveries to this client were thrown away (from conn's on_overflow); the session then sends
+ * ANSWER_DROPPED when it can. */
+void session_note_dropped(struct session *s, uint64_t n);
+
+/* What conn's on_overflow of a stream transport asks: true if every topic that this session is subscribed to right now says
+ * drop_oldest, false if one says disconnect. */
+bool session_may_drop(const struct session *s);
+
+#endif
