@@ -60,6 +60,10 @@ int json_next(struct json *r, struct json_token *ret);
  * array's next element, or at the start. 0 or -EINVAL. */
 int json_skip(struct json *r, struct slice *ret_raw);
 
+/* The open array has another element (the open object another member): for walking an array with
+ * json_skip(). Reads nothing but white space; what follows is checked by the next read. */
+bool json_has_more(struct json *r);
+
 size_t json_offset(const struct json *r);
 
 /* One value and nothing else: 0, or -EINVAL. ret_error may be NULL. */
