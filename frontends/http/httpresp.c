@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "frontends/http/httpresp.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "frontends/http/httpreq.h"
+
+void
+httpdate_set(struct httpdate *date, int64_t wall_ms)
+{
+    static const char days[] = "SunMonTueWedThuFriSat";
+    static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    time_t now = (time_t)(wall_ms / 1000);
+    struct tm tm;
+
+    if (date->line[0] != '\0' && date->second == (int64_t)now)
+        return;
+    if (gmtime_r(&now, &tm) == NULL)
+        return;
+    date->second = now;
+    (void)snprintf(date->line, sizeof date->line, "Date: %.3s, %02u %.3s %04u %02u:%02u:%02u GMT\r\n",
+        days + 3 * tm.tm_wday, (unsigned)tm.tm_mday % 100, months + 3 * tm.tm_mon,
+        (unsigned)(tm.tm_year + 1900) % 10000, (unsigned)tm.tm_hour % 100, (unsigned)tm.tm_min % 100,
+        (unsigned)tm.tm_sec % 100);
+}
+
+static const struct phrase {
+    int status;
+    const char *text;
+} phrases[] = {
+    {100, "Continue"},
+    {101, "Switching Protocols"},
+    {200, "OK"},
+    {201, "Created"},
+    {202, "Accepted"},
+    {204, "No Content"},
+    {304, "Not Modified"},
+    {400, "Bad Request"},
+    {401, "Unauthorized"},
+    {403, "Forbidden"},
+    {404, "Not Found"},
+    {405, "Method Not Allowed"},
+    {406, "Not Acceptable"},
+    {408, "Request Timeout"},
+    {409, "Conflict"},
+    {410, "Gone"},
+    {411, "Length Required"},
+    {412, "Precondition Failed"},
+    {413, "Content Too Large"},
+    {414, "URI Too Long"},
+    {415, "Unsupported Media Type"},
+    {417, "Expectation Failed"},
+    {421, "Misdirected Request"},
+    {422, "Unprocessable Content"},
+    {426, "Upgrade Required"},
+    {429, "Too Many Requests"},
+    {431, "Request Header Fields Too Large"},
+    {500, "Internal Server Error"},
+    {501, "Not Implemented"},
+    {502, "Bad Gateway"},
+    {503, "Service Unavailable"},
+    {504, "Gateway Timeout"},
+    {505, "HTTP Version Not Supported"},
+    {507, "Insufficient Storage"},
+};
+
+const char *
+httpresp_phrase(int status)
+{
+    for (size_t i = 0; i < sizeof phrases / sizeof *phrases; i++)
+        if (phrases[i].status == status)
+            return phrases[i].text;
+    return "Unknown";
+}
+
+void
+httpresp_put_head(struct buf *out, const struct httpresp *r, const struct httpdate *date)
+{
+    if (r->status == 200)
+        buf_put_str(out, "HTTP/1.1 200 OK\r\n");
+    else
+        buf_printf(out, "HTTP/1.1 %d %s\r\n", r->status, httpresp_phrase(r->status));
+    if (date != NULL)
+        buf_put_str(out, date->line);
+    if (r->content_type != NULL) {
+        buf_put_str(out, "Content-Type: ");
+        buf_put_str(out, r->content_type);
+        buf_put_str(out, "\r\n");
+    }
+    if (r->ending == HTTPRESP_LENGTH) {
+        buf_put_str(out, "Content-Length: ");
+        buf_put_u64(out, r->n_body);
+        buf_put_str(out, "\r\n");
+    } else if (r->ending == HTTPRESP_STREAM && r->minor >= 1) {
+        buf_put_str(out, "Transfer-Encoding: chunked\r\n");
+    }
+    if (r->etag.n > 0) {
+        buf_put_str(out, "ETag: \"");
+        buf_put_slice(out, r->etag);
+        buf_put_str(out, "\"\r\n");
+    }
+    buf_put_slice(out, r->headers);
+    buf_put_slice(out, r->cors);
+    if (!r->is_keep_alive || (r->ending == HTTPRESP_STREAM && r->minor == 0))
+        buf_put_str(out, "Connection: close\r\n");
+    else if (r->minor == 0)
+        buf_put_str(out, "Connection: keep-alive\r\n");
+    buf_put_str(out, "\r\n");
+}
+
+void
+httpresp_put_chunk(struct buf *out, struct slice piece, unsigned minor)
+{
+    if (piece.n == 0)
+        return;
+    if (minor >= 1)
+        buf_printf(out, "%zx\r\n", piece.n);
+    buf_put_slice(out, piece);
+    if (minor >= 1)
+        buf_put_str(out, "\r\n");
+}
+
+void
+httpresp_put_end(struct buf *out, unsigned minor)
+{
+    if (minor >= 1)
+        buf_put_str(out, "0\r\n\r\n");
+}
+
+struct slice
+httpresp_continue(void)
+{
+    return slice_str("HTTP/1.1 100 Continue\r\n\r\n");
+}
+
+static bool
+origin_is_allowed(struct slice origin, const struct slice *allowed, size_t n_allowed)
+{
+    for (size_t i = 0; i < n_allowed; i++)
+        if (slice_is(allowed[i], "*") || slice_equal(allowed[i], origin))
+            return true;
+    return false;
+}
+
+void
+httpcors_put(struct buf *out, const struct httpreq *req, const struct slice *allowed, size_t n_allowed,
+    const char *methods, const char *exposed)
+{
+    const struct slice *origin = httpreq_header(req, "origin");
+
+    if (allowed == NULL) {
+        if (origin == NULL)
+            return;
+        buf_put_str(out, "Access-Control-Allow-Origin: *\r\n");
+    } else {
+        buf_put_str(out, "Vary: Origin\r\n"); /* with or without: a cache must keep the answers apart */
+        if (origin == NULL || !origin_is_allowed(*origin, allowed, n_allowed))
+            return;
+        buf_put_str(out, "Access-Control-Allow-Origin: ");
+        buf_put_slice(out, *origin);
+        buf_put_str(out, "\r\n");
+    }
+    if (exposed != NULL)
+        buf_printf(out, "Access-Control-Expose-Headers: %s\r\n", exposed);
+    if (methods == NULL)
+        return;
+    buf_printf(out, "Access-Control-Allow-Methods: %s\r\nAccess-Control-Max-Age: 7200\r\n", methods);
+    const struct slice *wanted = httpreq_header(req, "access-control-request-headers");
+    if (wanted != NULL && wanted->n > 0) { /* a field value, so without CR and LF */
+        buf_put_str(out, "Access-Control-Allow-Headers: ");
+        buf_put_slice(out, *wanted);
+        buf_put_str(out, "\r\n");
+    }
+}
+
+bool
+httpresp_etag_matches(struct slice value, struct slice tag)
+{
+    const uint8_t *p = value.p, *end = value.p + value.n;
+
+    if (slice_is(value, "*"))
+        return true;
+    while (p < end) {
+        while (p < end && (*p == ' ' || *p == '\t' || *p == ','))
+            p++;
+        if (end - p >= 2 && p[0] == 'W' && p[1] == '/')
+            p += 2;
+        if (p == end || *p != '"')
+            return false;
+        const uint8_t *close = memchr(p + 1, '"', (size_t)(end - p) - 1);
+        if (close == NULL)
+            return false;
+        if (slice_equal(slice_of(p + 1, (size_t)(close - p) - 1), tag))
+            return true;
+        p = close + 1;
+    }
+    return false;
+}
