@@ -144,7 +144,8 @@ struct conf_request {
     const char *path; /* NULL: no file, only defaults and `set` */
     const struct conf_bind *binds;
     size_t n_binds;
-    const char *const *ignored; /* sections of other processes, ends with NULL; may name ours; may be NULL */
+    const char *const *ignored; /* sections of other processes, ends with NULL; may name ours; may be NULL. The
+                                 * top level ("") is never passed over: every process binds bus_section */
     const char *const *set;     /* "ws.listen=127.0.0.1:9000"; a LIST takes commas; over the file */
     size_t n_set;
 };
@@ -166,7 +167,7 @@ struct conf_errors {
  * first) and every bound struct zero. Never aborts, whatever the file holds. */
 int conf_load(const struct conf_request *req, struct conf_errors *errs);
 
-/* The same from memory; name is what errors call it, and its folder is where includes are looked for. */
+/* The same from memory; name is what errors call it. An include is an error there. */
 int conf_load_memory(
     const struct conf_request *req, const char *name, const void *p, size_t n, struct conf_errors *errs);
 
