@@ -15,6 +15,14 @@ struct dialect_error {
     char text[160];    /* what was wrong and what to do, NUL-terminated */
 };
 
+/* How far split() has come in a message whose end is not there yet. */
+#define DIALECT_SCAN_DEPTH 8
+struct dialect_scan {
+    size_t at;                         /* the bytes before are done with */
+    uint32_t left[DIALECT_SCAN_DEPTH]; /* MessagePack: values still to come, for each container that is open */
+    uint32_t depth;
+};
+
 struct dialect {
     const char *name; /* "busbar.v1.json": also the WebSocket subprotocol */
     bool is_text;     /* UTF-8, a WebSocket text frame */
@@ -25,18 +33,18 @@ struct dialect {
 
     /* On a byte stream: where the first message ends. 0 with *ret_n (bytes to take) and *ret_message (what of them to decode,
      * empty: nothing, a blank line); -EAGAIN: more bytes are needed; -EMSGSIZE: longer than max; -EINVAL: not this protocol
-     * at all: close. `from` bytes of it were looked at before without finding an end (0 at first): a hint that keeps a
-     * message that comes byte by byte from costing its square. */
-    int (*split)(struct slice in, size_t from, size_t max, size_t *ret_n, struct slice *ret_message);
+     * at all: close. `scan` is zero at first; after -EAGAIN the caller gives it back with the same bytes and more behind
+     * them, so that a message that comes byte by byte costs what it costs at once. It is zero again after a message. */
+    int (*split)(struct slice in, struct dialect_scan *scan, size_t max, size_t *ret_n, struct slice *ret_message);
 
     void (*put_message)(struct buf *out, const struct message *m, struct slice sub_id);
     void (*put_answer)(struct buf *out, const struct answer *a);
 };
 
-extern const struct dialect dialect_native_json;    /* native/json.c */
-extern const struct dialect dialect_native_msgpack; /* native/msgpack.c */
+extern const struct dialect dialect_native_json;    /* native/njson.c */
+extern const struct dialect dialect_native_msgpack; /* native/nmsgpack.c */
 
-/* An encoder that is a dialect inside a framing. */
+/* An encoder that is a dialect inside a framing. What the dialect says nothing to becomes no bytes at all. */
 struct dialect_encoder {
     struct encoder base;
     const struct dialect *dialect;
