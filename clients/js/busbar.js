@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The JavaScript client of Busbar, for browsers and Node: one module, no dependencies.
+ *
+ *     import { connect } from '/busbar.js'
+ *
+ *     const bus = connect('ws://127.0.0.1:8081/ws')
+ *     bus.subscribe('chat/#', message => console.log(message.topic, message.data), {last: 20})
+ *     await bus.publish('chat/room1', {text: 'hello'})
+ *
+ * It reconnects by itself, with growing delays, and every subscription goes on from the cursor of the last
+ * message that it saw. What could not be made good is told: see `onstate` in subscribe().
+ */
+
+const OPEN = 1
+/** A server that says nothing for this long after a ping is gone (ms). */
+const PONG_TIMEOUT = 10_000
+
+/** What the server answered instead of doing it: `code` from the table in docs/protocol.md. */
+export class BusError extends Error {
+    constructor(code, message) {
+        super(message)
+        this.name = 'BusError'
+        this.code = code
+    }
+}
+
+/**
+ * Connects, now and again whenever the connection is lost, until close().
+ *
+ * options:
+ *   WebSocket      the constructor to use where there is no global one (Node before 22: `ws`)
+ *   protocols      subprotocols, ['busbar.v1.json'] unless given
+ *   minDelay       first delay before a reconnection, ms (200)
+ *   maxDelay       longest delay, ms (10000); each is multiplied by a random 0.5 to 1
+ *   pingInterval   silence after which the client asks whether the server is there, ms (25000)
+ *   maxPending     publishes that may wait for a connection or an answer (1000)
+ *   onstate        called with 'connecting', 'open', 'waiting' or 'closed' and what is known of why
+ *   onerror        called with a BusError that belongs to no call
+ */
+export function connect(url, options = {}) {
+    return new Bus(url, options)
+}
+
+class Bus {
+    #url
+    #options
+    #WebSocket
+    #socket = null
+    #subscriptions = new Map()   // id -> Subscription
+    #pending = new Map()         // id -> a publish that waits for its answer
+    #nextId = 1
+    #attempts = 0
+    #timer = null
+    #pingTimer = null
+    #isClosed = false
+    #state = 'connecting'
+    // Makes a repeated publish recognisable: the server appends one key once.
+    #keyPrefix = Math.random().toString(36).slice(2, 10) + Date.now().toString(36)
+
+    constructor(url, options) {
+        this.#url = url
+        this.#options = {minDelay: 200, maxDelay: 10_000, pingInterval: 25_000, maxPending: 1000,
+            protocols: ['busbar.v1.json'], ...options}
+        this.#WebSocket = options.WebSocket ?? globalThis.WebSocket
+        if (!this.#WebSocket)
+            throw new TypeError('no WebSocket here: pass one, as in connect(url, {WebSocket: (await import("ws")).default})')
+        this.#open()
+    }
+
+    /** 'connecting', 'open', 'waiting' (before the next attempt) or 'closed'. */
+    get state() { return this.#state }
+
+    /**
+     * Calls onmessage with {topic, cursor, data, time, type, headers, retained} for each message that matches; binary data is a
+     * Uint8Array. `topic` may be an array of filters: they share one order and one cursor.
+     *
+     * options:
+     *   since     a cursor: first everything after it, then live
+     *   last      or: the last so many messages of each topic first
+     *   onstate   called with {state, cursor, topics} each time that the server says where the stream stands: 'live' and
+     *             'recovered': nothing is missing; 'gap': messages of `topics` are gone; 'reset': the server lost its
+     *             history, the old cursor is void
+     *   onerror   called with a BusError if the subscription was refused; it then ends
+     */
+    subscribe(topic, onmessage, options = {}) {
+        const subscription = new Subscription(this, this.#nextId++, topic, onmessage, options)
+        this.#subscriptions.set(subscription.id, subscription)
+        this.#send(subscription.request_())
+        return subscription
+    }
+
+    /**
+     * Publishes and resolves with the message's cursor once the server has it. Through lost connections the publish is
+     * repeated with one idempotency key, so that it is appended once.
+     *
+     * options: retain, type, headers, key. data: any JSON value; a string is text; a Uint8Array or ArrayBuffer is binary.
+     */
+    publish(topic, data, options = {}) {
+        if (this.#isClosed)
+            return Promise.reject(new BusError('closed', 'this connection was closed by close()'))
+        if (this.#pending.size >= this.#options.maxPending)
+            return Promise.reject(new BusError('limit_reached', `${this.#pending.size} publishes wait already`))
+        const id = this.#nextId++
+        const request = {op: 'pub', id, topic, key: options.key ?? `${this.#keyPrefix}-${id}`}
+        if (data instanceof ArrayBuffer)
+            data = new Uint8Array(data)
+        if (data instanceof Uint8Array) {
+            request.data = toBase64(data)
+            request.encoding = 'base64'
+        } else {
+            request.data = data === undefined ? null : data
+        }
+        for (const name of ['retain', 'type', 'headers'])
+            if (options[name] !== undefined)
+                request[name] = options[name]
+        return new Promise((resolve, reject) => {
+            this.#pending.set(id, {request, resolve, reject})
+            this.#send(request)
+        })
+    }
+
+    /** Ends everything; publishes without an answer are rejected. */
+    close() {
+        if (this.#isClosed)
+            return
+        this.#isClosed = true
+        clearTimeout(this.#timer)
+        clearTimeout(this.#pingTimer)
+        const error = new BusError('closed', 'this connection was closed by close()')
+        for (const {reject} of this.#pending.values())
+            reject(error)
+        this.#pending.clear()
+        this.#subscriptions.clear()
+        this.#socket?.close(1000)
+        this.#tell('closed')
+    }
+
+    unsubscribe_(subscription) {
+        if (this.#subscriptions.delete(subscription.id))
+            this.#send({op: 'unsub', id: subscription.id})
+    }
+
+    #open() {
+        this.#tell('connecting')
+        const socket = new this.#WebSocket(this.#url, this.#options.protocols)
+        this.#socket = socket
+        socket.onopen = () => {
+            this.#tell('open')
+            for (const subscription of this.#subscriptions.values())
+                this.#send(subscription.request_())
+            for (const {request} of this.#pending.values())
+                this.#send(request)
+            this.#listen()
+        }
+        socket.onmessage = event => {
+            if (socket !== this.#socket)
+                return
+            this.#attempts = 0
+            this.#listen()
+            this.#receive(JSON.parse(event.data))
+        }
+        socket.onerror = () => {}   // onclose follows and says more
+        socket.onclose = event => {
+            if (socket === this.#socket)
+                this.#lost(event.reason || `closed with ${event.code}`)
+        }
+    }
+
+    // Full jitter between half and the whole of a doubling delay: a thousand browsers do not come back in one instant.
+    #lost(reason) {
+        clearTimeout(this.#pingTimer)
+        this.#socket = null
+        if (this.#isClosed)
+            return
+        const {minDelay, maxDelay} = this.#options
+        const delay = Math.min(maxDelay, minDelay * 2 ** Math.min(this.#attempts++, 16)) * (0.5 + Math.random() / 2)
+        this.#tell('waiting', reason)
+        this.#timer = setTimeout(() => this.#open(), delay)
+    }
+
+    // A browser cannot send a WebSocket ping, so silence is broken by one of the protocol's own.
+    #listen() {
+        clearTimeout(this.#pingTimer)
+        this.#pingTimer = setTimeout(() => {
+            this.#send({op: 'ping'})
+            this.#pingTimer = setTimeout(() => {
+                const socket = this.#socket
+                this.#lost('no answer to a ping')
+                socket?.close()
+            }, PONG_TIMEOUT)
+        }, this.#options.pingInterval)
+        this.#pingTimer?.unref?.()
+    }
+
+    #send(request) {
+        if (this.#socket?.readyState === OPEN)
+            this.#socket.send(JSON.stringify(request))
+    }
+
+    #tell(state, reason) {
+        this.#state = state
+        this.#options.onstate?.(state, reason)
+    }
+
+    #receive(message) {
+        const subscription = this.#subscriptions.get(message.sub ?? message.id)
+        switch (message.op) {
+        case 'msg':
+            subscription?.deliver_(message)
+            break
+        case 'subscribed':
+        case 'state':
+            subscription?.told_(message)
+            break
+        case 'published': {
+            const publish = this.#pending.get(message.id)
+            this.#pending.delete(message.id)
+            publish?.resolve(message.cursor)
+            break
+        }
+        case 'error':
+            this.#refused(message, subscription)
+            break
+        }
+    }
+
+    #refused(message, subscription) {
+        const error = new BusError(message.code, message.message)
+        const publish = this.#pending.get(message.id)
+        if (publish) {
+            this.#pending.delete(message.id)
+            publish.reject(error)
+        } else if (subscription) {
+            this.#subscriptions.delete(subscription.id)
+            subscription.refused_(error)
+        } else {
+            this.#options.onerror?.(error)
+        }
+    }
+}
+
+class Subscription {
+    #bus
+    #onmessage
+    #options
+    #filters
+
+    constructor(bus, id, filters, onmessage, options) {
+        this.#bus = bus
+        this.id = id
+        this.#filters = filters
+        this.#onmessage = onmessage
+        this.#options = options
+        /** Where this stream is: give it as `since` later, here or on any other transport. */
+        this.cursor = options.since
+        this.state = 'pending'
+    }
+
+    unsubscribe() { this.#bus.unsubscribe_(this) }
+
+    request_() {
+        const request = {op: 'sub', id: this.id, topic: this.#filters}
+        if (this.cursor !== undefined)
+            request.since = this.cursor
+        else if (this.#options.last !== undefined)
+            request.last = this.#options.last
+        return request
+    }
+
+    deliver_(message) {
+        const {topic, cursor, time, type, headers, retained} = message
+        const data = message.encoding === 'base64' ? fromBase64(message.data) : message.data
+        if (!retained)   // a kept value is old: it does not move the stream
+            this.cursor = cursor
+        this.#onmessage({topic, cursor, data, time, type, headers, retained: retained === true})
+    }
+
+    told_({state, cursor, topics}) {
+        this.state = state
+        this.cursor = cursor
+        this.#options.onstate?.({state, cursor, topics: topics ?? []})
+    }
+
+    refused_(error) {
+        this.state = 'refused'
+        this.#options.onerror?.(error)
+    }
+}
+
+function toBase64(bytes) {
+    let text = ''
+    for (let i = 0; i < bytes.length; i += 0x8000)
+        text += String.fromCharCode(...bytes.subarray(i, i + 0x8000))
+    return btoa(text)
+}
+
+function fromBase64(text) {
+    return Uint8Array.from(atob(text), c => c.charCodeAt(0))
+}
