@@ -505,26 +505,23 @@ chunk_step(struct httpreq_state *st, const struct httpreq_limits *limits, struct
     }
 }
 
-/* Decodes what has come. The body stands behind the head; raw bytes behind the body. */
+/* Decodes what has come. In p stand the head, the body so far, a gap, and what is still raw. */
 static int
 decode_chunks(
-    struct httpreq_state *st, const struct httpreq_limits *limits, uint8_t *p, size_t *n, struct httpreq *req)
+    struct httpreq_state *st, const struct httpreq_limits *limits, uint8_t *p, size_t n, struct httpreq *req)
 {
-    size_t raw = st->n_head + st->n_body; /* where the raw bytes begin */
-    int r = 0;
-
-    while (r == 0 && st->phase != HTTPREQ_IN_DONE) {
-        size_t step = 0;
-        r = chunk_step(st, limits, slice_of(p + raw, *n - raw), p + st->n_head + st->n_body, req, &step);
-        if (r == 0)
-            raw += step;
+    while (st->phase != HTTPREQ_IN_DONE) {
+        size_t end = st->n_head + st->n_body, raw = end + st->n_gap, n_taken = 0;
+        bool is_data = st->phase == HTTPREQ_IN_CHUNK;
+        int r = chunk_step(st, limits, slice_of(p + raw, n - raw), p + end, req, &n_taken);
+        if (r != 0)
+            return r;
+        if (!is_data)
+            st->n_gap += n_taken;
+        if (st->n_gap > limits->max_body + limits->max_head)
+            return refuse(req, 413, "the body comes in too many small chunks");
     }
-    size_t end = st->n_head + st->n_body;
-    if (raw > end) {
-        memmove(p + end, p + raw, *n - raw);
-        *n -= raw - end;
-    }
-    return r;
+    return 0;
 }
 
 /* --- the whole -------------------------------------------------------------------------------------- */
@@ -558,19 +555,19 @@ start_head(
 
 int
 httpreq_parse(
-    struct httpreq_state *st, const struct httpreq_limits *limits, uint8_t *p, size_t *n, struct httpreq *ret)
+    struct httpreq_state *st, const struct httpreq_limits *limits, uint8_t *p, size_t n, struct httpreq *ret)
 {
     bool has_head = false;
     int r = 0;
 
     if (st->phase == HTTPREQ_IN_HEAD) {
-        r = start_head(st, limits, slice_of(p, *n), ret);
+        r = start_head(st, limits, slice_of(p, n), ret);
         if (r != 0)
             return r;
         has_head = true;
     }
     if (st->phase == HTTPREQ_IN_LENGTH_BODY) {
-        if (*n - st->n_head < st->n_body)
+        if (n - st->n_head < st->n_body)
             return HTTPREQ_MORE;
     } else {
         r = decode_chunks(st, limits, p, n, ret);
@@ -585,7 +582,7 @@ httpreq_parse(
             return r == HTTPREQ_MORE ? -EINVAL : r; /* the caller changed the bytes it holds */
     }
     ret->body = slice_of(p + st->n_head, st->n_body);
-    ret->n_used = st->n_head + st->n_body;
+    ret->n_used = st->n_head + st->n_body + st->n_gap;
     memset(st, 0, sizeof *st);
     return 0;
 }

@@ -13,7 +13,8 @@
  *                     -> HTTPREQ_REFUSED        answer req->status with req->reason, then close: what
  *                                               follows cannot be trusted to be a request
  *
- * A chunked body is decoded in place: its framing is taken out of the middle of p, so *n can get smaller.
+ * A chunked body is decoded in place: the caller's bytes change, but only those that this request uses.
+ * Its framing may cost as much as limits.max_body again, so that is what one request can hold in memory.
  *
  * Refused, though lenient servers take it, because two readers could see two different requests: a line
  * that ends in LF alone, two Content-Length (even equal ones), a length with a sign, Content-Length beside
@@ -59,6 +60,7 @@ enum httpreq_phase {
 struct httpreq_state {
     size_t n_body;       /* of a length body: its length; of a chunked one: bytes decoded so far */
     size_t n_chunk_left; /* of the current chunk */
+    size_t n_gap;        /* bytes between the decoded body and what is still raw */
     uint32_t n_head;     /* the head's length; 0 until it has ended */
     uint32_t n_seen;     /* bytes of the head, or of the current chunk or trailer line, without an LF */
     uint32_t n_spare;    /* bytes spent on chunk extensions, then on trailers */
@@ -102,8 +104,8 @@ struct httpreq {
 };
 
 /* See above. Fields of ret other than status and reason mean nothing unless 0 is returned. */
-int httpreq_parse(struct httpreq_state *st, const struct httpreq_limits *limits, uint8_t *p, size_t *n,
-    struct httpreq *ret);
+int httpreq_parse(
+    struct httpreq_state *st, const struct httpreq_limits *limits, uint8_t *p, size_t n, struct httpreq *ret);
 
 /* True when nothing of a request has come yet: the connection is idle. */
 static inline bool
@@ -120,6 +122,7 @@ bool httpreq_has_token(const struct httpreq *req, const char *name, const char *
 
 /* Equal but for ASCII case. */
 bool httpreq_is_name(struct slice a, const char *name);
+bool httpreq_is_same_name(struct slice a, struct slice b);
 
 /* Percent-decodes. is_query: `+` is a space, as HTML forms write it. 0; -EINVAL for a bad escape or %00. */
 int httpreq_decode(struct buf *out, struct slice in, bool is_query);

@@ -138,27 +138,45 @@ httpresp_continue(void)
 }
 
 static bool
-origin_is_allowed(struct slice origin, const struct slice *allowed, size_t n_allowed)
+list_names(char *const *allowed, size_t n_allowed, struct slice origin)
 {
     for (size_t i = 0; i < n_allowed; i++)
-        if (slice_is(allowed[i], "*") || slice_equal(allowed[i], origin))
+        if (slice_is(origin, allowed[i]))
             return true;
     return false;
 }
 
+bool
+httpcors_allows(const struct httpreq *req, char *const *allowed, size_t n_allowed)
+{
+    const struct slice *origin = httpreq_header(req, "origin");
+
+    if (origin == NULL || list_names(allowed, n_allowed, slice_str("*")) ||
+        list_names(allowed, n_allowed, *origin))
+        return true;
+    /* A page that we served ourselves: its origin is http:// or https:// and our own name. */
+    for (size_t n_scheme = 7; n_scheme <= 8 && n_scheme <= origin->n; n_scheme++) {
+        struct slice host = slice_of(origin->p + n_scheme, origin->n - n_scheme);
+        if (memcmp(origin->p, n_scheme == 7 ? "http://" : "https://", n_scheme) == 0 && req->host.n > 0 &&
+            httpreq_is_same_name(host, req->host))
+            return true;
+    }
+    return false;
+}
+
 void
-httpcors_put(struct buf *out, const struct httpreq *req, const struct slice *allowed, size_t n_allowed,
+httpcors_put(struct buf *out, const struct httpreq *req, char *const *allowed, size_t n_allowed,
     const char *methods, const char *exposed)
 {
     const struct slice *origin = httpreq_header(req, "origin");
 
-    if (allowed == NULL) {
+    if (list_names(allowed, n_allowed, slice_str("*"))) {
         if (origin == NULL)
             return;
         buf_put_str(out, "Access-Control-Allow-Origin: *\r\n");
     } else {
         buf_put_str(out, "Vary: Origin\r\n"); /* with or without: a cache must keep the answers apart */
-        if (origin == NULL || !origin_is_allowed(*origin, allowed, n_allowed))
+        if (origin == NULL || !list_names(allowed, n_allowed, *origin))
             return;
         buf_put_str(out, "Access-Control-Allow-Origin: ");
         buf_put_slice(out, *origin);

@@ -54,12 +54,14 @@ void httpresp_put_end(struct buf *out, unsigned minor);
 /* The interim answer to `Expect: 100-continue`. */
 struct slice httpresp_continue(void);
 
-/* The header lines that let a page of another origin read this answer. Empty if the request names no
- * Origin. allowed: NULL for every origin, else the list, each as "https://example.org", "*" for all.
- * methods: for a preflight ("GET, POST"), else NULL. exposed: headers that a script may read, or NULL.
- * Appends to out. */
-void httpcors_put(struct buf *out, const struct httpreq *req, const struct slice *allowed, size_t n_allowed,
+/* The header lines that let a page of another site read this answer. allowed: the sites
+ * ("https://example.org"), or "*" among them for all. methods: for a preflight ("GET, POST"), else NULL.
+ * exposed: headers that a script may read, or NULL. Appends to out. */
+void httpcors_put(struct buf *out, const struct httpreq *req, char *const *allowed, size_t n_allowed,
     const char *methods, const char *exposed);
+
+/* False for a request that a page of a site made which is neither allowed nor ourselves. */
+bool httpcors_allows(const struct httpreq *req, char *const *allowed, size_t n_allowed);
 
 /* Whether `If-None-Match: value` names the tag (weak comparison; "*" names every tag). */
 bool httpresp_etag_matches(struct slice value, struct slice tag);

@@ -14,13 +14,20 @@ lower(uint8_t c)
 }
 
 bool
+httpreq_is_same_name(struct slice a, struct slice b)
+{
+    if (a.n != b.n)
+        return false;
+    for (size_t i = 0; i < a.n; i++)
+        if (lower(a.p[i]) != lower(b.p[i]))
+            return false;
+    return true;
+}
+
+bool
 httpreq_is_name(struct slice a, const char *name)
 {
-    size_t i = 0;
-    for (; i < a.n && name[i] != '\0'; i++)
-        if (lower(a.p[i]) != lower((uint8_t)name[i]))
-            return false;
-    return i == a.n && name[i] == '\0';
+    return httpreq_is_same_name(a, slice_str(name));
 }
 
 const struct slice *

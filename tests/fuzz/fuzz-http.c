@@ -81,7 +81,7 @@ run(struct found *f, const uint8_t *data, size_t size, size_t step, bool is_judg
         memcpy(p + n, data + i, piece);
         n += piece;
         i += piece;
-        while (f->n_requests < MAX_FOUND && (f->last = httpreq_parse(&st, &limits, p, &n, &req)) == 0) {
+        while (f->n_requests < MAX_FOUND && (f->last = httpreq_parse(&st, &limits, p, n, &req)) == 0) {
             if (req.n_used > n)
                 fail("used more than there is");
             note(f);

@@ -34,7 +34,7 @@ feed(struct feed *f, const uint8_t *in, size_t n)
     free(f->p);
     f->p = grown;
     f->n += n;
-    return httpreq_parse(&f->st, &limits, f->p, &f->n, &req);
+    return httpreq_parse(&f->st, &limits, f->p, f->n, &req);
 }
 
 static void
