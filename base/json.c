@@ -354,7 +354,8 @@ json_read_after(struct json *r, struct json_token *t)
     }
     if (r->p < r->end && *r->p == (in_object ? '}' : ']'))
         return json_close(r, t);
-    return json_fail(r, r->p, in_object ? "no comma or '}' after a member" : "no comma or ']' after an element");
+    return json_fail(
+        r, r->p, in_object ? "no comma or '}' after a member" : "no comma or ']' after an element");
 }
 
 static inline int

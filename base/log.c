@@ -56,7 +56,7 @@ static struct {
     bool has_colour;
     char process[64];
     _Atomic uint64_t n_dropped;
-    pthread_mutex_t lock; /* of what follows; backends log from their threads */
+    pthread_mutex_t lock;   /* of what follows; backends log from their threads */
     unsigned n_suppressing; /* places with n_suppressed > 0 */
     uint64_t told_at_ms;
     struct log_place places[LOG_N_PLACES];
@@ -263,8 +263,8 @@ log_tell_suppressed(const struct log_place *place)
     char message[128];
     int n;
 
-    n = snprintf(message, sizeof message, "%u more lines like this were suppressed (%s:%d)", place->n_suppressed,
-        slash == NULL ? place->file : slash + 1, place->line);
+    n = snprintf(message, sizeof message, "%u more lines like this were suppressed (%s:%d)",
+        place->n_suppressed, slash == NULL ? place->file : slash + 1, place->line);
     log_line(place->level, slice_of(message, n < (int)sizeof message ? (size_t)n : sizeof message - 1));
 }
 

@@ -45,11 +45,11 @@ struct loop {
     struct loop_hook *armed, **armed_end; /* for the end of this turn */
     struct loop_hook *due;                /* being run now */
 
-    struct event *wake; /* at wake_tick; pending only while a timer is armed */
-    uint64_t wake_tick; /* 0: not pending */
-    uint64_t tick;      /* the wheel's current tick; all armed timers are due later */
-    size_t n_timers;    /* armed: on the wheel or in expired */
-    bool is_firing;     /* in loop_on_wake(), which sets the next wake-up when it is done */
+    struct event *wake;         /* at wake_tick; pending only while a timer is armed */
+    uint64_t wake_tick;         /* 0: not pending */
+    uint64_t tick;              /* the wheel's current tick; all armed timers are due later */
+    size_t n_timers;            /* armed: on the wheel or in expired */
+    bool is_firing;             /* in loop_on_wake(), which sets the next wake-up when it is done */
     struct loop_timer *expired; /* being fired now */
     uint64_t used[N_LEVELS];    /* a bit for each slot that holds a timer */
     struct loop_timer *slots[N_LEVELS * N_SLOTS];

@@ -12,10 +12,10 @@
 /* What stands at the front of a value. */
 struct mp_head {
     enum mp_type type;
-    uint8_t n_head;   /* bytes of the head itself */
-    uint8_t n_float;  /* 4 or 8 */
-    uint64_t u;       /* MP_UINT, MP_BOOL, the bits of MP_FLOAT, and lengths and counts */
-    int64_t i;        /* MP_INT: always negative */
+    uint8_t n_head;  /* bytes of the head itself */
+    uint8_t n_float; /* 4 or 8 */
+    uint64_t u;      /* MP_UINT, MP_BOOL, the bits of MP_FLOAT, and lengths and counts */
+    int64_t i;       /* MP_INT: always negative */
 };
 
 static uint64_t
@@ -163,12 +163,14 @@ mp_head(const struct mp *c, struct mp_head *h)
 int
 mp_peek(const struct mp *c, enum mp_type *ret)
 {
+    /* clang-format off */
     static const uint8_t marked[32] = {
-        MP_NIL, MP_NIL, MP_BOOL, MP_BOOL, MP_BIN, MP_BIN, MP_BIN, MP_EXT, /* c0 */
+        MP_NIL, MP_NIL, MP_BOOL, MP_BOOL, MP_BIN, MP_BIN, MP_BIN, MP_EXT, /* c0: c1 is refused before */
         MP_EXT, MP_EXT, MP_FLOAT, MP_FLOAT, MP_UINT, MP_UINT, MP_UINT, MP_UINT,
         MP_INT, MP_INT, MP_INT, MP_INT, MP_EXT, MP_EXT, MP_EXT, MP_EXT, /* d0 */
         MP_EXT, MP_STR, MP_STR, MP_STR, MP_ARRAY, MP_ARRAY, MP_MAP, MP_MAP,
     };
+    /* clang-format on */
     uint8_t mark;
 
     if (c->p == c->end)
