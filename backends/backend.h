@@ -26,11 +26,14 @@ struct loop;
 /* The backend's own state of one topic. The broker keeps a pointer to it in its topic and gives it back. */
 struct store_topic;
 
+/* The one flag that a backend acts on; the same number as MESSAGE_RETAIN of the link. */
+#define RECORD_RETAIN 1u
+
 /* One accepted message: never changed after it was made, shared by reference. */
 struct record {
     atomic_uint n_refs;
     uint8_t kind;         /* enum message_kind, opaque here */
-    uint8_t flags;        /* enum message_flag; MESSAGE_RETAIN is known here */
+    uint8_t flags;        /* enum message_flag; a backend knows RECORD_RETAIN */
     uint64_t seq;         /* set by the backend before on_record() */
     uint64_t prev;        /* the seq before it on its topic, 0 if none */
     int64_t time_ms;      /* wall clock of the append */
@@ -55,6 +58,7 @@ struct store_limits {
     uint64_t bytes;  /* 0: no limit by bytes */
     bool keeps_last_retained; /* every message becomes the retained value, not only flagged ones */
     bool keeps_no_retained;   /* the flag is ignored */
+    bool is_unrecoverable;    /* nobody recovers it ($sys): when the topic is dropped, no later reader is told of a gap */
 };
 
 /* Who sent a publish, so that a repeat is seen: a frontend's boot and its publish number (from 1, without gaps). boot 0:
@@ -85,13 +89,17 @@ struct store_host {
 
 /* A read in order of seq over many topics. */
 struct store_read {
-    /* Which topics: called once for each topic that has anything above `since`. */
+    /* Which topics: called once for each topic that has (or had, and evicted) anything above `since`. */
     bool (*wants)(void *topic, void *arg);
+    /* If not NULL: these topics and no others, without asking wants(); so that the reader of one topic does not pay for
+     * a million others. A NULL among them is a name that the broker does not know: only what was dropped concerns it. */
+    struct store_topic *const *topics;
+    size_t n_topics;
     uint64_t since;      /* only seq > since */
     uint64_t last;       /* if not 0: of each topic at most its last so many; since is then ignored */
     uint64_t max_records; /* 0: no limit */
     size_t max_bytes;    /* stop after about so many bytes (at least one record) */
-    /* Results, in order of seq; record is borrowed. */
+    /* Results, in order of seq; record is borrowed. None of these may append, open, limit or drop. */
     void (*on_record)(struct record *record, void *arg);
     /* Before the records: a wanted topic evicted messages above `since`, the highest being `seq`. topic NULL: topics that are
      * forgotten by name; it may or may not concern the reader. Never called for reads with `last`. */
@@ -109,7 +117,8 @@ struct backend_ops {
 
     /* conf is the backend's options struct. host is copied. Calls nothing of the host before open() returned. */
     int (*open)(const void *conf, struct loop *loop, const struct store_host *host, struct backend **ret);
-    /* Stops; what was appended and not yet answered is finished first as far as the store can. Records given out stay. */
+    /* Stops; what was appended and not yet answered is finished first as far as the store can. Records given out stay;
+     * the states of topics go with the backend. */
     void (*close)(struct backend *b);
 
     /* The life of the store's numbers, never 0, and the last seq that was given out (and handed to on_record). */
@@ -121,8 +130,9 @@ struct backend_ops {
         struct store_topic **ret);
     /* New limits after a reload; trims at once. */
     void (*topic_limit)(struct backend *b, struct store_topic *topic, const struct store_limits *limits);
-    /* The broker drops its topic. The backend remembers the highest seq evicted among dropped topics, so that a cursor
-     * below it is answered with a gap. */
+    /* The broker drops its topic, with all that it keeps; no read is under way. The backend remembers the highest seq of
+     * dropped topics, so that a cursor below it is answered with a gap; a topic that is opened later begins with it as
+     * its highest evicted seq, for it may be one of those. */
     void (*topic_drop)(struct backend *b, struct store_topic *topic);
 
     /* Takes one reference of record, also on failure. The answer comes by host->on_appended(cookie). 0, or negative errno: not
@@ -130,7 +140,7 @@ struct backend_ops {
     int (*append_take)(struct backend *b, struct store_topic *topic, struct record *record, struct store_origin origin,
         void *cookie);
 
-    /* read is copied. Memory calls back before it returns. 0 or negative errno (then nothing is called). */
+    /* read is copied, what it points to only has to live until on_done(). Memory calls back before it returns. 0 or negative errno (then nothing is called). */
     int (*read)(struct backend *b, const struct store_read *read);
 
     /* The retained value of a topic, a reference for the caller, or NULL. */
@@ -144,6 +154,9 @@ struct backend_ops {
     void (*tick)(struct backend *b, unsigned budget);
 
     void (*stats)(const struct backend *b, struct store_stats *ret);
+
+    /* New options after a reload; NULL if the backend takes none while it runs. */
+    void (*configure)(struct backend *b, const void *conf);
 };
 
 extern const struct backend_ops backend_memory;
