@@ -26,8 +26,8 @@ dialect_encoder_begin(const struct dialect_encoder *e, struct buf *out)
 }
 
 static void
-dialect_encoder_put_message(const struct encoder *base, struct buf *out, const struct message *m,
-    struct slice sub_id)
+dialect_encoder_put_message(
+    const struct encoder *base, struct buf *out, const struct message *m, struct slice sub_id)
 {
     const struct dialect_encoder *e = (const struct dialect_encoder *)base;
     size_t at = out->n;
@@ -49,8 +49,8 @@ dialect_encoder_put_answer(const struct encoder *base, struct buf *out, const st
 }
 
 void
-dialect_encoder_init(struct dialect_encoder *e, const char *name, const struct dialect *dialect,
-    const struct framing *framing)
+dialect_encoder_init(
+    struct dialect_encoder *e, const char *name, const struct dialect *dialect, const struct framing *framing)
 {
     *e = (struct dialect_encoder){
         .base = {.name = name,

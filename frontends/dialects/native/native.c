@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Requests of the native protocol: the tables of keys and operations, and what each operation reads. */
+#include "config.h"
+
+#include "frontends/dialects/native/native.h"
+
+#include <errno.h>
+#include <msgpack.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <strings.h>
+
+#include "base/mp.h"
+
+/* In the order of enum native_key: those of the hot path first. */
+static const struct slice native_keys[NATIVE_N_KEYS] = {
+#define KEY(name)                                                                                            \
+    {                                                                                                        \
+        (const uint8_t *)(name), sizeof(name) - 1                                                            \
+    }
+    KEY("op"),
+    KEY("topic"),
+    KEY("data"),
+    KEY("id"),
+    KEY("key"),
+    KEY("type"),
+    KEY("since"),
+    KEY("last"),
+    KEY("retain"),
+    KEY("headers"),
+    KEY("encoding"),
+    KEY("filter"),
+    KEY("after"),
+    KEY("limit"),
+#undef KEY
+};
+
+struct native_op {
+    const char *name;
+    enum request_op op;
+    bool needs_id;
+    int (*read)(struct native *n, struct request *ret); /* NULL: it takes nothing */
+};
+
+static int native_read_sub(struct native *n, struct request *ret);
+static int native_read_pub(struct native *n, struct request *ret);
+static int native_read_topics(struct native *n, struct request *ret);
+
+static const struct native_op native_ops[] = {
+    {"pub", REQUEST_PUB, false, native_read_pub},
+    {"sub", REQUEST_SUB, true, native_read_sub},
+    {"unsub", REQUEST_UNSUB, true, NULL},
+    {"ping", REQUEST_PING, false, NULL},
+    {"hello", REQUEST_HELLO, false, NULL},
+    {"topics", REQUEST_TOPICS, false, native_read_topics},
+};
+#define NATIVE_OP_NAMES "hello, ping, pub, sub, topics, unsub"
+
+void
+native_begin(struct native *n, const struct native_form *form, struct slice in, unsigned max_depth,
+    struct request_scratch *scratch, struct dialect_error *error)
+{
+    *n = (struct native){
+        .form = form,
+        .scratch = scratch,
+        .error = error,
+        .max_depth = max_depth,
+        .n_in = in.n,
+        .twice = NATIVE_N_KEYS,
+    };
+    buf_reset(&scratch->text);
+    buf_reset(&scratch->headers);
+}
+
+void
+native_take(struct native *n, struct slice key, struct slice raw)
+{
+    for (unsigned i = 0; i < NATIVE_N_KEYS; i++) {
+        if (!slice_equal(key, native_keys[i]))
+            continue;
+        if (n->raw[i].p != NULL)
+            n->twice = (enum native_key)i;
+        else
+            n->raw[i] = raw;
+        return;
+    }
+}
+
+static bool
+native_is_id(const struct native *n, struct slice raw)
+{
+    return raw.n <= REQUEST_ID_MAX && n->form->is_id(raw);
+}
+
+int
+native_fail(struct native *n, enum error_code code, const char *fmt, ...)
+{
+    struct slice id = n->raw[NATIVE_ID];
+    va_list ap;
+
+    n->error->code = code;
+    n->error->id = id.p != NULL && native_is_id(n, id) ? id : slice_of(NULL, 0);
+    va_start(ap, fmt);
+    (void)vsnprintf(n->error->text, sizeof n->error->text, fmt, ap);
+    va_end(ap);
+    return -EINVAL;
+}
+
+static int
+native_fail_memory(struct native *n)
+{
+    return native_fail(n, ERROR_INTERNAL, "The server is out of memory; try again later.");
+}
+
+int
+native_reserve(struct native *n, size_t n_bytes)
+{
+    struct buf *text = &n->scratch->text;
+
+    /* At once for everything that this message can need, so that nothing read before moves: each byte of it
+     * is unescaped at most once as an id, once as a value, and once more out of base64. */
+    if (text->n == 0 && buf_reserve(text, 2 * n->n_in) == NULL)
+        return -ENOMEM;
+    return text->cap - text->n >= n_bytes ? 0 : -ENOMEM;
+}
+
+/* Given, and not null: null is as good as leaving the key out. */
+static bool
+native_has(const struct native *n, enum native_key key)
+{
+    return n->raw[key].p != NULL && !n->form->is_null(n->raw[key]);
+}
+
+static const char *
+native_key_name(enum native_key key)
+{
+    return (const char *)native_keys[key].p;
+}
+
+static int
+native_fail_type(struct native *n, enum native_key key, int r, const char *what)
+{
+    if (r == -ENOMEM)
+        return native_fail_memory(n);
+    if (r == -EILSEQ)
+        return native_fail(n, ERROR_REQUEST_INVALID, "\"%s\" is not UTF-8.", native_key_name(key));
+    return native_fail(n, ERROR_REQUEST_INVALID, "\"%s\" must be %s.", native_key_name(key), what);
+}
+
+/* ret stays as it is when the key was not given. */
+static int
+native_string(struct native *n, enum native_key key, struct slice *ret)
+{
+    int r;
+
+    if (!native_has(n, key))
+        return 0;
+    r = n->form->read_string(n, n->raw[key], ret);
+    return r < 0 ? native_fail_type(n, key, r, "a string") : 0;
+}
+
+static int
+native_u64(struct native *n, enum native_key key, uint64_t *ret)
+{
+    if (!native_has(n, key) || n->form->read_u64(n->raw[key], ret) == 0)
+        return 0;
+    return native_fail_type(n, key, -EINVAL, "an integer, 0 or more");
+}
+
+static int
+native_bool(struct native *n, enum native_key key, bool *ret)
+{
+    if (!native_has(n, key) || n->form->read_bool(n->raw[key], ret) == 0)
+        return 0;
+    return native_fail_type(n, key, -EINVAL, "true or false");
+}
+
+/* ---- sub ---- */
+
+static int
+native_read_filters(struct native *n, struct request *ret)
+{
+    struct slice *filters = n->scratch->filters, raw = n->raw[NATIVE_TOPIC];
+    int r;
+
+    ret->filters = filters;
+    if (!n->form->is_array(raw)) {
+        ret->n_filters = 1;
+        r = n->form->read_string(n, raw, &filters[0]);
+        return r < 0 ? native_fail_type(n, NATIVE_TOPIC, r, "a filter or an array of filters") : 0;
+    }
+    r = n->form->read_strings(n, raw, filters, REQUEST_FILTERS_MAX, &ret->n_filters);
+    if (r == -E2BIG)
+        return native_fail(n, ERROR_LIMIT_REACHED, "One subscription takes at most %d filters; use several.",
+            REQUEST_FILTERS_MAX);
+    if (r < 0)
+        return native_fail_type(n, NATIVE_TOPIC, r, "a filter or an array of filters");
+    if (ret->n_filters == 0)
+        return native_fail(
+            n, ERROR_REQUEST_INVALID, "\"topic\" is an empty array: name one filter at least.");
+    return 0;
+}
+
+static int
+native_read_sub(struct native *n, struct request *ret)
+{
+    if (!native_has(n, NATIVE_TOPIC))
+        return native_fail(n, ERROR_REQUEST_INVALID,
+            "\"topic\" is missing: a sub needs a topic, a filter, or an array of them.");
+    if (native_read_filters(n, ret) < 0)
+        return -EINVAL;
+    if (native_has(n, NATIVE_SINCE) && native_has(n, NATIVE_LAST))
+        return native_fail(n, ERROR_REQUEST_INVALID, "A sub takes \"since\" or \"last\", not both.");
+    if (native_has(n, NATIVE_SINCE))
+        ret->from = FROM_SINCE;
+    else if (native_has(n, NATIVE_LAST))
+        ret->from = FROM_LAST;
+    if (native_string(n, NATIVE_SINCE, &ret->since) < 0)
+        return -EINVAL;
+    return native_u64(n, NATIVE_LAST, &ret->last);
+}
+
+/* ---- pub ---- */
+
+bool
+native_is_json_type(struct slice type)
+{
+    static const char plain[] = "application/json", suffix[] = "+json";
+    const uint8_t *semicolon = type.n == 0 ? NULL : memchr(type.p, ';', type.n);
+    size_t n = semicolon == NULL ? type.n : (size_t)(semicolon - type.p);
+
+    while (n > 0 && type.p[n - 1] == ' ')
+        n--;
+    if (n == sizeof plain - 1)
+        return strncasecmp((const char *)type.p, plain, n) == 0;
+    return n > sizeof suffix - 1 &&
+           strncasecmp((const char *)type.p + n - (sizeof suffix - 1), suffix, sizeof suffix - 1) == 0;
+}
+
+/* No control characters: types and headers become lines of other protocols. */
+static bool
+native_is_line(struct slice s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        if (s.p[i] < 0x20 || s.p[i] == 0x7f)
+            return false;
+    }
+    return true;
+}
+
+static bool
+native_is_ascii(struct slice s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        if (s.p[i] >= 0x80)
+            return false;
+    }
+    return true;
+}
+
+static int
+native_read_type(struct native *n, struct request *ret)
+{
+    if (native_string(n, NATIVE_TYPE, &ret->type) < 0)
+        return -EINVAL;
+    if (ret->type.n > NATIVE_TYPE_MAX || !native_is_line(ret->type) || !native_is_ascii(ret->type))
+        return native_fail(n, ERROR_REQUEST_INVALID,
+            "\"type\" must be a content type such as \"text/html\", of at most %d plain characters.",
+            NATIVE_TYPE_MAX);
+    return 0;
+}
+
+/* NULL if well, else what is wrong. */
+static const char *
+native_headers_error(const struct native_pair *pairs, size_t n_pairs)
+{
+    for (size_t i = 0; i < n_pairs; i++) {
+        if (pairs[i].name.n == 0 || pairs[i].name.n > NATIVE_HEADER_NAME_MAX)
+            return "the name of a header has 1 to 128 bytes";
+        if (pairs[i].value.n > NATIVE_HEADER_VALUE_MAX)
+            return "the value of a header has at most 4096 bytes";
+        if (!native_is_line(pairs[i].name) || !native_is_line(pairs[i].value))
+            return "there is a control character in one";
+        for (size_t k = 0; k < i; k++) {
+            if (slice_equal(pairs[i].name, pairs[k].name))
+                return "a name is given twice";
+        }
+    }
+    return NULL;
+}
+
+int
+native_pack_write(void *out, const char *p, size_t n)
+{
+    buf_put(out, p, n);
+    return 0; /* failure is the buffer's */
+}
+
+static int
+native_pack_headers(struct native *n, const struct native_pair *pairs, size_t n_pairs, struct slice *ret)
+{
+    struct buf *out = &n->scratch->headers;
+    msgpack_packer packer;
+
+    if (n_pairs == 0)
+        return 0;
+    msgpack_packer_init(&packer, out, native_pack_write);
+    (void)msgpack_pack_map(&packer, n_pairs);
+    for (size_t i = 0; i < n_pairs; i++) {
+        (void)msgpack_pack_str_with_body(&packer, pairs[i].name.p, pairs[i].name.n);
+        (void)msgpack_pack_str_with_body(&packer, pairs[i].value.p, pairs[i].value.n);
+    }
+    if (buf_failed(out))
+        return native_fail_memory(n);
+    *ret = buf_slice(out);
+    return 0;
+}
+
+static int
+native_read_headers(struct native *n, struct request *ret)
+{
+    struct native_pair pairs[NATIVE_HEADERS_MAX];
+    const char *error;
+    size_t n_pairs;
+    int r;
+
+    if (!native_has(n, NATIVE_HEADERS))
+        return 0;
+    r = n->form->read_pairs(n, n->raw[NATIVE_HEADERS], pairs, NATIVE_HEADERS_MAX, &n_pairs);
+    if (r == -E2BIG)
+        return native_fail(n, ERROR_LIMIT_REACHED, "A message takes at most %d headers.", NATIVE_HEADERS_MAX);
+    if (r < 0)
+        return native_fail_type(n, NATIVE_HEADERS, r, "a map from strings to strings");
+    error = native_headers_error(pairs, n_pairs);
+    if (error != NULL)
+        return native_fail(n, ERROR_REQUEST_INVALID, "\"headers\" cannot be taken: %s.", error);
+    return native_pack_headers(n, pairs, n_pairs, &ret->headers);
+}
+
+static int
+native_read_key(struct native *n, struct request *ret)
+{
+    if (native_string(n, NATIVE_KEY, &ret->key) < 0)
+        return -EINVAL;
+    if (ret->key.n > NATIVE_KEY_MAX)
+        return native_fail(n, ERROR_REQUEST_INVALID, "\"key\" has at most %d bytes.", NATIVE_KEY_MAX);
+    return 0;
+}
+
+static int
+native_read_pub(struct native *n, struct request *ret)
+{
+    struct slice encoding = {.n = 0};
+
+    if (!native_has(n, NATIVE_TOPIC))
+        return native_fail(
+            n, ERROR_REQUEST_INVALID, "\"topic\" is missing: a pub needs \"topic\" and \"data\".");
+    if (n->raw[NATIVE_DATA].p == NULL)
+        return native_fail(
+            n, ERROR_REQUEST_INVALID, "\"data\" is missing: a pub needs \"topic\" and \"data\".");
+    if (native_string(n, NATIVE_TOPIC, &ret->topic) < 0 || native_string(n, NATIVE_ENCODING, &encoding) < 0 ||
+        native_bool(n, NATIVE_RETAIN, &ret->is_retain) < 0 || native_read_type(n, ret) < 0 ||
+        native_read_headers(n, ret) < 0 || native_read_key(n, ret) < 0)
+        return -EINVAL;
+    if (n->form->read_body(n, native_has(n, NATIVE_ENCODING), encoding, ret) < 0)
+        return -EINVAL;
+    if (slice_is(ret->type, message_kind_type(ret->kind)))
+        ret->type = slice_of(NULL, 0); /* the usual one is the same as none */
+    return 0;
+}
+
+/* ---- topics ---- */
+
+static int
+native_read_topics(struct native *n, struct request *ret)
+{
+    n->scratch->filters[0] = slice_str("#");
+    ret->filters = n->scratch->filters;
+    ret->n_filters = 1;
+    ret->limit = NATIVE_LIST_DEFAULT;
+    if (native_string(n, NATIVE_FILTER, &n->scratch->filters[0]) < 0 ||
+        native_string(n, NATIVE_AFTER, &ret->after) < 0)
+        return -EINVAL;
+    return native_u64(n, NATIVE_LIMIT, &ret->limit);
+}
+
+/* ---- The whole. ---- */
+
+static int
+native_fail_op(struct native *n, struct slice name)
+{
+    /* Only what is plain is repeated: the answer must be UTF-8 however the name was cut. */
+    if (name.n > 0 && name.n <= 32 && native_is_line(name) && native_is_ascii(name))
+        return native_fail(n, ERROR_OP_UNKNOWN,
+            "There is no operation \"%.*s\"; there are: " NATIVE_OP_NAMES ".", SLICE_ARG(name));
+    return native_fail(n, ERROR_OP_UNKNOWN, "There is no such operation; there are: " NATIVE_OP_NAMES ".");
+}
+
+static int
+native_read_op(struct native *n, const struct native_op **ret)
+{
+    struct slice name;
+    int r;
+
+    if (!native_has(n, NATIVE_OP))
+        return native_fail(n, ERROR_REQUEST_INVALID,
+            "\"op\" is missing: it names the operation, one of: " NATIVE_OP_NAMES ".");
+    r = n->form->read_string(n, n->raw[NATIVE_OP], &name);
+    if (r < 0)
+        return native_fail_type(n, NATIVE_OP, r, "a string: one of " NATIVE_OP_NAMES);
+    for (size_t i = 0; i < sizeof native_ops / sizeof native_ops[0]; i++) {
+        if (slice_is(name, native_ops[i].name)) {
+            *ret = &native_ops[i];
+            return 0;
+        }
+    }
+    return native_fail_op(n, name);
+}
+
+int
+native_request(struct native *n, struct request *ret)
+{
+    struct request request = {.op = REQUEST_PING};
+    const struct native_op *op;
+
+    if (n->twice != NATIVE_N_KEYS)
+        return native_fail(n, ERROR_REQUEST_INVALID, "\"%s\" is given twice.", native_key_name(n->twice));
+    if (native_has(n, NATIVE_ID)) {
+        if (!native_is_id(n, n->raw[NATIVE_ID]))
+            return native_fail(n, ERROR_REQUEST_INVALID,
+                "\"id\" must be an integer or a string, of at most %d bytes.", REQUEST_ID_MAX);
+        request.id = n->raw[NATIVE_ID];
+    }
+    if (native_read_op(n, &op) < 0)
+        return -EINVAL;
+    request.op = op->op;
+    if (op->needs_id && request.id.p == NULL)
+        return native_fail(n, ERROR_REQUEST_INVALID,
+            "\"id\" is missing: it names the subscription in everything that follows.");
+    if (op->read != NULL && op->read(n, &request) < 0)
+        return -EINVAL;
+    *ret = request;
+    return 0;
+}

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The native protocol, as far as its two forms agree: which operations there are, which keys each takes, what
+ * an answer consists of. docs/protocol.md is the manual. A form (njson.c, nmsgpack.c) finds the pairs of a
+ * message, reads values and writes pairs; everything else is here.
+ *
+ *     in:  form finds key and raw value -> native_take() for each -> native_request() reads what the
+ * operation takes out: native_put_answer() -> the form's writer, pair by pair
+ *
+ * Values are kept raw until the whole message was seen: an error then can name the request by its id wherever
+ * the id stood, and a key that the operation does not take costs nothing.
+ */
+#ifndef DIALECTS_NATIVE_H
+#define DIALECTS_NATIVE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "frontends/dialects/dialect.h"
+
+#define NATIVE_PROTOCOL 1
+
+/* What one message may carry beside its payload. */
+#define NATIVE_HEADERS_MAX 64
+#define NATIVE_HEADER_NAME_MAX 128
+#define NATIVE_HEADER_VALUE_MAX 4096
+#define NATIVE_TYPE_MAX 255
+#define NATIVE_KEY_MAX 255
+
+/* How many topics a list gives when it does not say. */
+#define NATIVE_LIST_DEFAULT 100
+
+/* The keys of requests: the enum's order is that of native_keys[]. */
+enum native_key {
+    NATIVE_OP,
+    NATIVE_TOPIC,
+    NATIVE_DATA,
+    NATIVE_ID,
+    NATIVE_KEY,
+    NATIVE_TYPE,
+    NATIVE_SINCE,
+    NATIVE_LAST,
+    NATIVE_RETAIN,
+    NATIVE_HEADERS,
+    NATIVE_ENCODING,
+    NATIVE_FILTER,
+    NATIVE_AFTER,
+    NATIVE_LIMIT,
+    NATIVE_N_KEYS,
+};
+
+struct native;
+
+struct native_pair {
+    struct slice name, value;
+};
+
+/* How a form reads the raw values that it found. Each returns 0; -EINVAL for another type; -EILSEQ for a text
+ * that is not UTF-8; -ENOMEM. */
+struct native_form {
+    bool (*is_null)(struct slice raw);
+    bool (*is_id)(struct slice raw); /* an integer or a string; its length was checked */
+    bool (*is_array)(struct slice raw);
+    int (*read_string)(struct native *n, struct slice raw, struct slice *ret);
+    int (*read_u64)(struct slice raw, uint64_t *ret);
+    int (*read_bool)(struct slice raw, bool *ret);
+    /* -E2BIG for more than max. */
+    int (*read_strings)(struct native *n, struct slice raw, struct slice *items, size_t max, size_t *ret_n);
+    int (*read_pairs)(
+        struct native *n, struct slice raw, struct native_pair *pairs, size_t max, size_t *ret_n);
+    /* Fills kind and body from NATIVE_DATA; ret->type is there already. Says itself what is wrong, by
+     * native_fail(). */
+    int (*read_body)(struct native *n, bool has_encoding, struct slice encoding, struct request *ret);
+};
+
+/* One message being decoded. */
+struct native {
+    const struct native_form *form;
+    struct request_scratch *scratch;
+    struct dialect_error *error;
+    unsigned max_depth;
+    size_t n_in;                     /* bytes of the message: what was unescaped is never longer */
+    enum native_key twice;           /* a key that came again, or NATIVE_N_KEYS */
+    struct slice raw[NATIVE_N_KEYS]; /* p is NULL for what was not given */
+};
+
+void native_begin(struct native *n, const struct native_form *form, struct slice in, unsigned max_depth,
+    struct request_scratch *scratch, struct dialect_error *error);
+
+/* One pair of the message; an unknown key is passed over. */
+void native_take(struct native *n, struct slice key, struct slice raw);
+
+/* After the last pair. 0, or -EINVAL with the error filled. */
+int native_request(struct native *n, struct request *ret);
+
+/* Fills the error, with the id if one was read; returns -EINVAL. */
+int native_fail(struct native *n, enum error_code code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Room in scratch->text for n more bytes; slices into it stay where they are. 0 or -ENOMEM. */
+int native_reserve(struct native *n, size_t n_bytes);
+
+/* application/json or anything +json, parameters aside. */
+bool native_is_json_type(struct slice type);
+
+/* ---- Answers. ---- */
+
+struct native_writer {
+    struct buf *out;
+    size_t at;  /* where the map began */
+    unsigned n; /* pairs so far, at most 15 */
+};
+
+/* How a form writes pairs. Keys are literals of plain letters. */
+struct native_writer_ops {
+    void (*begin)(struct native_writer *w);
+    void (*put_string)(struct native_writer *w, const char *key, struct slice value);
+    void (*put_u64)(struct native_writer *w, const char *key, uint64_t value);
+    void (*put_bool)(struct native_writer *w, const char *key, bool value);
+    void (*put_raw)(struct native_writer *w, const char *key, struct slice raw);
+    void (*put_strings)(struct native_writer *w, const char *key, const struct slice *items, size_t n);
+    void (*end)(struct native_writer *w);
+};
+
+void native_put_answer(const struct native_writer_ops *ops, struct buf *out, const struct answer *a);
+
+/* ---- For headers, which are MessagePack maps in both forms of a message. ---- */
+
+/* The next pair out of a map's packed pairs; false at the end. The map was checked when it was published. */
+bool native_headers_begin(struct slice headers, struct mp *ret, uint32_t *ret_n);
+bool native_headers_next(struct mp *c, uint32_t *n, struct native_pair *ret);
+
+/* msgpack-c's write callback for a struct buf. */
+int native_pack_write(void *out, const char *p, size_t n);
+
+#endif

@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The native protocol as MessagePack: one map for each message, with the keys of the JSON form; on a byte
+ * stream one after another, for each says where it ends. A payload is bin (bytes), str (text), or str with
+ * "encoding":"json" (JSON text).
+ */
+#include "config.h"
+
+#include "frontends/dialects/native/native.h"
+
+#include <errno.h>
+#include <msgpack.h>
+
+#include "base/json.h"
+#include "base/mp.h"
+#include "base/utf8.h"
+
+/* ---- Reading values: each is known to be one whole value. ---- */
+
+static bool
+nmsgpack_is(struct slice raw, enum mp_type type)
+{
+    struct mp c = mp_of(raw);
+    enum mp_type seen;
+
+    return mp_peek(&c, &seen) == 0 && seen == type;
+}
+
+static bool
+nmsgpack_is_null(struct slice raw)
+{
+    return nmsgpack_is(raw, MP_NIL);
+}
+
+static bool
+nmsgpack_is_id(struct slice raw)
+{
+    struct mp c = mp_of(raw);
+    struct slice text;
+
+    if (nmsgpack_is(raw, MP_UINT) || nmsgpack_is(raw, MP_INT))
+        return true;
+    return mp_str(&c, &text) == 0 && utf8_is_valid(text.p, text.n);
+}
+
+static bool
+nmsgpack_is_array(struct slice raw)
+{
+    return nmsgpack_is(raw, MP_ARRAY);
+}
+
+static int
+nmsgpack_next_string(struct mp *c, struct slice *ret)
+{
+    struct slice s;
+
+    if (mp_str(c, &s) < 0)
+        return -EINVAL;
+    if (!utf8_is_valid(s.p, s.n))
+        return -EILSEQ;
+    *ret = s;
+    return 0;
+}
+
+static int
+nmsgpack_read_string(struct native *n, struct slice raw, struct slice *ret)
+{
+    struct mp c = mp_of(raw);
+
+    (void)n;
+    return nmsgpack_next_string(&c, ret);
+}
+
+static int
+nmsgpack_read_u64(struct slice raw, uint64_t *ret)
+{
+    struct mp c = mp_of(raw);
+
+    return mp_u64(&c, ret) < 0 ? -EINVAL : 0;
+}
+
+static int
+nmsgpack_read_bool(struct slice raw, bool *ret)
+{
+    struct mp c = mp_of(raw);
+
+    return mp_bool(&c, ret) < 0 ? -EINVAL : 0;
+}
+
+static int
+nmsgpack_read_strings(struct native *n, struct slice raw, struct slice *items, size_t max, size_t *ret_n)
+{
+    struct mp c = mp_of(raw);
+    uint32_t count;
+
+    (void)n;
+    if (mp_array(&c, &count) < 0)
+        return -EINVAL;
+    if (count > max)
+        return -E2BIG;
+    for (uint32_t i = 0; i < count; i++) {
+        int r = nmsgpack_next_string(&c, &items[i]);
+
+        if (r < 0)
+            return r;
+    }
+    *ret_n = count;
+    return 0;
+}
+
+static int
+nmsgpack_read_pairs(struct native *n, struct slice raw, struct native_pair *pairs, size_t max, size_t *ret_n)
+{
+    struct mp c = mp_of(raw);
+    uint32_t count;
+
+    (void)n;
+    if (mp_map(&c, &count) < 0)
+        return -EINVAL;
+    if (count > max)
+        return -E2BIG;
+    for (uint32_t i = 0; i < count; i++) {
+        int r = nmsgpack_next_string(&c, &pairs[i].name);
+
+        if (r == 0)
+            r = nmsgpack_next_string(&c, &pairs[i].value);
+        if (r < 0)
+            return r;
+    }
+    *ret_n = count;
+    return 0;
+}
+
+static int
+nmsgpack_read_json(struct native *n, struct slice text, struct request *ret)
+{
+    const char *error = "";
+
+    if (json_check(text.p, text.n, n->max_depth, &error) < 0)
+        return native_fail(n, ERROR_BODY_INVALID, "\"data\" is not JSON: %s.", error);
+    ret->kind = MESSAGE_JSON;
+    ret->body = text;
+    return 0;
+}
+
+static int
+nmsgpack_read_body(struct native *n, bool has_encoding, struct slice encoding, struct request *ret)
+{
+    struct mp c = mp_of(n->raw[NATIVE_DATA]);
+    struct slice text;
+
+    if (has_encoding && !slice_is(encoding, "json"))
+        return native_fail(n, ERROR_BODY_INVALID,
+            "\"encoding\" must be \"json\", or left out: in MessagePack bytes are sent as bin.");
+    if (mp_bin(&c, &ret->body) == 0 && !has_encoding) {
+        ret->kind = MESSAGE_BINARY;
+        return 0;
+    }
+    if (mp_str(&c, &text) < 0)
+        return native_fail(n, ERROR_BODY_INVALID,
+            "\"data\" must be bin (bytes), str (text), or str with \"encoding\":\"json\" (JSON text).");
+    if (has_encoding || native_is_json_type(ret->type))
+        return nmsgpack_read_json(n, text, ret);
+    if (!utf8_is_valid(text.p, text.n))
+        return native_fail(n, ERROR_BODY_INVALID, "\"data\" is a str and not UTF-8: send bytes as bin.");
+    ret->kind = MESSAGE_TEXT;
+    ret->body = text;
+    return 0;
+}
+
+static const struct native_form nmsgpack_form = {
+    .is_null = nmsgpack_is_null,
+    .is_id = nmsgpack_is_id,
+    .is_array = nmsgpack_is_array,
+    .read_string = nmsgpack_read_string,
+    .read_u64 = nmsgpack_read_u64,
+    .read_bool = nmsgpack_read_bool,
+    .read_strings = nmsgpack_read_strings,
+    .read_pairs = nmsgpack_read_pairs,
+    .read_body = nmsgpack_read_body,
+};
+
+/* ---- The whole message. ---- */
+
+static int
+nmsgpack_fail(struct native *n, struct slice in, const struct mp *c, int r)
+{
+    return native_fail(n, ERROR_REQUEST_INVALID, "Not MessagePack at byte %zu: %s.", (size_t)(c->p - in.p),
+        r == -EAGAIN ? "the message ends inside a value" : "a value that is malformed or nested too deeply");
+}
+
+static int
+nmsgpack_decode(struct slice in, unsigned max_depth, struct request_scratch *scratch, struct request *ret,
+    struct dialect_error *ret_error)
+{
+    struct mp c = mp_of(in);
+    struct slice key, raw;
+    struct native n;
+    uint32_t count;
+    int r;
+
+    native_begin(&n, &nmsgpack_form, in, max_depth, scratch, ret_error);
+    if (mp_map(&c, &count) < 0)
+        return native_fail(&n, ERROR_REQUEST_INVALID,
+            "A message is one MessagePack map, such as that of {\"op\":\"hello\"}.");
+    for (; count > 0; count--) {
+        r = mp_str(&c, &key);
+        if (r == -EINVAL)
+            return native_fail(&n, ERROR_REQUEST_INVALID, "At byte %zu: the keys of a message are str.",
+                (size_t)(c.p - in.p));
+        if (r == 0)
+            r = mp_skip(&c, &raw);
+        if (r < 0)
+            return nmsgpack_fail(&n, in, &c, r);
+        native_take(&n, key, raw);
+    }
+    if (c.p != c.end)
+        return native_fail(
+            &n, ERROR_REQUEST_INVALID, "Something follows the map at byte %zu.", (size_t)(c.p - in.p));
+    return native_request(&n, ret);
+}
+
+/* Where a container begins: how many values follow its head. mp_map() wants them to be there already. */
+static int
+nmsgpack_container(const struct mp *c, size_t *ret_head, uint64_t *ret_values)
+{
+    uint8_t mark = *c->p;
+    size_t left = (size_t)(c->end - c->p), n_arg = mark == 0xdd || mark == 0xdf ? 4 : mark >= 0xdc ? 2 : 0;
+    uint64_t n = mark & 15;
+
+    if (left < 1 + n_arg)
+        return -EAGAIN;
+    if (n_arg > 0) {
+        n = 0;
+        for (size_t i = 1; i <= n_arg; i++)
+            n = n << 8 | c->p[i];
+    }
+    *ret_head = 1 + n_arg;
+    *ret_values = (mark & 0xf0) == 0x80 || mark >= 0xde ? 2 * n : n;
+    return 0;
+}
+
+/* Passes one head or one scalar value. */
+static int
+nmsgpack_scan_step(struct slice in, struct dialect_scan *scan, size_t max)
+{
+    struct mp c = mp_of(slice_of(in.p + scan->at, in.n - scan->at));
+    enum mp_type type;
+    struct slice raw;
+    uint64_t n = 0;
+    size_t n_head;
+    int r = mp_peek(&c, &type);
+
+    if (r < 0)
+        return r;
+    if (type == MP_ARRAY || type == MP_MAP) {
+        r = nmsgpack_container(&c, &n_head, &n);
+        if (r < 0)
+            return r;
+        /* Each value takes a byte at least. */
+        if (n > max)
+            return -EMSGSIZE;
+        if (n > 0 && scan->depth == DIALECT_SCAN_DEPTH)
+            return -EINVAL;
+        scan->at += n_head;
+    } else {
+        r = mp_skip(&c, &raw);
+        if (r < 0)
+            return r;
+        scan->at += raw.n;
+    }
+    if (scan->depth > 0)
+        scan->left[scan->depth - 1]--;
+    if (n > 0)
+        scan->left[scan->depth++] = (uint32_t)n;
+    while (scan->depth > 0 && scan->left[scan->depth - 1] == 0)
+        scan->depth--;
+    return 0;
+}
+
+static int
+nmsgpack_split(
+    struct slice in, struct dialect_scan *scan, size_t max, size_t *ret_n, struct slice *ret_message)
+{
+    if (scan->at == 0 && in.n > 0 && !nmsgpack_is(in, MP_MAP))
+        return -EINVAL;
+    do {
+        int r = nmsgpack_scan_step(in, scan, max);
+
+        if (r == -EAGAIN)
+            return in.n > max ? -EMSGSIZE : -EAGAIN;
+        if (r < 0)
+            return r;
+        if (scan->at > max)
+            return -EMSGSIZE;
+    } while (scan->depth > 0);
+    *ret_n = scan->at;
+    *ret_message = slice_of(in.p, scan->at);
+    scan->at = 0;
+    return 0;
+}
+
+/* ---- Deliveries. ---- */
+
+static void
+nmsgpack_put_str(msgpack_packer *packer, struct slice s)
+{
+    (void)msgpack_pack_str(packer, s.n);
+    if (s.n > 0)
+        (void)msgpack_pack_str_body(packer, s.p, s.n);
+}
+
+/* A literal of at most 31 bytes with its head before it, in octal: the head of "topic" is \245. */
+#define PUT(out, literal) buf_put((out), (literal), sizeof(literal) - 1)
+
+static void
+nmsgpack_put_body(msgpack_packer *packer, struct buf *out, const struct message *m)
+{
+    PUT(out, "\244data");
+    if (m->kind == MESSAGE_BINARY) {
+        (void)msgpack_pack_bin(packer, m->body.n);
+        buf_put_slice(out, m->body);
+    } else {
+        nmsgpack_put_str(packer, m->body);
+    }
+}
+
+static void
+nmsgpack_put_message(struct buf *out, const struct message *m, struct slice sub_id)
+{
+    unsigned n_pairs = 6u + m->is_retained + (m->type.n > 0) + (m->headers.n > 0) + (m->kind == MESSAGE_JSON);
+    msgpack_packer packer;
+
+    msgpack_packer_init(&packer, out, native_pack_write);
+    (void)buf_reserve(out, m->body.n + m->topic.n + m->cursor.n + sub_id.n + 40);
+    buf_put_byte(out, (uint8_t)(0x80 | n_pairs));
+    PUT(out, "\242op\243msg\243sub");
+    buf_put_slice(out, sub_id);
+    PUT(out, "\245topic");
+    nmsgpack_put_str(&packer, m->topic);
+    PUT(out, "\246cursor");
+    nmsgpack_put_str(&packer, m->cursor);
+    PUT(out, "\244time");
+    (void)msgpack_pack_uint64(&packer, m->time_ms);
+    if (m->is_retained)
+        PUT(out, "\250retained\303");
+    if (m->type.n > 0) {
+        PUT(out, "\244type");
+        nmsgpack_put_str(&packer, m->type);
+    }
+    if (m->headers.n > 0) {
+        PUT(out, "\247headers");
+        buf_put_slice(out, m->headers);
+    }
+    if (m->kind == MESSAGE_JSON)
+        PUT(out, "\250encoding\244json");
+    nmsgpack_put_body(&packer, out, m);
+}
+
+/* ---- Answers. ---- */
+
+static void
+nmsgpack_put_key(struct native_writer *w, const char *key, msgpack_packer *packer)
+{
+    msgpack_packer_init(packer, w->out, native_pack_write);
+    w->n++;
+    nmsgpack_put_str(packer, slice_str(key));
+}
+
+static void
+nmsgpack_begin(struct native_writer *w)
+{
+    w->at = w->out->n;
+    buf_put_byte(w->out, 0x80); /* the count follows at the end */
+}
+
+static void
+nmsgpack_put_string_pair(struct native_writer *w, const char *key, struct slice value)
+{
+    msgpack_packer packer;
+
+    nmsgpack_put_key(w, key, &packer);
+    nmsgpack_put_str(&packer, value);
+}
+
+static void
+nmsgpack_put_u64_pair(struct native_writer *w, const char *key, uint64_t value)
+{
+    msgpack_packer packer;
+
+    nmsgpack_put_key(w, key, &packer);
+    (void)msgpack_pack_uint64(&packer, value);
+}
+
+static void
+nmsgpack_put_bool_pair(struct native_writer *w, const char *key, bool value)
+{
+    msgpack_packer packer;
+
+    nmsgpack_put_key(w, key, &packer);
+    (void)(value ? msgpack_pack_true(&packer) : msgpack_pack_false(&packer));
+}
+
+static void
+nmsgpack_put_raw_pair(struct native_writer *w, const char *key, struct slice raw)
+{
+    msgpack_packer packer;
+
+    nmsgpack_put_key(w, key, &packer);
+    buf_put_slice(w->out, raw);
+}
+
+static void
+nmsgpack_put_strings_pair(struct native_writer *w, const char *key, const struct slice *items, size_t n)
+{
+    msgpack_packer packer;
+
+    nmsgpack_put_key(w, key, &packer);
+    (void)msgpack_pack_array(&packer, n);
+    for (size_t i = 0; i < n; i++)
+        nmsgpack_put_str(&packer, items[i]);
+}
+
+static void
+nmsgpack_end(struct native_writer *w)
+{
+    if (!buf_failed(w->out))
+        w->out->p[w->at] = (uint8_t)(0x80 | w->n);
+}
+
+static const struct native_writer_ops nmsgpack_writer = {
+    .begin = nmsgpack_begin,
+    .put_string = nmsgpack_put_string_pair,
+    .put_u64 = nmsgpack_put_u64_pair,
+    .put_bool = nmsgpack_put_bool_pair,
+    .put_raw = nmsgpack_put_raw_pair,
+    .put_strings = nmsgpack_put_strings_pair,
+    .end = nmsgpack_end,
+};
+
+static void
+nmsgpack_put_answer(struct buf *out, const struct answer *a)
+{
+    native_put_answer(&nmsgpack_writer, out, a);
+}
+
+const struct dialect dialect_native_msgpack = {
+    .name = "busbar.v1.msgpack",
+    .is_text = false,
+    .decode = nmsgpack_decode,
+    .split = nmsgpack_split,
+    .put_message = nmsgpack_put_message,
+    .put_answer = nmsgpack_put_answer,
+};
