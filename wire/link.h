@@ -24,7 +24,8 @@ struct loop;
 struct transport_ops;
 
 struct link_ops {
-    /* The link stands (broker: ATTACH was right; frontend: ATTACHED came; f is that frame). */
+    /* The link stands (broker: ATTACH was right, and its owner puts ATTACHED first of all, in here; frontend: ATTACHED
+     * came). f is that frame. */
     void (*on_up)(struct link *link, const struct frame *f, void *arg);
     /* A frame for the owner. 0, or negative errno: the frame makes no sense, drop the link (the owner has logged why). The
      * owner must not free the link in here; it may call link_fail(). */
@@ -67,9 +68,10 @@ struct buf *link_buf(struct link *link);
  * the group is larger than LINK_BATCH_MAX: it is taken out again and nothing else is harmed. */
 int link_commit(struct link *link);
 
-/* The position that the next batch headers carry (broker's end only). */
+/* The position that the next batch headers carry (broker's end only). Set it after the commit of the last frame that
+ * it covers: a batch carries the position at the time when it was closed, not when it could leave. */
 void link_set_position(struct link *link, uint64_t position);
-/* The position of the last batch received (frontend's end), 0 if unknown. */
+/* The position of the last batch that was processed whole (frontend's end), 0 if unknown. */
 uint64_t link_peer_position(const struct link *link);
 
 /* Bytes put and not yet taken by the transport. */
