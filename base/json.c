@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The JSON reader: one step function from token to token, whose state says what may come next. json_skip()
- * is the same step in a loop. Strings are most of what is read, so their scan looks at eight bytes at once.
+ * The JSON reader. Two walks stand on the same pieces (json_pass_x()): json_next() goes from token to token,
+ * with a state that says what may come next, and json_skip() goes over a whole value in one loop. They must
+ * take the same texts; the fuzz target holds them against each other. Strings are most of what is read, so
+ * their scan looks at eight bytes at once.
  */
 #include "config.h"
 
@@ -59,20 +61,30 @@ json_scan(const uint8_t *p, const uint8_t *end, uint64_t high_bits)
     return p;
 }
 
-static int
-json_fail(struct json *r, const uint8_t *at, const char *error)
+/* NULL, after noting what is wrong and where. */
+static const uint8_t *
+json_refuse(struct json *r, const uint8_t *at, const char *error)
 {
     r->p = at;
     r->state = STATE_FAILED;
     r->error = error;
+    return NULL;
+}
+
+static int
+json_fail(struct json *r, const uint8_t *at, const char *error)
+{
+    (void)json_refuse(r, at, error);
     return -EINVAL;
 }
 
-static inline void
-json_skip_space(struct json *r)
+/* The first byte that is not white space. One comparison where there is none, as a rule between programs. */
+static inline const uint8_t *
+json_space(const uint8_t *p, const uint8_t *end)
 {
-    while (r->p < r->end && (*r->p == ' ' || *r->p == '\n' || *r->p == '\t' || *r->p == '\r'))
-        r->p++;
+    while (p < end && *p <= ' ' && (*p == ' ' || *p == '\n' || *p == '\t' || *p == '\r'))
+        p++;
+    return p;
 }
 
 /* 0..15, or -1. */
@@ -125,16 +137,18 @@ json_unicode(const uint8_t *p, const uint8_t *end, uint32_t *ret)
     return p + 6;
 }
 
-/* r->p stands after a backslash. */
-static int
-json_read_escape(struct json *r)
+/* json_pass_x(): p stands at an x; the byte after it, or NULL once json_refuse() has noted why not. The
+ * position is handed from one to the next in a register: through r->p every step would wait for memory. */
+
+static const uint8_t *
+json_pass_escape(struct json *r, const uint8_t *p)
 {
     uint32_t code_point;
     const uint8_t *after;
 
-    if (r->p == r->end)
-        return json_fail(r, r->p, "a string that does not end");
-    switch (*r->p) {
+    if (r->end - p < 2)
+        return json_refuse(r, r->end, "a string that does not end");
+    switch (p[1]) {
     case '"':
     case '\\':
     case '/':
@@ -143,136 +157,148 @@ json_read_escape(struct json *r)
     case 'n':
     case 'r':
     case 't':
-        r->p++;
-        return 0;
+        return p + 2;
     case 'u':
-        after = json_unicode(r->p + 1, r->end, &code_point);
-        if (after == NULL)
-            return json_fail(r, r->p - 1, "a \\u escape that is malformed or half of a pair");
-        r->p = after;
-        return 0;
+        after = json_unicode(p + 2, r->end, &code_point);
+        return after != NULL ? after : json_refuse(r, p, "a \\u escape that is malformed or half of a pair");
     default:
-        return json_fail(r, r->p - 1, "an unknown escape in a string");
+        return json_refuse(r, p, "an unknown escape in a string");
     }
 }
 
-/* r->p stands at a byte that is not ASCII. A character's bytes are all such, so the run must be whole. */
-static int
-json_read_utf8(struct json *r)
+/* Characters that are not ASCII. All their bytes are above 7f, so the run of such bytes must be whole. */
+static const uint8_t *
+json_pass_utf8(struct json *r, const uint8_t *p)
 {
-    const uint8_t *start = r->p;
+    const uint8_t *start = p;
 
-    while (r->p < r->end && *r->p >= 0x80)
-        r->p++;
-    if (!utf8_is_valid(start, (size_t)(r->p - start)))
-        return json_fail(r, start, "text that is not UTF-8");
-    return 0;
+    while (p < r->end && *p >= 0x80)
+        p++;
+    if (!utf8_is_valid(start, (size_t)(p - start)))
+        return json_refuse(r, start, "text that is not UTF-8");
+    return p;
 }
 
-/* r->p stands at the opening quote. */
-static int
-json_read_string(struct json *r, struct json_token *t, enum json_type type)
+/* What the scan of a string stopped at and is not its end. */
+static const uint8_t *
+json_pass_special(struct json *r, const uint8_t *p)
 {
-    const uint8_t *start = ++r->p;
-    int e = 0;
+    if (p == r->end)
+        return json_refuse(r, p, "a string that does not end");
+    if (*p == '\\')
+        return json_pass_escape(r, p);
+    if (*p >= 0x80)
+        return json_pass_utf8(r, p);
+    return json_refuse(r, p, "a control character in a string");
+}
 
-    t->type = type;
-    t->has_escape = false;
-    for (;;) {
-        r->p = json_scan(r->p, r->end, TOPS);
-        if (r->p == r->end)
-            return json_fail(r, r->p, "a string that does not end");
-        if (*r->p == '"')
-            break;
-        if (*r->p == '\\') {
-            t->has_escape = true;
-            r->p++;
-            e = json_read_escape(r);
-        } else if (*r->p >= 0x80) {
-            e = json_read_utf8(r);
-        } else {
-            e = json_fail(r, r->p, "a control character in a string");
-        }
-        if (e < 0)
-            return e;
+static inline const uint8_t *
+json_pass_string(struct json *r, const uint8_t *p, bool *has_escape)
+{
+    bool has = false;
+
+    p = json_scan(p + 1, r->end, TOPS);
+    while (p == r->end || *p != '"') {
+        has = has || (p < r->end && *p == '\\');
+        p = json_pass_special(r, p);
+        if (p == NULL)
+            return NULL;
+        p = json_scan(p, r->end, TOPS);
     }
-    t->raw = slice_of(start, (size_t)(r->p - start));
-    r->p++;
-    return 0;
+    *has_escape = has;
+    return p + 1;
 }
 
 static inline bool
-json_is_digit(const struct json *r)
+json_is_digit(const uint8_t *p, const uint8_t *end)
 {
-    return r->p < r->end && *r->p >= '0' && *r->p <= '9';
+    return p < end && (uint8_t)(*p - '0') <= 9;
 }
 
 /* One digit or more. */
-static int
-json_read_digits(struct json *r)
+static inline const uint8_t *
+json_pass_digits(struct json *r, const uint8_t *p)
 {
-    if (!json_is_digit(r))
-        return json_fail(r, r->p, "a number without a digit where one must be");
-    while (json_is_digit(r))
-        r->p++;
-    return 0;
+    if (!json_is_digit(p, r->end))
+        return json_refuse(r, p, "a number without a digit where one must be");
+    do {
+        p++;
+    } while (json_is_digit(p, r->end));
+    return p;
 }
 
-static int
-json_read_number(struct json *r, struct json_token *t)
+static const uint8_t *
+json_pass_number(struct json *r, const uint8_t *p)
 {
-    const uint8_t *start = r->p;
+    const uint8_t *start = p, *end = r->end;
 
-    if (*r->p == '-')
-        r->p++;
-    if (r->p < r->end && *r->p == '0') {
-        r->p++;
-        if (json_is_digit(r))
-            return json_fail(r, start, "a number with a leading zero");
-    } else if (json_read_digits(r) < 0) {
-        return -EINVAL;
+    if (*p == '-')
+        p++;
+    if (p < end && *p == '0' && json_is_digit(p + 1, end))
+        return json_refuse(r, start, "a number with a leading zero");
+    p = json_pass_digits(r, p);
+    if (p != NULL && p < end && *p == '.')
+        p = json_pass_digits(r, p + 1);
+    if (p != NULL && p < end && (*p | 0x20) == 'e') {
+        p++;
+        if (p < end && (*p == '+' || *p == '-'))
+            p++;
+        p = json_pass_digits(r, p);
     }
-    if (r->p < r->end && *r->p == '.') {
-        r->p++;
-        if (json_read_digits(r) < 0)
-            return -EINVAL;
-    }
-    if (r->p < r->end && (*r->p | 0x20) == 'e') {
-        r->p++;
-        if (r->p < r->end && (*r->p == '+' || *r->p == '-'))
-            r->p++;
-        if (json_read_digits(r) < 0)
-            return -EINVAL;
-    }
-    t->type = JSON_NUMBER;
-    t->raw = slice_of(start, (size_t)(r->p - start));
-    return 0;
+    return p;
 }
 
-static int
-json_read_word(struct json *r, struct json_token *t, enum json_type type, const char *word, size_t n)
+static const uint8_t *
+json_pass_word(struct json *r, const uint8_t *p, const char *word, size_t n)
 {
-    if ((size_t)(r->end - r->p) < n || memcmp(r->p, word, n) != 0)
-        return json_fail(r, r->p, "a bare word that is not true, false or null");
-    t->type = type;
-    t->raw = slice_of(r->p, n);
-    r->p += n;
-    return 0;
+    if ((size_t)(r->end - p) < n || memcmp(p, word, n) != 0)
+        return json_refuse(r, p, "a bare word that is not true, false or null");
+    return p + n;
 }
 
-static int
-json_open(struct json *r, struct json_token *t, bool is_object)
+/* A value that is not a container. */
+static inline const uint8_t *
+json_pass_scalar(struct json *r, const uint8_t *p, enum json_type *type, bool *has_escape)
 {
-    uint64_t bit;
+    if (p == r->end)
+        return json_refuse(r, p, "the end where a value must be");
+    switch (*p) {
+    case '"':
+        *type = JSON_STRING;
+        return json_pass_string(r, p, has_escape);
+    case 't':
+        *type = JSON_TRUE;
+        return json_pass_word(r, p, "true", 4);
+    case 'f':
+        *type = JSON_FALSE;
+        return json_pass_word(r, p, "false", 5);
+    case 'n':
+        *type = JSON_NULL;
+        return json_pass_word(r, p, "null", 4);
+    default:
+        if (*p != '-' && !json_is_digit(p, r->end))
+            return json_refuse(r, p, "something that is not a value where a value must be");
+        *type = JSON_NUMBER;
+        return json_pass_number(r, p);
+    }
+}
 
-    if (r->depth >= r->max_depth)
-        return json_fail(r, r->p, "values nested too deeply");
-    bit = UINT64_C(1) << r->depth++;
-    r->is_object = is_object ? r->is_object | bit : r->is_object & ~bit;
-    r->state = is_object ? STATE_FIRST_KEY : STATE_FIRST_ELEMENT;
-    t->type = is_object ? JSON_OBJECT : JSON_ARRAY;
-    t->raw = slice_of(r->p++, 1);
-    return 0;
+/* A member's name and its colon. */
+static inline const uint8_t *
+json_pass_key(struct json *r, const uint8_t *p, struct slice *ret, bool *has_escape)
+{
+    const uint8_t *start = p;
+
+    if (p == r->end || *p != '"')
+        return json_refuse(r, p, "no name in quotes where a member must begin");
+    p = json_pass_string(r, p, has_escape);
+    if (p == NULL)
+        return NULL;
+    *ret = slice_of(start + 1, (size_t)(p - start) - 2);
+    p = json_space(p, r->end);
+    if (p == r->end || *p != ':')
+        return json_refuse(r, p, "no colon after a member's name");
+    return p + 1;
 }
 
 static inline bool
@@ -281,110 +307,180 @@ json_in_object(const struct json *r)
     return r->depth > 0 && (r->is_object >> (r->depth - 1) & 1) != 0;
 }
 
+/* A container's first byte: one level down. */
+static inline const uint8_t *
+json_pass_open(struct json *r, const uint8_t *p)
+{
+    uint64_t bit;
+
+    if (r->depth >= r->max_depth)
+        return json_refuse(r, p, "values nested too deeply");
+    bit = UINT64_C(1) << r->depth++;
+    r->is_object = *p == '{' ? r->is_object | bit : r->is_object & ~bit;
+    return p + 1;
+}
+
+static const uint8_t *
+json_refuse_after(struct json *r, const uint8_t *p)
+{
+    return json_refuse(
+        r, p, json_in_object(r) ? "no comma or '}' after a member" : "no comma or ']' after an element");
+}
+
+static inline bool
+json_is_close(const struct json *r, const uint8_t *p)
+{
+    return p < r->end && *p == (json_in_object(r) ? '}' : ']');
+}
+
+/* ---- from token to token ---- */
+
 static int
-json_close(struct json *r, struct json_token *t)
+json_read_value(struct json *r, const uint8_t *p, struct json_token *t)
+{
+    const uint8_t *after;
+    unsigned n_quotes;
+
+    if (p < r->end && (*p == '{' || *p == '[')) {
+        after = json_pass_open(r, p);
+        if (after == NULL)
+            return -EINVAL;
+        t->type = *p == '{' ? JSON_OBJECT : JSON_ARRAY;
+        t->raw = slice_of(p, 1);
+        r->state = *p == '{' ? STATE_FIRST_KEY : STATE_FIRST_ELEMENT;
+        r->p = after;
+        return 0;
+    }
+    after = json_pass_scalar(r, p, &t->type, &t->has_escape);
+    if (after == NULL)
+        return -EINVAL;
+    n_quotes = t->type == JSON_STRING ? 1 : 0;
+    t->raw = slice_of(p + n_quotes, (size_t)(after - p) - 2 * n_quotes);
+    r->state = r->depth == 0 ? STATE_DONE : STATE_AFTER;
+    r->p = after;
+    return 0;
+}
+
+static int
+json_read_key(struct json *r, const uint8_t *p, struct json_token *t)
+{
+    p = json_pass_key(r, p, &t->raw, &t->has_escape);
+    if (p == NULL)
+        return -EINVAL;
+    t->type = JSON_KEY;
+    r->state = STATE_VALUE;
+    r->p = p;
+    return 0;
+}
+
+static int
+json_read_close(struct json *r, const uint8_t *p, struct json_token *t)
 {
     t->type = json_in_object(r) ? JSON_OBJECT_END : JSON_ARRAY_END;
-    t->raw = slice_of(r->p++, 1);
+    t->raw = slice_of(p, 1);
     r->depth--;
     r->state = r->depth == 0 ? STATE_DONE : STATE_AFTER;
+    r->p = p + 1;
     return 0;
 }
 
 static int
-json_read_value(struct json *r, struct json_token *t)
+json_read_end(struct json *r, const uint8_t *p, struct json_token *t)
 {
-    int e;
-
-    if (r->p == r->end)
-        return json_fail(r, r->p, "the end where a value must be");
-    switch (*r->p) {
-    case '"':
-        e = json_read_string(r, t, JSON_STRING);
-        break;
-    case '{':
-        return json_open(r, t, true);
-    case '[':
-        return json_open(r, t, false);
-    case 't':
-        e = json_read_word(r, t, JSON_TRUE, "true", 4);
-        break;
-    case 'f':
-        e = json_read_word(r, t, JSON_FALSE, "false", 5);
-        break;
-    case 'n':
-        e = json_read_word(r, t, JSON_NULL, "null", 4);
-        break;
-    default:
-        if (*r->p != '-' && !json_is_digit(r))
-            return json_fail(r, r->p, "something that is not a value where a value must be");
-        e = json_read_number(r, t);
-        break;
-    }
-    if (e == 0)
-        r->state = r->depth == 0 ? STATE_DONE : STATE_AFTER;
-    return e;
-}
-
-static int
-json_read_key(struct json *r, struct json_token *t)
-{
-    if (r->p == r->end || *r->p != '"')
-        return json_fail(r, r->p, "no name in quotes where a member must begin");
-    if (json_read_string(r, t, JSON_KEY) < 0)
-        return -EINVAL;
-    json_skip_space(r);
-    if (r->p == r->end || *r->p != ':')
-        return json_fail(r, r->p, "no colon after a member's name");
-    r->p++;
-    r->state = STATE_VALUE;
+    if (p < r->end)
+        return json_fail(r, p, "something after the value");
+    t->type = JSON_END;
+    t->raw = slice_of(p, 0);
+    r->p = p;
     return 0;
 }
 
-/* After a value: what follows its comma, or the end of its container. */
 static int
-json_read_after(struct json *r, struct json_token *t)
-{
-    bool in_object = json_in_object(r);
-
-    if (r->p < r->end && *r->p == ',') {
-        r->p++;
-        json_skip_space(r);
-        return in_object ? json_read_key(r, t) : json_read_value(r, t);
-    }
-    if (r->p < r->end && *r->p == (in_object ? '}' : ']'))
-        return json_close(r, t);
-    return json_fail(
-        r, r->p, in_object ? "no comma or '}' after a member" : "no comma or ']' after an element");
-}
-
-static inline int
 json_step(struct json *r, struct json_token *t)
 {
-    json_skip_space(r);
+    const uint8_t *p = json_space(r->p, r->end);
+
     switch ((enum json_state)r->state) {
     case STATE_AFTER:
-        return json_read_after(r, t);
+        if (json_is_close(r, p))
+            return json_read_close(r, p, t);
+        if (p == r->end || *p != ',') {
+            (void)json_refuse_after(r, p);
+            return -EINVAL;
+        }
+        p = json_space(p + 1, r->end);
+        return json_in_object(r) ? json_read_key(r, p, t) : json_read_value(r, p, t);
     case STATE_FIRST_ELEMENT:
-        if (r->p < r->end && *r->p == ']')
-            return json_close(r, t);
-        return json_read_value(r, t);
+        return json_is_close(r, p) ? json_read_close(r, p, t) : json_read_value(r, p, t);
     case STATE_VALUE:
-        return json_read_value(r, t);
+        return json_read_value(r, p, t);
     case STATE_FIRST_KEY:
-        if (r->p < r->end && *r->p == '}')
-            return json_close(r, t);
-        return json_read_key(r, t);
+        return json_is_close(r, p) ? json_read_close(r, p, t) : json_read_key(r, p, t);
     case STATE_DONE:
-        if (r->p < r->end)
-            return json_fail(r, r->p, "something after the value");
-        t->type = JSON_END;
-        t->raw = slice_of(r->p, 0);
-        return 0;
+        return json_read_end(r, p, t);
     case STATE_FAILED:
         break;
     }
     return -EINVAL;
+}
+
+/* ---- whole values ---- */
+
+/* After a value: closes what ends there, down to this depth, or passes the comma (and the name) before the
+ * next value. */
+static inline const uint8_t *
+json_pass_after(struct json *r, const uint8_t *p, unsigned depth)
+{
+    struct slice name;
+    bool has_escape;
+
+    while (r->depth > depth) {
+        p = json_space(p, r->end);
+        if (p < r->end && *p == ',') {
+            p = json_space(p + 1, r->end);
+            return json_in_object(r) ? json_pass_key(r, p, &name, &has_escape) : p;
+        }
+        if (!json_is_close(r, p))
+            return json_refuse_after(r, p);
+        r->depth--;
+        p++;
+    }
+    return p;
+}
+
+/* Any value, with all that is in it. */
+static const uint8_t *
+json_pass_value(struct json *r, const uint8_t *p)
+{
+    unsigned depth = r->depth;
+    enum json_type type;
+    struct slice name;
+    bool has_escape;
+
+    do {
+        p = json_space(p, r->end);
+        if (p < r->end && (*p == '{' || *p == '[')) {
+            p = json_pass_open(r, p);
+            if (p == NULL)
+                return NULL;
+            p = json_space(p, r->end);
+            if (!json_is_close(r, p)) {
+                if (json_in_object(r))
+                    p = json_pass_key(r, p, &name, &has_escape);
+                if (p == NULL)
+                    return NULL;
+                continue;
+            }
+        } else {
+            p = json_pass_scalar(r, p, &type, &has_escape);
+            if (p == NULL)
+                return NULL;
+        }
+        p = json_pass_after(r, p, depth);
+        if (p == NULL)
+            return NULL;
+    } while (r->depth > depth);
+    return p;
 }
 
 void
@@ -413,37 +509,29 @@ json_next(struct json *r, struct json_token *ret)
 bool
 json_has_more(struct json *r)
 {
-    json_skip_space(r);
+    r->p = json_space(r->p, r->end);
     if (r->state == STATE_DONE || r->state == STATE_FAILED)
         return false;
-    return r->p == r->end || r->state == STATE_VALUE || (*r->p != ']' && *r->p != '}');
+    return r->state == STATE_VALUE || !json_is_close(r, r->p);
 }
 
 int
 json_skip(struct json *r, struct slice *ret_raw)
 {
-    unsigned depth = r->depth;
-    struct json_token t;
-    const uint8_t *start;
+    const uint8_t *start = json_space(r->p, r->end), *p;
 
-    json_skip_space(r);
-    if (r->state == STATE_AFTER && !json_in_object(r) && r->p < r->end && *r->p == ',') {
-        r->p++;
-        r->state = STATE_VALUE;
-        json_skip_space(r);
-    }
-    if (r->state == STATE_FAILED)
+    if (r->state == STATE_AFTER && !json_in_object(r) && start < r->end && *start == ',')
+        start = json_space(start + 1, r->end);
+    else if (r->state == STATE_FAILED)
         return -EINVAL;
-    if (r->state != STATE_VALUE && r->state != STATE_FIRST_ELEMENT)
-        return json_fail(r, r->p, "no value where one must be");
-    start = r->p;
-    if (json_read_value(r, &t) < 0)
+    else if (r->state != STATE_VALUE && r->state != STATE_FIRST_ELEMENT)
+        return json_fail(r, start, "no value where one must be");
+    p = json_pass_value(r, start);
+    if (p == NULL)
         return -EINVAL;
-    while (r->depth > depth) {
-        if (json_step(r, &t) < 0)
-            return -EINVAL;
-    }
-    *ret_raw = slice_of(start, (size_t)(r->p - start));
+    r->state = r->depth == 0 ? STATE_DONE : STATE_AFTER;
+    r->p = p;
+    *ret_raw = slice_of(start, (size_t)(p - start));
     return 0;
 }
 

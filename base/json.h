@@ -46,7 +46,7 @@ struct json {
     const uint8_t *p, *end, *start;
     unsigned depth, max_depth;
     uint64_t is_object; /* a bit for each level */
-    uint8_t state;
+    unsigned state;
     const char *error;  /* what was wrong, as a clause: "a control character in a string" */
 };
 

@@ -7,6 +7,7 @@
 
 #include "base/mp.h"
 
+#include <endian.h>
 #include <errno.h>
 
 /* What stands at the front of a value. */
@@ -18,18 +19,33 @@ struct mp_head {
     int64_t i;       /* MP_INT: always negative */
 };
 
-static uint64_t
+/* n is 0, 1, 2, 4 or 8. */
+static inline uint64_t
 mp_big_endian(const uint8_t *p, unsigned n)
 {
-    uint64_t v = 0;
+    uint16_t u16;
+    uint32_t u32;
+    uint64_t u64;
 
-    while (n-- > 0)
-        v = v << 8 | *p++;
-    return v;
+    switch (n) {
+    case 0:
+        return 0;
+    case 1:
+        return p[0];
+    case 2:
+        memcpy(&u16, p, sizeof u16);
+        return be16toh(u16);
+    case 4:
+        memcpy(&u32, p, sizeof u32);
+        return be32toh(u32);
+    default:
+        memcpy(&u64, p, sizeof u64);
+        return be64toh(u64);
+    }
 }
 
 /* A head of 1 + n_arg bytes, of which the last n_arg are an unsigned number. */
-static int
+static inline int
 mp_head_arg(const struct mp *c, struct mp_head *h, enum mp_type type, unsigned n_arg)
 {
     if ((size_t)(c->end - c->p) < 1 + (size_t)n_arg)
@@ -40,7 +56,7 @@ mp_head_arg(const struct mp *c, struct mp_head *h, enum mp_type type, unsigned n
     return 0;
 }
 
-static int
+static inline int
 mp_head_signed(const struct mp *c, struct mp_head *h, unsigned n_arg)
 {
     unsigned shift = 64 - 8 * n_arg;
@@ -57,7 +73,7 @@ mp_head_signed(const struct mp *c, struct mp_head *h, unsigned n_arg)
 }
 
 /* Extension types: the length, then one byte of type, which counts as head. */
-static int
+static inline int
 mp_head_ext(const struct mp *c, struct mp_head *h, unsigned n_arg)
 {
     int r = mp_head_arg(c, h, MP_EXT, n_arg);
@@ -70,8 +86,8 @@ mp_head_ext(const struct mp *c, struct mp_head *h, unsigned n_arg)
     return 0;
 }
 
-static int
-mp_head_fixed(const struct mp *c, struct mp_head *h, enum mp_type type, uint64_t u)
+static inline int
+mp_head_fixed(struct mp_head *h, enum mp_type type, uint64_t u)
 {
     h->type = type;
     h->n_head = 1;
@@ -87,12 +103,12 @@ mp_head_marked(const struct mp *c, struct mp_head *h)
 
     switch (mark) {
     case 0xc0:
-        return mp_head_fixed(c, h, MP_NIL, 0);
+        return mp_head_fixed(h, MP_NIL, 0);
     case 0xc1: /* never used, says the specification */
         return -EINVAL;
     case 0xc2:
     case 0xc3:
-        return mp_head_fixed(c, h, MP_BOOL, mark & 1);
+        return mp_head_fixed(h, MP_BOOL, mark & 1);
     case 0xc4:
     case 0xc5:
     case 0xc6:
@@ -137,7 +153,7 @@ mp_head_marked(const struct mp *c, struct mp_head *h)
     }
 }
 
-static int
+static inline int
 mp_head(const struct mp *c, struct mp_head *h)
 {
     uint8_t mark;
@@ -146,17 +162,17 @@ mp_head(const struct mp *c, struct mp_head *h)
         return -EAGAIN;
     mark = *c->p;
     if (mark <= 0x7f)
-        return mp_head_fixed(c, h, MP_UINT, mark);
+        return mp_head_fixed(h, MP_UINT, mark);
     if (mark >= 0xe0) {
         h->i = (int8_t)mark;
-        return mp_head_fixed(c, h, MP_INT, 0);
+        return mp_head_fixed(h, MP_INT, 0);
     }
     if (mark <= 0x8f)
-        return mp_head_fixed(c, h, MP_MAP, mark & 15);
+        return mp_head_fixed(h, MP_MAP, mark & 15);
     if (mark <= 0x9f)
-        return mp_head_fixed(c, h, MP_ARRAY, mark & 15);
+        return mp_head_fixed(h, MP_ARRAY, mark & 15);
     if (mark <= 0xbf)
-        return mp_head_fixed(c, h, MP_STR, mark & 31);
+        return mp_head_fixed(h, MP_STR, mark & 31);
     return mp_head_marked(c, h);
 }
 
@@ -246,8 +262,13 @@ int
 mp_u64(struct mp *c, uint64_t *ret)
 {
     struct mp_head h;
-    int r = mp_integer(c, &h);
+    int r;
 
+    if (c->p < c->end && *c->p <= 0x7f) { /* most of them */
+        *ret = *c->p++;
+        return 0;
+    }
+    r = mp_integer(c, &h);
     if (r < 0)
         return r;
     if (h.type != MP_UINT)
