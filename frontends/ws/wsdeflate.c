@@ -353,7 +353,8 @@ take_extension(struct slice *rest, struct wsdeflate_params *params)
         is_taken = is_taken && check_param(name, has_value, value, &seen, &server_bits);
     }
     if (is_taken)
-        *params = (struct wsdeflate_params){.is_on = true, .server_bits = server_bits};
+        *params = (struct wsdeflate_params){
+            .is_on = true, .has_server_bits = (seen & SAW_SERVER_BITS) != 0, .server_bits = server_bits};
     return 0;
 }
 
@@ -375,6 +376,6 @@ wsdeflate_put_answer(const struct wsdeflate_params *params, struct buf *out)
     if (!params->is_on)
         return;
     buf_put_str(out, "permessage-deflate; server_no_context_takeover; client_no_context_takeover");
-    if (params->server_bits < WINDOW_BITS)
+    if (params->has_server_bits)
         buf_printf(out, "; server_max_window_bits=%u", params->server_bits);
 }

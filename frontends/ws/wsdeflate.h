@@ -24,7 +24,8 @@ struct wsdeflate;
 /* What was agreed with one client; lives in its connection. */
 struct wsdeflate_params {
     bool is_on;
-    uint8_t server_bits; /* 8 to 15: the window that the client keeps for what we send */
+    bool has_server_bits; /* the client asked for a window; the answer must name it */
+    uint8_t server_bits;  /* 8 to 15: the window that the client keeps for what we send */
 };
 
 enum wsdeflate_outcome {

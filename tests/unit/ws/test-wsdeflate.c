@@ -220,7 +220,7 @@ START_TEST(test_offers)
     expect_offer("permessage-deflate; client_max_window_bits", ANSWER);
     expect_offer("permessage-deflate;client_max_window_bits=8", ANSWER);
     expect_offer("permessage-deflate; server_no_context_takeover; client_no_context_takeover", ANSWER);
-    expect_offer("permessage-deflate; server_max_window_bits=15", ANSWER);
+    expect_offer("permessage-deflate; server_max_window_bits=15", ANSWER "; server_max_window_bits=15");
     expect_offer("permessage-deflate; server_max_window_bits=10", ANSWER "; server_max_window_bits=10");
     expect_offer("permessage-deflate; server_max_window_bits=\"10\"", ANSWER "; server_max_window_bits=10");
     expect_offer("x-webkit-deflate-frame, permessage-deflate", ANSWER);
