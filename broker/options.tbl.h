@@ -17,7 +17,7 @@ OPTION("heartbeat", TIME, heartbeat_ms, RESTART, "1s", "50ms", "1m", "",
     "How often broker and frontends tell each other that they live. After three missed, the link is dropped.")
 OPTION("history_max", BYTES, history_max, LIVE, "1GiB", "1MiB", "1TiB", "",
     "How much memory the kept messages of all topics may take together. Past that, the oldest go first.")
-OPTION("max_message", BYTES, max_message, LIVE, "1MiB", "1KiB", "8MiB", "",
+OPTION("max_message", BYTES, max_message, LIVE, "1MiB", "1KiB", "16MiB", "",
     "The largest message of any topic; a topic may allow less.")
 OPTION("dedupe_window", TIME, dedupe_window_ms, LIVE, "2m", "0", "1d", "",
     "How long the key of a publish is remembered, so that the same publish sent again is not done twice.")

@@ -12,7 +12,7 @@ OPTION("history.bytes", BYTES, history_bytes, LIVE, "1MiB", "0", "1TiB", "",
 OPTION("retain", ENUM, retain, LIVE, "flag", "", "", "flag|last|none",
     "Whether a new subscriber gets a kept value first: flag, the last message published with the retain flag; "
     "last, the last message in any case; none, nothing.")
-OPTION("max_message", BYTES, max_message, LIVE, "1MiB", "1B", "8MiB", "",
+OPTION("max_message", BYTES, max_message, LIVE, "1MiB", "1B", "16MiB", "",
     "The largest message; broker.max_message holds as well.")
 OPTION("slow_consumer", ENUM, slow_consumer, LIVE, "disconnect", "", "", "disconnect|drop_oldest",
     "What happens to a client whose queue is full: it is disconnected and can recover, or it loses the oldest "

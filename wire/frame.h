@@ -26,9 +26,9 @@
 /* A batch is sent when it has grown to this; one message may make it larger. */
 #define LINK_BATCH_BYTES (32u * 1024)
 /* No batch is larger: NN_RCVMAXSIZE on both ends, and checked by the sender. */
-#define LINK_BATCH_MAX (16u * 1024 * 1024)
-/* Leaves room in a batch for one message of the largest kind. */
-#define LINK_MESSAGE_MAX (LINK_BATCH_MAX - 64u * 1024)
+#define LINK_BATCH_MAX (LINK_MESSAGE_MAX + 64u * 1024)
+/* The largest body, a power of two that people expect to pass; a batch has room for one with all its fields. */
+#define LINK_MESSAGE_MAX (16u * 1024 * 1024)
 
 enum frame_direction { TO_BROKER = 1, TO_FRONTEND = 2, BOTH = 3 };
 

@@ -8,7 +8,7 @@ OPTION("subscriptions_per_client", COUNT, subscriptions_per_client, LIVE, "1000"
     "How many subscriptions one client may hold.")
 OPTION("queue_bytes", BYTES, queue_bytes, LIVE, "1MiB", "16KiB", "1GiB", "",
     "How much may wait for one client that reads too slowly, before slow_consumer of the topic holds.")
-OPTION("message_bytes", BYTES, message_bytes, LIVE, "1MiB", "1KiB", "8MiB", "",
+OPTION("message_bytes", BYTES, message_bytes, LIVE, "1MiB", "1KiB", "16MiB", "",
     "The largest message that a client may send.")
 OPTION("json_depth", COUNT, json_depth, LIVE, "32", "2", "64", "",
     "How deep the JSON of a client's message may be nested.")
