@@ -110,7 +110,7 @@ static int
 inflate_input(z_stream *z, size_t n_before, size_t max, struct buf *out, bool *ret_ended)
 {
     for (;;) {
-        uint8_t over;
+        uint8_t over = 0;
         size_t left = max - (out->n - n_before);
         size_t step = (size_t)z->avail_in * 4;
         step = step < INFLATE_STEP_MIN ? INFLATE_STEP_MIN : step > INFLATE_STEP_MAX ? INFLATE_STEP_MAX : step;

@@ -41,7 +41,8 @@ def large_then_close(t):
         if got is None:
             raise Failure("the server did not close")
         if got[0] in ("close", "end"):
-            return Verdict(INFORMATIONAL, f"{echoes} of 2 messages came back before the close", str(got[1:2] or "dropped"))
+            close = "dropped" if got[0] == "end" else str(got[1] or "none")
+            return Verdict(INFORMATIONAL, f"{echoes} of 2 messages came back before the close", close)
         if got not in (("message", large, False), ("message", HELLO, False)):
             raise Failure(f"got {got[0]} after the close frame")
         echoes += 1
@@ -75,7 +76,8 @@ def cases(settings):
     yield Case("7.3.3", "close with a code", close_with(close_body(NORMAL), [NORMAL], True))
     yield Case("7.3.4", "close with a code and a reason", close_with(close_body(NORMAL, HELLO), [NORMAL], True))
     yield Case("7.3.5", "close with the longest reason", close_with(close_body(NORMAL, b"*" * 123), [NORMAL], True))
-    yield Case("7.3.6", "close with a reason one byte too long", close_with(close_body(NORMAL, b"*" * 124), [PROTOCOL], False))
+    yield Case("7.3.6", "close with a reason one byte too long",
+               close_with(close_body(NORMAL, b"*" * 124), [PROTOCOL], False))
     yield Case("7.5.1", "close with a reason that is not UTF-8",
                close_with(close_body(NORMAL, BAD_REASON), [PROTOCOL, BAD_DATA], False))
     for i, code in enumerate(VALID_CODES, 1):

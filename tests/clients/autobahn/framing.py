@@ -92,8 +92,10 @@ def good_then_wrong(bad, chop=0, sync=False):
 def reserved_bits():
     yield Case("3.1", "text with RSV 1", wrong(frame(TEXT, HELLO, rsv=1)))
     yield Case("3.2", "good text, text with RSV 2, ping", good_then_wrong(frame(TEXT, HELLO, rsv=2)))
-    yield Case("3.3", "good text, text with RSV 3, ping, a write each", good_then_wrong(frame(TEXT, HELLO, rsv=3), sync=True))
-    yield Case("3.4", "good text, text with RSV 4, ping, byte by byte", good_then_wrong(frame(TEXT, HELLO, rsv=4), chop=1))
+    yield Case("3.3", "good text, text with RSV 3, ping, a write each",
+               good_then_wrong(frame(TEXT, HELLO, rsv=3), sync=True))
+    yield Case("3.4", "good text, text with RSV 4, ping, byte by byte",
+               good_then_wrong(frame(TEXT, HELLO, rsv=4), chop=1))
     yield Case("3.5", "binary with RSV 5", wrong(frame(BINARY, b"\x00\xff\xfe\xfd\xfc\xfb\x00\xff", rsv=5)))
     yield Case("3.6", "ping with RSV 6", wrong(frame(PING, HELLO, rsv=6)))
     yield Case("3.7", "close with RSV 7", wrong(frame(CLOSE, rsv=7)))
