@@ -37,7 +37,9 @@ int mp_i64(struct mp *c, int64_t *ret);
 int mp_double(struct mp *c, double *ret); /* float 32 or 64 */
 int mp_str(struct mp *c, struct slice *ret);
 int mp_bin(struct mp *c, struct slice *ret);
-int mp_array(struct mp *c, uint32_t *ret_n); /* the elements follow */
+/* The elements follow. A count above the bytes that are left is forged; so on a stream, where they may be
+ * still to come, find the end of the whole value with mp_skip() first. */
+int mp_array(struct mp *c, uint32_t *ret_n);
 int mp_map(struct mp *c, uint32_t *ret_n_pairs);
 
 /* Passes one whole value and gives its bytes. Nesting past MP_MAX_DEPTH is -EINVAL. */
