@@ -29,9 +29,9 @@ struct node {
 };
 
 struct filtertree {
-    struct node root;
     struct table nodes;
     size_t n_filters;
+    struct node root; /* last, for its key has no bytes */
 };
 
 #define KEY_HEAD sizeof(struct node *)
