@@ -20,6 +20,7 @@
 struct block;
 struct conn;
 struct frontend;
+struct peer;
 
 struct conn_ops {
     /* Bytes of the stream, in order; they may be changed in place. Returns how many are done with: the rest is kept and comes
@@ -49,11 +50,19 @@ struct conn {
     struct event ev;
     int fd;
     bool is_paused : 1, is_closing : 1, is_dirty : 1, is_blocked : 1, is_closed : 1, has_eof : 1;
+    bool is_cut : 1;       /* the first piece was written in part */
+    bool is_resumed : 1;   /* what was kept must be given again, whether or not more comes */
+    bool is_shut : 1;      /* closing: everything was written, the peer's end is waited for */
+    bool is_aged : 1;      /* closing: it was so at the last sweep already */
+    bool is_over : 1;      /* on_overflow() is being called: what it sends is taken */
+    short events;          /* what ev is added for, 0 for not at all */
     struct out_piece *out; /* NULL while empty */
     uint16_t out_first, out_n, out_cap;
     size_t out_bytes;
     struct buf *in;        /* what on_bytes() left, NULL while empty */
-    struct list in_fe;     /* all connections */
+    struct out_piece one;  /* what out points to while one piece is enough */
+    struct peer *peer;     /* whom it counts for; NULL if addresses are not counted */
+    struct list in_fe;     /* all connections: fe->conns, or fe->closing_conns */
     struct list in_turn;   /* dirty, to be written at the turn's end; or closed, to be freed */
     const char *reason;
 };

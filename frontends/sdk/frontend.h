@@ -14,16 +14,20 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
+#include "base/buf.h"
 #include "base/conf.h"
+#include "base/list.h"
 #include "base/loop.h"
 #include "base/slice.h"
-#include "frontends/sdk/options.h" /* struct limit_options, from frontends/sdk/options.tbl.h */
+#include "frontends/sdk/options.h"
 #include "frontends/sdk/position.h"
 #include "frontends/sdk/request.h"
 
 struct block;
 struct frontend;
 struct hub;
+struct peer;
+struct peers;
 struct uplink;
 
 /* Counters of a frontend, one row each, sent to the broker as STATS and logged. */
@@ -37,7 +41,7 @@ struct frontend {
     const struct frontend_kind *kind;
     const char *instance;          /* "ws.1" */
     struct loop *loop;
-    const struct limit_options *limits;
+    const struct limits_options *limits; /* a reload points it to others */
     struct uplink *uplink;
     struct hub *hub;
     struct frontend_counters counters;
@@ -52,6 +56,16 @@ struct frontend {
     uint32_t n_conns;
     bool is_stopping;
     void *state;                    /* the transport's, from start() */
+
+    /* For the sdk's own files. */
+    struct list closing_conns;      /* conn_close_soon(): they end by themselves or by the sweep */
+    struct loop_timer closing_sweep;
+    struct list slow_sessions;      /* those that have not been told yet what they missed */
+    struct loop_timer slow_poll;
+    struct peers *peers;            /* connections by address */
+    struct peer *accepted;          /* of the listener's call under way, until conn_open_take() takes it */
+    uint64_t fd_limit;              /* descriptors this process may have; 0: unknown */
+    bool shares_port;               /* several workers listen on one port */
 };
 
 struct frontend_kind {
@@ -62,7 +76,14 @@ struct frontend_kind {
     /* Planned end: tell clients, stop listening. The process ends when no connection is left, or after stop_timeout. */
     void (*stop)(struct frontend *fe, void *state);
     void (*free)(void *state);
+    /* The config was read again: `options` hold from now on, the old ones are freed after. Only what its table calls LIVE may
+     * change. May be NULL: the options stay as they were until a restart. */
+    void (*reload)(struct frontend *fe, void *state, const void *options);
 };
+
+/* For tests, and for frontend_main(): a frontend without link, listeners, signals. */
+int frontend_init(struct frontend *fe, struct loop *loop, const struct limits_options *limits);
+void frontend_fini(struct frontend *fe);
 
 /* Arguments, config, signals, uplink, loop: everything but the protocol. Returns the exit code. */
 int frontend_main(int argc, char **argv, const struct frontend_kind *kind);

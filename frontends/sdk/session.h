@@ -7,6 +7,7 @@
 #define SDK_SESSION_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/list.h"
@@ -24,6 +25,9 @@ struct session_ops {
     void (*on_answer)(struct session *s, const struct answer *answer);
     /* Publishing is possible again after session_request() said -EAGAIN: conn_resume(). */
     void (*on_unblocked)(struct session *s);
+    /* How many bytes wait for this client: a stream transport gives conn's out_bytes. Replays and what was dropped are sent as
+     * this shrinks. May be NULL: nothing ever waits. */
+    size_t (*queued)(struct session *s);
 };
 
 struct session {
@@ -33,9 +37,13 @@ struct session {
     struct list subs;      /* hub's */
     struct list publishes; /* uplink's: publishes that wait for an answer */
     struct list in_blocked;
+    struct list in_slow;   /* frontend's slow_sessions */
     uint32_t n_subs;
+    uint32_t n_filters;    /* of all its subscriptions */
+    uint32_t n_lists;      /* REQUEST_TOPICS without an answer yet */
     bool is_blocked : 1;
     bool is_slow : 1;      /* messages were dropped since it last was told */
+    bool is_single : 1;    /* hub's: exactly one subscription, live, of one filter */
     uint64_t n_dropped;
 };
 

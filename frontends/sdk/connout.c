@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Writing to one client socket: a queue of pieces of blocks. Pieces that follow one another in one block are one piece. What is
+ * queued in a turn is written at its end by one call; the rest waits for EV_WRITE.
+ */
+#include "config.h"
+
+#include "frontends/sdk/conn.h"
+
+#include "frontends/sdk/block.h"
+#include "frontends/sdk/connpriv.h"
+#include "frontends/sdk/frontend.h"
+#include "frontends/sdk/session.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#define PIECES_PER_WRITE 64
+#define PIECES_MAX UINT16_MAX
+#define FIRST_CAP 8
+/* A block of small answers is not grown past this: one slow client with one answer keeps it all. */
+#define ANSWERS_MAX (32u * 1024)
+
+void
+conn_mark_dirty(struct conn *c)
+{
+    if (c->is_dirty)
+        return;
+    c->is_dirty = true;
+    list_push_back(&c->fe->dirty_conns, &c->in_turn);
+    loop_defer(c->fe->loop, &c->fe->turn_hook);
+}
+
+/* ---- The queue. ---- */
+
+static void
+conn_free_array(struct conn *c)
+{
+    if (c->out != &c->one)
+        free(c->out);
+    c->out = NULL;
+    c->out_first = 0;
+    c->out_n = 0;
+    c->out_cap = 0;
+}
+
+void
+conn_drop_queue(struct conn *c)
+{
+    for (unsigned i = 0; i < c->out_n; i++)
+        block_unref(c->out[c->out_first + i].block);
+    conn_free_array(c);
+    c->out_bytes = 0;
+    c->is_cut = false;
+}
+
+/* All but a first piece of which the client has some already. */
+static void
+conn_drop_unsent(struct conn *c)
+{
+    unsigned keep = c->is_cut ? 1 : 0;
+
+    if (keep == 0) {
+        conn_drop_queue(c);
+        return;
+    }
+    for (unsigned i = 1; i < c->out_n; i++)
+        block_unref(c->out[c->out_first + i].block);
+    c->out_n = 1;
+    c->out_bytes = c->out[c->out_first].n;
+}
+
+/* The whole queue as one piece of its own, because it has more pieces than can be counted. */
+static int
+conn_merge_queue(struct conn *c)
+{
+    struct block *block = block_new();
+
+    if (block == NULL)
+        return -ENOMEM;
+    for (unsigned i = 0; i < c->out_n; i++) {
+        const struct out_piece *piece = &c->out[c->out_first + i];
+
+        buf_put(&block->buf, piece->block->buf.p + piece->at, piece->n);
+    }
+    if (buf_failed(&block->buf)) {
+        block_unref(block);
+        return -ENOMEM;
+    }
+    for (unsigned i = 0; i < c->out_n; i++)
+        block_unref(c->out[c->out_first + i].block);
+    c->out_first = 0;
+    c->out_n = 1;
+    c->out[0] = (struct out_piece){.block = block, .at = 0, .n = (uint32_t)block->buf.n};
+    /* It has frames that were not begun, but where they begin is no longer known. */
+    c->is_cut = true;
+    return 0;
+}
+
+/* Room for one more piece behind the last. */
+static int
+conn_grow_queue(struct conn *c)
+{
+    struct out_piece *out;
+    unsigned cap;
+
+    if (c->out == NULL) {
+        c->out = &c->one;
+        c->out_cap = 1;
+        return 0;
+    }
+    if (c->out_first + c->out_n < c->out_cap)
+        return 0;
+    if (c->out_first > 0) {
+        memmove(c->out, c->out + c->out_first, c->out_n * sizeof *c->out);
+        c->out_first = 0;
+        return 0;
+    }
+    if (c->out_cap == PIECES_MAX)
+        return conn_merge_queue(c);
+    cap = c->out == &c->one ? FIRST_CAP : c->out_cap * 2u;
+    if (cap > PIECES_MAX)
+        cap = PIECES_MAX;
+    out = realloc(c->out == &c->one ? NULL : c->out, cap * sizeof *out);
+    if (out == NULL)
+        return -ENOMEM;
+    if (c->out == &c->one)
+        out[0] = c->one;
+    c->out = out;
+    c->out_cap = (uint16_t)cap;
+    return 0;
+}
+
+static void
+conn_push(struct conn *c, struct block *block, uint32_t at, uint32_t n)
+{
+    struct out_piece *last = c->out_n > 0 ? &c->out[c->out_first + c->out_n - 1] : NULL;
+    bool may_merge = last != NULL && !(c->is_cut && c->out_n == 1);
+
+    if (may_merge && last->block == block && last->at + last->n == at) {
+        last->n += n;
+        c->out_bytes += n;
+        return;
+    }
+    if (conn_grow_queue(c) < 0) {
+        conn_close(c, "no memory for its queue");
+        return;
+    }
+    c->out[c->out_first + c->out_n++] = (struct out_piece){.block = block_ref(block), .at = at, .n = n};
+    c->out_bytes += n;
+}
+
+/* ---- Writing. ---- */
+
+/* n bytes of the queue have gone. */
+static void
+conn_advance(struct conn *c, size_t n)
+{
+    c->out_bytes -= n;
+    while (n > 0) {
+        struct out_piece *piece = &c->out[c->out_first];
+
+        if (n < piece->n) {
+            piece->at += (uint32_t)n;
+            piece->n -= (uint32_t)n;
+            c->is_cut = true;
+            return;
+        }
+        n -= piece->n;
+        block_unref(piece->block);
+        c->out_first++;
+        c->out_n--;
+        c->is_cut = false;
+    }
+}
+
+static ssize_t
+conn_write_some(struct conn *c, size_t *ret_tried)
+{
+    struct iovec iov[PIECES_PER_WRITE];
+    struct msghdr msg = {.msg_iov = iov};
+    size_t total = 0;
+
+    c->fe->counters.writes++;
+    if (c->out_n == 1) {
+        const struct out_piece *piece = &c->out[c->out_first];
+
+        *ret_tried = piece->n;
+        return send(c->fd, piece->block->buf.p + piece->at, piece->n, MSG_NOSIGNAL);
+    }
+    for (; msg.msg_iovlen < c->out_n && msg.msg_iovlen < PIECES_PER_WRITE; msg.msg_iovlen++) {
+        const struct out_piece *piece = &c->out[c->out_first + msg.msg_iovlen];
+
+        iov[msg.msg_iovlen].iov_base = piece->block->buf.p + piece->at;
+        iov[msg.msg_iovlen].iov_len = piece->n;
+        total += piece->n;
+    }
+    *ret_tried = total;
+    return sendmsg(c->fd, &msg, MSG_NOSIGNAL);
+}
+
+static void
+conn_set_blocked(struct conn *c, bool is_blocked)
+{
+    if (c->is_blocked == is_blocked)
+        return;
+    c->is_blocked = is_blocked;
+    conn_update_event(c);
+}
+
+/* Writes until the queue is empty or the socket is full. May close. */
+static void
+conn_write(struct conn *c)
+{
+    while (c->out_n > 0) {
+        size_t tried;
+        ssize_t n = conn_write_some(c, &tried);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno != EAGAIN) {
+            conn_close(c, NULL); /* EPIPE, ECONNRESET: it went away */
+            return;
+        }
+        if (n > 0) {
+            c->fe->counters.bytes_out += (uint64_t)n;
+            conn_advance(c, (size_t)n);
+        }
+        if (n < (ssize_t)tried) {
+            conn_set_blocked(c, true);
+            return;
+        }
+    }
+    conn_free_array(c);
+    conn_set_blocked(c, false);
+}
+
+/* After a write from the loop: the queue may have become empty. */
+static void
+conn_after_write(struct conn *c)
+{
+    if (c->is_closed || c->out_n > 0)
+        return;
+    if (!c->is_closing) {
+        if (c->ops->on_drained != NULL)
+            c->ops->on_drained(c);
+        return;
+    }
+    if (c->is_shut)
+        return;
+    c->is_shut = true;
+    if (c->has_eof || shutdown(c->fd, SHUT_WR) < 0)
+        conn_close(c, c->reason);
+}
+
+void
+conn_on_writable(struct conn *c)
+{
+    conn_write(c);
+    conn_after_write(c);
+}
+
+void
+conn_write_dirty(struct frontend *fe)
+{
+    while (!list_empty(&fe->dirty_conns)) {
+        struct conn *c = list_entry(fe->dirty_conns.next, struct conn, in_turn);
+
+        list_remove(&c->in_turn);
+        c->is_dirty = false;
+        if (!c->is_blocked) {
+            conn_write(c);
+            conn_after_write(c);
+        }
+    }
+    block_unref(fe->answers);
+    fe->answers = NULL;
+}
+
+void
+conn_flush(struct conn *c)
+{
+    if (!c->is_closed && !c->is_blocked && c->out_n > 0)
+        conn_write(c);
+}
+
+/* ---- Queueing. ---- */
+
+/* Makes room for n bytes, or ends the connection: false. */
+static bool
+conn_make_room(struct conn *c, uint32_t n)
+{
+    uint64_t max = c->fe->limits->queue_bytes;
+    bool may_drop;
+
+    conn_flush(c);
+    if (c->is_closed)
+        return false;
+    if (c->out_n == 0 || c->out_bytes + n <= max)
+        return true;
+    c->is_over = true;
+    may_drop = c->ops->on_overflow != NULL && c->ops->on_overflow(c, c->out_bytes + n);
+    c->is_over = false;
+    if (!may_drop) {
+        if (!c->is_closed && !c->is_closing) {
+            c->fe->counters.closed_too_slow++;
+            conn_close(c, "it reads too slowly");
+        }
+        return false;
+    }
+    if (c->is_closed || c->is_closing)
+        return false;
+    conn_drop_unsent(c);
+    return true;
+}
+
+void
+conn_send(struct conn *c, struct block *block, uint32_t at, uint32_t n)
+{
+    if (c->is_closed || c->is_closing || n == 0)
+        return;
+    if (c->out_n > 0 && c->out_bytes + n > c->fe->limits->queue_bytes && !c->is_over && !conn_make_room(c, n))
+        return;
+    conn_push(c, block, at, n);
+    if (!c->is_blocked && !c->is_closed)
+        conn_mark_dirty(c);
+}
+
+/* A block to append a small answer to: for a blocked client one of its own, so that it keeps nothing of others; else the turn's
+ * shared one. NULL if memory ran out. */
+static struct block *
+conn_answer_block(struct conn *c)
+{
+    struct frontend *fe = c->fe;
+
+    if (c->is_blocked && c->out_n > 0) {
+        struct out_piece *last = &c->out[c->out_first + c->out_n - 1];
+
+        if (last->block->n_refs == 1 && last->at + last->n == last->block->buf.n && last->block->buf.n < ANSWERS_MAX)
+            return block_ref(last->block);
+        return block_new();
+    }
+    if (fe->answers != NULL && fe->answers->buf.n >= ANSWERS_MAX) {
+        block_unref(fe->answers);
+        fe->answers = NULL;
+    }
+    if (fe->answers == NULL)
+        fe->answers = block_new();
+    return fe->answers == NULL ? NULL : block_ref(fe->answers);
+}
+
+static void
+conn_send_answer_block(struct conn *c, struct block *block, size_t at)
+{
+    if (buf_failed(&block->buf)) {
+        /* The block's earlier bytes are still good for those who have them queued. */
+        block->buf.n = at;
+        block->buf.is_failed = false;
+        conn_close(c, "no memory for an answer");
+    } else {
+        conn_send(c, block, (uint32_t)at, (uint32_t)(block->buf.n - at));
+    }
+    block_unref(block);
+}
+
+void
+conn_send_copy(struct conn *c, struct slice bytes)
+{
+    struct block *block;
+    size_t at;
+
+    if (c->is_closed || c->is_closing || bytes.n == 0)
+        return;
+    block = conn_answer_block(c);
+    if (block == NULL) {
+        conn_close(c, "no memory for an answer");
+        return;
+    }
+    at = block->buf.n;
+    buf_put_slice(&block->buf, bytes);
+    conn_send_answer_block(c, block, at);
+}
+
+void
+frontend_send_answer(struct frontend *fe, struct conn *c, const struct session *s, const struct answer *answer)
+{
+    struct block *block;
+    size_t at;
+
+    if (c->is_closed || c->is_closing)
+        return;
+    block = conn_answer_block(c);
+    if (block == NULL) {
+        conn_close(c, "no memory for an answer");
+        return;
+    }
+    at = block->buf.n;
+    s->encoder->put_answer(s->encoder, &block->buf, answer);
+    conn_send_answer_block(c, block, at);
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The hub: which sessions of this process want which filters, and the fan-out to them. It knows no socket and no link: frames
+ * for the broker go to a sink, frames from the broker come by hub_on_x() from the uplink.
+ *
+ *     filter    one for each filter text that anybody here subscribed to; asked of the broker once
+ *     sub       one subscription of one session: an id and some filters
+ *     group     the subs of one filter with the same encoder and the same id: a message is encoded once for them
+ *
+ * A session with exactly one sub of one filter ("single") gets its group's whole block once at the end of the turn; the others
+ * get each message when it is handled, so that all that a client gets is in the order of seq.
+ *
+ * The cursor in ANSWER_SUBSCRIBED is the position that has been reached before the messages that follow it. A client that keeps
+ * the newest cursor it saw, of answers and of messages, never skips anything.
+ */
+#ifndef SDK_HUB_H
+#define SDK_HUB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "frontends/sdk/position.h"
+#include "frontends/sdk/request.h"
+#include "wire/frame.h"
+
+struct frontend;
+struct hub;
+struct session;
+
+/* Where frames for the broker go. Used only between hub_on_attached() and hub_on_down(). */
+struct hub_sink {
+    struct buf *(*begin)(void *arg); /* where to put the frames of one group */
+    void (*commit)(void *arg);
+    void *arg;
+};
+
+int hub_new(struct frontend *fe, const struct hub_sink *sink, struct hub **ret);
+struct hub *hub_free(struct hub *hub); /* all sessions have ended; NULL is fine */
+
+/* ---- For sessions. ---- */
+
+/* What the request says was checked but for filters and limits; everything is answered by the session's on_answer(). */
+void hub_subscribe(struct hub *hub, struct session *s, const struct request *r, struct position since);
+void hub_unsubscribe(struct hub *hub, struct session *s, struct slice id);
+void hub_list(struct hub *hub, struct session *s, const struct request *r);
+/* The session ends: nothing of it is left. */
+void hub_leave(struct hub *hub, struct session *s);
+bool hub_may_drop(const struct hub *hub, const struct session *s);
+
+/* Gives to single members what this turn brought. At the end of each turn. */
+void hub_flush(struct hub *hub);
+
+size_t hub_n_subs(const struct hub *hub);
+size_t hub_n_filters(const struct hub *hub);
+/* Where the stream of this frontend is. */
+struct position hub_position(const struct hub *hub);
+
+/* ---- For the uplink. ---- */
+
+/* The link stands: the sink works, and the hub lists its filters. RESUME follows. */
+void hub_on_attached(struct hub *hub);
+/* The end of the link: handles and requests under way are void. */
+void hub_on_down(struct hub *hub);
+
+/* The link is at `seq` without holes (the position of a batch). */
+void hub_on_position(struct hub *hub, uint64_t seq);
+
+/* Frames. 0, or -EPROTO: it makes no sense or proves that something was missed; it was logged; drop the link and resume. */
+int hub_on_topic(struct hub *hub, const struct frame_topic *f);
+int hub_on_forget(struct hub *hub, const struct frame_forget *f);
+int hub_on_subscribed(struct hub *hub, const struct frame_subscribed *f);
+int hub_on_unsubscribable(struct hub *hub, const struct frame_unsubscribable *f);
+int hub_on_gap(struct hub *hub, const struct frame_gap *f);
+int hub_on_resumed(struct hub *hub, const struct frame_resumed *f);
+int hub_on_replay(struct hub *hub, const struct frame_replay *f);
+int hub_on_recovered(struct hub *hub, const struct frame_recovered *f);
+int hub_on_message(struct hub *hub, const struct frame_message *f);
+int hub_on_listed(struct hub *hub, const struct frame_listed *f);
+int hub_on_list_end(struct hub *hub, const struct frame_list_end *f);
+
+#endif

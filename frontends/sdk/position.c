@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Cursors: written and read for every message and every recovery, hence by hand. */
+#include "config.h"
+
+#include "frontends/sdk/position.h"
+
+#include <errno.h>
+
+#define SEQ_DIGITS_MAX 20u
+#define EPOCH_DIGITS_MAX 16u
+
+size_t
+cursor_format(char out[CURSOR_MAX], struct position position)
+{
+    static const char hex[] = "0123456789abcdef";
+    char digits[SEQ_DIGITS_MAX];
+    size_t n = 0, at = sizeof digits;
+    int shift = 60;
+
+    while (shift > 0 && position.epoch >> shift == 0)
+        shift -= 4;
+    for (; shift >= 0; shift -= 4)
+        out[n++] = hex[position.epoch >> shift & 15];
+    out[n++] = '-';
+    do {
+        digits[--at] = (char)('0' + position.seq % 10);
+        position.seq /= 10;
+    } while (position.seq != 0);
+    memcpy(out + n, digits + at, sizeof digits - at);
+    n += sizeof digits - at;
+    out[n] = '\0';
+    return n;
+}
+
+static int
+cursor_hex_digit(uint8_t c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    return -1;
+}
+
+int
+cursor_parse(struct slice text, struct position *ret)
+{
+    struct position p = {0};
+    size_t i = 0, start;
+
+    for (; i < text.n && text.p[i] != '-'; i++) {
+        int digit = cursor_hex_digit(text.p[i]);
+
+        if (digit < 0 || i >= EPOCH_DIGITS_MAX)
+            return -EINVAL;
+        p.epoch = p.epoch << 4 | (unsigned)digit;
+    }
+    if (i == 0 || i == text.n || (i > 1 && text.p[0] == '0'))
+        return -EINVAL;
+    start = ++i;
+    for (; i < text.n; i++) {
+        if (text.p[i] < '0' || text.p[i] > '9' || __builtin_mul_overflow(p.seq, 10u, &p.seq) ||
+            __builtin_add_overflow(p.seq, (uint64_t)(text.p[i] - '0'), &p.seq))
+            return -EINVAL;
+    }
+    if (i == start || (i - start > 1 && text.p[start] == '0'))
+        return -EINVAL;
+    *ret = p;
+    return 0;
+}
