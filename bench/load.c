@@ -376,6 +376,9 @@ connect_all(void)
             load_die("only %u of %u clients were ready after 20 silent seconds", run.n_ready, run.n_clients);
         }
     }
+    /* nchan answers the upgrade before it has subscribed. */
+    for (uint64_t end = now_ns() + 300000000u; now_ns() < end;)
+        turn(50);
 }
 
 static void
