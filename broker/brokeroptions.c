@@ -4,6 +4,8 @@
 
 #include "broker/options.h"
 
+#include "wire/names.h"
+
 static const struct conf_row broker_rows[] = {
 #define OPTION(...) CONF_ROW(struct broker_options, __VA_ARGS__)
 #include "broker/options.tbl.h"
@@ -31,4 +33,16 @@ void
 topic_options_fini(struct topic_options *options)
 {
     conf_item_fini(&topics_section, options);
+}
+
+void
+topic_options_check(const struct conf_items *topics, struct conf_errors *errs)
+{
+    const struct topic_options *items = topics->p;
+
+    for (size_t i = 0; i < topics->n; i++) {
+        const char *error = filter_error(slice_str(items[i].match));
+        if (error != NULL)
+            conf_errors_add(errs, "", "topics: match: \"%.100s\" is not a filter: %s", items[i].match, error);
+    }
 }

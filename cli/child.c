@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Processes of the bus, one at a time. */
+#include "config.h"
+
+#include "cli/child.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+int
+child_channel_open(struct child_channel *ret)
+{
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    socklen_t n = sizeof addr;
+    int on = 1;
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    if (fd < 0)
+        return -errno;
+    /* Only the family: the kernel picks a free abstract name. Anybody may send there, so each datagram's
+     * sender is checked. */
+    if (setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) < 0 ||
+        bind(fd, (const struct sockaddr *)&addr, sizeof(sa_family_t)) < 0 ||
+        getsockname(fd, (struct sockaddr *)&addr, &n) < 0) {
+        int r = -errno;
+        (void)close(fd);
+        return r;
+    }
+    size_t n_name = n - offsetof(struct sockaddr_un, sun_path);
+    if (n_name < 2 || n_name >= sizeof ret->name) {
+        (void)close(fd);
+        return -EPROTO;
+    }
+    ret->fd = fd;
+    memcpy(ret->name, addr.sun_path, n_name);
+    ret->name[0] = '@';
+    ret->name[n_name] = '\0';
+    return 0;
+}
+
+void
+child_channel_close(struct child_channel *channel)
+{
+    if (channel->fd >= 0)
+        (void)close(channel->fd);
+    channel->fd = -1;
+}
+
+static pid_t
+sender_of(struct msghdr *msg)
+{
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c != NULL; c = CMSG_NXTHDR(msg, c)) {
+        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_CREDENTIALS) {
+            struct ucred cred;
+            memcpy(&cred, CMSG_DATA(c), sizeof cred);
+            return cred.pid;
+        }
+    }
+    return -1;
+}
+
+static void
+read_assignments(char *text, struct child_news *ret)
+{
+    *ret = (struct child_news){0};
+    for (char *line; (line = strsep(&text, "\n")) != NULL;) {
+        if (strcmp(line, "READY=1") == 0)
+            ret->is_ready = true;
+        else if (strncmp(line, "X_BUSBAR_LISTEN=", 16) == 0)
+            (void)snprintf(ret->listen, sizeof ret->listen, "%s", line + 16);
+        else if (strncmp(line, "STATUS=", 7) == 0)
+            (void)snprintf(ret->status, sizeof ret->status, "%s", line + 7);
+    }
+}
+
+int
+child_channel_read(struct child_channel *channel, pid_t pid, struct child_news *ret)
+{
+    char text[1024];
+    union {
+        struct cmsghdr align;
+        char room[CMSG_SPACE(sizeof(struct ucred))];
+    } control;
+
+    for (int budget = 16; channel->fd >= 0 && budget > 0; budget--) {
+        struct iovec iov = {.iov_base = text, .iov_len = sizeof text - 1};
+        struct msghdr msg = {
+            .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+        ssize_t n = recvmsg(channel->fd, &msg, MSG_CMSG_CLOEXEC);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return 0;
+        if (sender_of(&msg) != pid)
+            continue;
+        text[n] = '\0';
+        read_assignments(text, ret);
+        return 1;
+    }
+    return 0;
+}
+
+/* In the new process, between fork and exec: only what is safe there. Ends with exec or _exit(). */
+static void
+child_become(char *const *argv, pid_t parent, const sigset_t *mask)
+{
+    for (int sig = 1; sig < NSIG; sig++)
+        (void)signal(sig, SIG_DFL); /* not all can be set: that is fine */
+    (void)setpgid(0, 0);
+    (void)prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() != parent) /* it died before the line above */
+        _exit(1);
+    int null = open("/dev/null", O_RDONLY);
+    if (null > 0)
+        (void)dup2(null, STDIN_FILENO);
+    (void)close_range(3, ~0u, 0);
+    (void)sigprocmask(SIG_SETMASK, mask, NULL);
+    (void)execv(argv[0], argv);
+    _exit(127);
+}
+
+int
+child_spawn(char *const *argv, const struct child_channel *channel, pid_t *ret)
+{
+    sigset_t all, before;
+    pid_t parent = getpid();
+
+    if (setenv("NOTIFY_SOCKET", channel->name, 1) < 0)
+        return -errno;
+    /* No signal may run our handlers in the new process while it still shares our event loop's pipe. */
+    (void)sigfillset(&all);
+    (void)sigprocmask(SIG_SETMASK, &all, &before);
+    pid_t pid = fork();
+    int r = pid < 0 ? -errno : 0;
+    if (pid == 0)
+        child_become(argv, parent, &before);
+    (void)sigprocmask(SIG_SETMASK, &before, NULL);
+    (void)unsetenv("NOTIFY_SOCKET");
+    if (r == 0)
+        *ret = pid;
+    return r;
+}
+
+void
+child_describe_end(int wait_status, char *ret, size_t ret_size)
+{
+    if (WIFSIGNALED(wait_status)) {
+        const char *name = sigabbrev_np(WTERMSIG(wait_status));
+        if (name != NULL)
+            (void)snprintf(ret, ret_size, "was killed by SIG%s", name);
+        else
+            (void)snprintf(ret, ret_size, "was killed by signal %d", WTERMSIG(wait_status));
+    } else if (WEXITSTATUS(wait_status) == 127) {
+        (void)snprintf(ret, ret_size, "could not be run");
+    } else {
+        (void)snprintf(ret, ret_size, "ended with exit code %d", WEXITSTATUS(wait_status));
+    }
+}

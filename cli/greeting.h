@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What `busbar up` prints when the bus is ready: its addresses, and lines to paste. */
+#ifndef CLI_GREETING_H
+#define CLI_GREETING_H
+
+struct buf;
+
+/* Addresses as "host:port", NULL for a frontend that does not run. */
+struct greeting {
+    const char *http, *ws, *tcp;
+    const char *ws_path;
+    const char *runtime_dir;
+};
+
+void greeting_put(struct buf *out, const struct greeting *g);
+
+/* An address to connect to from this machine: "*:80" and "0.0.0.0:80" to "127.0.0.1:80", "[::]:80" likewise. */
+void greeting_connectable(const char *address, char *ret, unsigned long ret_size);
+
+#endif

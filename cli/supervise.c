@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Keeps processes running. Each is in one state, and its one timer means what the state says:
+ *
+ *     IDLE      not started yet (waits for the broker), or over for good
+ *     STARTING  runs, READY=1 has not come      timer: say that it takes long
+ *     READY     runs
+ *     WAITING   died, comes back                timer: start it
+ *     STOPPING  was asked to end                timer: kill it
+ */
+#include "config.h"
+
+#include "cli/supervise.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/proc.h"
+#include "cli/child.h"
+
+/* So many deaths before it was ever ready, and it is given up. */
+#define START_TRIES 5
+
+enum process_state { IDLE, STARTING, READY, WAITING, STOPPING };
+
+struct process {
+    struct supervise *s;
+    struct process *next;
+    char *name;
+    char **argv;
+    bool is_broker;
+    enum process_state state;
+    pid_t pid; /* 0 when it does not run */
+    struct child_channel channel;
+    struct event *event;      /* the channel is readable */
+    struct loop_timer timer;
+    uint64_t started_ms, delay_ms;
+    unsigned n_failed_starts; /* deaths before the first READY=1 */
+    bool was_ready;
+    bool needs_reload;        /* SIGHUP was due while it was starting */
+    char listen[256];
+};
+
+struct supervise {
+    struct loop *loop;
+    struct supervise_limits limits;
+    struct supervise_ops ops;
+    void *arg;
+    struct process *processes; /* in the order of adding */
+    bool was_ready, is_stopping, is_told;
+};
+
+static void process_start(struct process *p);
+
+/* ---- The end of everything. ---- */
+
+static void
+process_signal(struct process *p, int sig)
+{
+    if (p->pid > 0 && kill(p->pid, sig) < 0)
+        log_error("%s: signal %d cannot be sent: %s", p->name, sig, strerror(errno));
+}
+
+static void
+process_stop(struct process *p)
+{
+    if (p->state == STOPPING)
+        return;
+    loop_timer_stop(p->s->loop, &p->timer);
+    if (p->pid == 0) {
+        p->state = IDLE;
+        return;
+    }
+    p->state = STOPPING;
+    process_signal(p, SIGTERM);
+    process_signal(p, SIGCONT); /* a stopped one would not hear it */
+    loop_timer_start(p->s->loop, &p->timer, p->s->limits.stop_timeout_ms);
+}
+
+/* Frontends first, so that they can still tell the broker about their clients; then the broker. */
+static void
+stop_next(struct supervise *s)
+{
+    bool is_frontend_left = false, is_any_left = false;
+
+    for (struct process *p = s->processes; p != NULL; p = p->next) {
+        if (!p->is_broker)
+            process_stop(p);
+        is_frontend_left |= !p->is_broker && p->pid > 0;
+    }
+    for (struct process *p = s->processes; p != NULL; p = p->next) {
+        if (p->is_broker && !is_frontend_left)
+            process_stop(p);
+        is_any_left |= p->pid > 0;
+    }
+    if (!is_any_left && !s->is_told) {
+        s->is_told = true;
+        s->ops.on_stopped(s->arg);
+    }
+}
+
+void
+supervise_stop(struct supervise *s)
+{
+    if (!s->is_stopping) {
+        s->is_stopping = true;
+        stop_next(s);
+        return;
+    }
+    for (struct process *p = s->processes; p != NULL; p = p->next)
+        process_signal(p, SIGKILL);
+}
+
+static void
+give_up(struct process *p, int exit_code)
+{
+    struct supervise *s = p->s;
+
+    if (s->is_stopping)
+        return;
+    s->is_stopping = true;
+    s->ops.on_fatal(p->name, exit_code, s->arg);
+    stop_next(s);
+}
+
+/* ---- Readiness. ---- */
+
+static void
+start_frontends(struct supervise *s)
+{
+    for (struct process *p = s->processes; p != NULL && !s->is_stopping; p = p->next) {
+        if (p->state == IDLE)
+            process_start(p);
+    }
+}
+
+static void
+on_process_ready(struct process *p)
+{
+    struct supervise *s = p->s;
+
+    if (p->state != STARTING)
+        return;
+    p->state = READY;
+    p->was_ready = true;
+    p->n_failed_starts = 0;
+    loop_timer_stop(s->loop, &p->timer);
+    log_debug("%s is ready", p->name);
+    if (p->needs_reload)
+        process_signal(p, SIGHUP);
+    p->needs_reload = false;
+    if (p->is_broker)
+        start_frontends(s);
+    if (s->was_ready || s->is_stopping)
+        return;
+    for (const struct process *q = s->processes; q != NULL; q = q->next) {
+        if (!q->was_ready)
+            return;
+    }
+    s->was_ready = true;
+    s->ops.on_ready(s->arg);
+}
+
+static void
+process_hear(struct process *p)
+{
+    struct child_news news;
+
+    while (p->pid > 0 && child_channel_read(&p->channel, p->pid, &news) > 0) {
+        if (news.listen[0] != '\0')
+            memcpy(p->listen, news.listen, sizeof p->listen);
+        if (news.is_ready)
+            on_process_ready(p);
+    }
+}
+
+static void
+on_channel(evutil_socket_t fd, short what, void *arg)
+{
+    process_hear(arg);
+}
+
+/* ---- Starting, dying, coming back. ---- */
+
+static void
+process_close_channel(struct process *p)
+{
+    if (p->event != NULL)
+        event_free(p->event);
+    p->event = NULL;
+    child_channel_close(&p->channel);
+}
+
+static void
+process_wait(struct process *p)
+{
+    const struct supervise_limits *limits = &p->s->limits;
+
+    p->state = WAITING;
+    loop_timer_start(p->s->loop, &p->timer, p->delay_ms);
+    p->delay_ms = p->delay_ms > 0 ? p->delay_ms * 2 : 100;
+    if (p->delay_ms > limits->restart_delay_max_ms)
+        p->delay_ms = limits->restart_delay_max_ms;
+}
+
+static int
+process_spawn(struct process *p)
+{
+    int r = child_channel_open(&p->channel);
+
+    if (r < 0)
+        return r;
+    p->event = event_new(loop_base(p->s->loop), p->channel.fd, EV_READ | EV_PERSIST, on_channel, p);
+    if (p->event == NULL || event_add(p->event, NULL) < 0)
+        return -ENOMEM;
+    return child_spawn(p->argv, &p->channel, &p->pid);
+}
+
+static void
+process_start(struct process *p)
+{
+    int r = process_spawn(p);
+
+    if (r < 0) { /* no descriptors, no processes: it may be better later */
+        log_error("%s cannot be started: %s", p->name, strerror(-r));
+        process_close_channel(p);
+        p->pid = 0;
+        process_wait(p);
+        return;
+    }
+    p->state = STARTING;
+    p->needs_reload = false;
+    p->listen[0] = '\0';
+    p->started_ms = loop_now_ms(p->s->loop);
+    loop_timer_start(p->s->loop, &p->timer, p->s->limits.start_timeout_ms);
+    log_debug("%s runs as process %d", p->name, (int)p->pid);
+}
+
+static void
+on_timer(void *arg)
+{
+    struct process *p = arg;
+
+    switch (p->state) {
+    case STARTING:
+        log_warn("%s is not ready after %llu s; still waiting", p->name,
+            (unsigned long long)(p->s->limits.start_timeout_ms / 1000));
+        break;
+    case WAITING:
+        process_start(p);
+        break;
+    case STOPPING:
+        log_warn("%s did not stop in time and is killed", p->name);
+        process_signal(p, SIGKILL);
+        break;
+    case IDLE:
+    case READY:
+        break;
+    }
+}
+
+/* Exit codes that another try would only repeat. */
+static bool
+is_hopeless(int exit_code)
+{
+    return exit_code == PROC_EXIT_USAGE || exit_code == PROC_EXIT_CONFIG || exit_code == PROC_EXIT_LISTEN ||
+        exit_code == PROC_EXIT_IN_USE || exit_code == 127;
+}
+
+static void
+on_process_end(struct process *p, int wait_status)
+{
+    struct supervise *s = p->s;
+    int exit_code = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : PROC_EXIT_FAILURE;
+    bool was_asked = p->state == STOPPING;
+    char end[64];
+
+    process_hear(p); /* what it said last */
+    process_close_channel(p);
+    loop_timer_stop(s->loop, &p->timer);
+    p->pid = 0;
+    child_describe_end(wait_status, end, sizeof end);
+    if (s->is_stopping) {
+        if (!was_asked || exit_code != 0)
+            log_warn("%s %s", p->name, end);
+        p->state = IDLE;
+        stop_next(s);
+        return;
+    }
+    if (!s->was_ready && (is_hopeless(exit_code) || ++p->n_failed_starts >= START_TRIES)) {
+        log_error("%s %s", p->name, end);
+        p->state = IDLE;
+        give_up(p, exit_code == 0 || exit_code == 127 ? PROC_EXIT_FAILURE : exit_code);
+        return;
+    }
+    if (loop_now_ms(s->loop) - p->started_ms >= s->limits.restart_reset_ms)
+        p->delay_ms = s->limits.restart_delay_ms;
+    log_warn("%s %s; it comes back in %llu ms", p->name, end, (unsigned long long)p->delay_ms);
+    process_wait(p);
+}
+
+/* One SIGCHLD may stand for several. Each pid by itself: -1 would take the end of a process that is not ours
+ * to wait for. */
+static void
+on_sigchld(int sig, void *arg)
+{
+    struct supervise *s = arg;
+
+    for (struct process *p = s->processes; p != NULL; p = p->next) {
+        int status;
+        if (p->pid > 0 && waitpid(p->pid, &status, WNOHANG) == p->pid)
+            on_process_end(p, status);
+    }
+}
+
+/* ---- The set. ---- */
+
+int
+supervise_new(struct loop *loop, const struct supervise_limits *limits, const struct supervise_ops *ops, void *arg,
+    struct supervise **ret)
+{
+    struct supervise *s = calloc(1, sizeof *s);
+
+    if (s == NULL)
+        return -ENOMEM;
+    s->loop = loop;
+    s->limits = *limits;
+    s->ops = *ops;
+    s->arg = arg;
+    int r = loop_on_signal(loop, SIGCHLD, on_sigchld, s);
+    if (r < 0) {
+        free(s);
+        return r;
+    }
+    *ret = s;
+    return 0;
+}
+
+static void
+process_free(struct process *p)
+{
+    assert(p->pid == 0);
+    loop_timer_stop(p->s->loop, &p->timer);
+    process_close_channel(p);
+    for (size_t i = 0; p->argv != NULL && p->argv[i] != NULL; i++)
+        free(p->argv[i]);
+    free(p->argv);
+    free(p->name);
+    free(p);
+}
+
+struct supervise *
+supervise_free(struct supervise *s)
+{
+    if (s == NULL)
+        return NULL;
+    while (s->processes != NULL) {
+        struct process *p = s->processes;
+        s->processes = p->next;
+        process_free(p);
+    }
+    free(s);
+    return NULL;
+}
+
+static char **
+copy_argv(const char *const *argv)
+{
+    size_t n = 0;
+
+    while (argv[n] != NULL)
+        n++;
+    char **copy = calloc(n + 1, sizeof *copy);
+    for (size_t i = 0; copy != NULL && i < n; i++) {
+        copy[i] = strdup(argv[i]);
+        if (copy[i] != NULL)
+            continue;
+        while (i > 0)
+            free(copy[--i]);
+        free(copy);
+        return NULL;
+    }
+    return copy;
+}
+
+int
+supervise_add(struct supervise *s, const char *name, bool is_broker, const char *const *argv)
+{
+    struct process *p = calloc(1, sizeof *p), **end;
+
+    if (p == NULL)
+        return -ENOMEM;
+    p->s = s;
+    p->channel.fd = -1;
+    p->is_broker = is_broker;
+    p->timer.fn = on_timer;
+    p->timer.arg = p;
+    p->delay_ms = s->limits.restart_delay_ms;
+    p->name = strdup(name);
+    p->argv = copy_argv(argv);
+    if (p->name == NULL || p->argv == NULL) {
+        process_free(p);
+        return -ENOMEM;
+    }
+    for (end = &s->processes; *end != NULL; end = &(*end)->next)
+        ;
+    *end = p;
+    return 0;
+}
+
+int
+supervise_start(struct supervise *s)
+{
+    for (struct process *p = s->processes; p != NULL; p = p->next) {
+        if (p->is_broker) {
+            process_start(p);
+            return 0;
+        }
+    }
+    return -ENOENT;
+}
+
+void
+supervise_set_limits(struct supervise *s, const struct supervise_limits *limits)
+{
+    s->limits = *limits;
+}
+
+void
+supervise_reload(struct supervise *s)
+{
+    for (struct process *p = s->processes; p != NULL; p = p->next) {
+        if (p->state == READY)
+            process_signal(p, SIGHUP);
+        else if (p->state == STARTING)
+            p->needs_reload = true; /* it may not have its handler yet, and would die of it */
+    }
+}
+
+const char *
+supervise_listen(const struct supervise *s, const char *name)
+{
+    for (const struct process *p = s->processes; p != NULL; p = p->next) {
+        if (strcmp(p->name, name) == 0)
+            return p->listen[0] != '\0' ? p->listen : NULL;
+    }
+    return NULL;
+}
