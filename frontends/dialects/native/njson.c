@@ -254,10 +254,10 @@ njson_split(struct slice in, struct dialect_scan *scan, size_t max, size_t *ret_
     }
     scan->at = 0;
     line = slice_of(in.p, (size_t)(newline - in.p));
-    if (line.n > 0 && line.p[line.n - 1] == '\r')
-        line.n--;
     if (line.n > max)
         return -EMSGSIZE;
+    if (line.n > 0 && line.p[line.n - 1] == '\r')
+        line.n--;
     if (njson_is_blank(line))
         line.n = 0;
     *ret_n = (size_t)(newline - in.p) + 1;

@@ -1,0 +1,485 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "frontends/dialects/dialect.h"
+
+#include "tests/unit/base/suite.h"
+#include "tests/unit/dialects/nativesupport.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/json.h"
+
+static const struct dialect *const json = &dialect_native_json;
+
+static void
+decode(struct decoded *d, const char *text)
+{
+    decoded_init(d, json, slice_str(text));
+    ck_assert_msg(d->r == 0, "%s: %s", text, d->r == 0 ? "" : d->error.text);
+}
+
+START_TEST(test_operations)
+{
+    struct decoded d;
+
+    decode(&d, "{\"op\":\"hello\"}");
+    ck_assert_int_eq(d.request.op, REQUEST_HELLO);
+    ck_assert_uint_eq(d.request.id.n, 0);
+    decoded_fini(&d);
+
+    decode(&d, " { \"id\" : 7 , \"op\" : \"ping\" } ");
+    ck_assert_int_eq(d.request.op, REQUEST_PING);
+    CHECK_SLICE(d.request.id, "7");
+    decoded_fini(&d);
+
+    decode(&d, "{\"op\":\"unsub\",\"id\":\"room\"}");
+    ck_assert_int_eq(d.request.op, REQUEST_UNSUB);
+    CHECK_SLICE(d.request.id, "\"room\"");
+    decoded_fini(&d);
+
+    decode(&d, "{\"op\":\"topics\",\"filter\":\"a/#\",\"after\":\"a/b\",\"limit\":5}");
+    ck_assert_int_eq(d.request.op, REQUEST_TOPICS);
+    ck_assert_uint_eq(d.request.n_filters, 1);
+    CHECK_SLICE(d.request.filters[0], "a/#");
+    CHECK_SLICE(d.request.after, "a/b");
+    ck_assert_uint_eq(d.request.limit, 5);
+    decoded_fini(&d);
+
+    decode(&d, "{\"op\":\"topics\"}");
+    CHECK_SLICE(d.request.filters[0], "#");
+    ck_assert_uint_eq(d.request.limit, 100);
+    decoded_fini(&d);
+}
+END_TEST
+
+START_TEST(test_sub)
+{
+    struct decoded d;
+
+    decode(&d, "{\"op\":\"sub\",\"id\":1,\"topic\":\"chat/#\"}");
+    ck_assert_int_eq(d.request.op, REQUEST_SUB);
+    ck_assert_uint_eq(d.request.n_filters, 1);
+    CHECK_SLICE(d.request.filters[0], "chat/#");
+    ck_assert_int_eq(d.request.from, FROM_LIVE);
+    decoded_fini(&d);
+
+    decode(&d, "{\"since\":\"1a-7\",\"topic\":[\"a\",\"b\\/c\",\"\\u00e9\"],\"id\":-1,\"op\":\"sub\"}");
+    ck_assert_uint_eq(d.request.n_filters, 3);
+    CHECK_SLICE(d.request.filters[0], "a");
+    CHECK_SLICE(d.request.filters[1], "b/c");
+    CHECK_SLICE(d.request.filters[2], "\xc3\xa9");
+    ck_assert_int_eq(d.request.from, FROM_SINCE);
+    CHECK_SLICE(d.request.since, "1a-7");
+    decoded_fini(&d);
+
+    decode(&d, "{\"op\":\"sub\",\"id\":1,\"topic\":\"a\",\"last\":20,\"since\":null}");
+    ck_assert_int_eq(d.request.from, FROM_LAST);
+    ck_assert_uint_eq(d.request.last, 20);
+    decoded_fini(&d);
+}
+END_TEST
+
+static void
+check_pub(const char *text, enum message_kind kind, const char *body, size_t n_body, const char *type)
+{
+    struct decoded d;
+
+    decode(&d, text);
+    ck_assert_int_eq(d.request.op, REQUEST_PUB);
+    ck_assert_msg(d.request.kind == kind, "%s: kind %d", text, (int)d.request.kind);
+    check_slice(d.request.body, body, n_body);
+    check_slice(d.request.type, type, strlen(type));
+    decoded_fini(&d);
+}
+
+#define PUB(data_and_more, kind, body, type)                                                                 \
+    check_pub("{\"op\":\"pub\",\"topic\":\"a\"," data_and_more "}", kind, body, sizeof(body) - 1, type)
+
+START_TEST(test_payloads)
+{
+    PUB("\"data\":{\"a\" : [1,2.50,1e3]}", MESSAGE_JSON, "{\"a\" : [1,2.50,1e3]}", "");
+    PUB("\"data\":null", MESSAGE_JSON, "null", "");
+    PUB("\"data\":\t0 ", MESSAGE_JSON, "0", "");
+    PUB("\"data\":true", MESSAGE_JSON, "true", "");
+    PUB("\"data\":\"text\"", MESSAGE_TEXT, "text", "");
+    PUB("\"data\":\"\"", MESSAGE_TEXT, "", "");
+    PUB("\"data\":\"a\\n\\u0000\\ud83d\\ude00\"", MESSAGE_TEXT, "a\n\0\xf0\x9f\x98\x80", "");
+    PUB("\"data\":\"<p>\",\"type\":\"text/html\"", MESSAGE_TEXT, "<p>", "text/html");
+    /* A string is JSON only if it is said so; then it passes as it stands. */
+    PUB("\"data\":\"t\\u0065xt\",\"type\":\"application/json\"", MESSAGE_JSON, "\"t\\u0065xt\"", "");
+    PUB("\"type\":\"application/ld+json; x=y\",\"data\":\"s\"", MESSAGE_JSON, "\"s\"",
+        "application/ld+json; x=y");
+    PUB("\"data\":[],\"type\":\"application/json\"", MESSAGE_JSON, "[]", "");
+    PUB("\"data\":\"s\",\"type\":\"text/plain; charset=utf-8\"", MESSAGE_TEXT, "s", "");
+    PUB("\"data\":\"AAH/\",\"encoding\":\"base64\"", MESSAGE_BINARY, "\0\1\xff", "");
+    PUB("\"data\":\"AAH\\/\",\"encoding\":\"base64\",\"type\":\"image/png\"", MESSAGE_BINARY, "\0\1\xff",
+        "image/png");
+    PUB("\"data\":\"\",\"encoding\":\"base64\"", MESSAGE_BINARY, "", "");
+    PUB("\"data\":1,\"encoding\":null,\"type\":null", MESSAGE_JSON, "1", "");
+    /* Keys and strings may be written with escapes. */
+    check_pub("{\"\\u006fp\":\"p\\u0075b\",\"t\\u006fpic\":\"a\\/b\",\"d\\u0061ta\":\"\\u0078\"}",
+        MESSAGE_TEXT, "x", 1, "");
+    /* What nobody knows is passed over, whatever it is. */
+    PUB("\"data\":1,\"future\":{\"data\":[2,{}]},\"op2\":\"x\"", MESSAGE_JSON, "1", "");
+    /* What this operation does not take is, too. */
+    PUB("\"data\":1,\"since\":5,\"limit\":\"x\"", MESSAGE_JSON, "1", "");
+}
+END_TEST
+
+START_TEST(test_headers)
+{
+    struct decoded d;
+
+    decode(&d, "{\"op\":\"pub\",\"topic\":\"a\",\"data\":1,\"key\":\"k\\\"1\",\"retain\":true,"
+               "\"headers\":{\"a\":\"b\",\"\\u00e9\":\"\"}}");
+    CHECK_SLICE(d.request.headers, "\202\241a\241b\242\303\251\240");
+    CHECK_SLICE(d.request.key, "k\"1");
+    ck_assert(d.request.is_retain);
+    decoded_fini(&d);
+
+    decode(&d, "{\"op\":\"pub\",\"topic\":\"a\",\"data\":1,\"headers\":{}}");
+    ck_assert_uint_eq(d.request.headers.n, 0);
+    ck_assert(!d.request.is_retain);
+    decoded_fini(&d);
+}
+END_TEST
+
+/* Each is refused with this code, and the id is told if it could be read. */
+static const struct {
+    const char *text;
+    enum error_code code;
+    const char *id;
+} refused[] = {
+    {"", ERROR_REQUEST_INVALID, ""},
+    {"x", ERROR_REQUEST_INVALID, ""},
+    {"[]", ERROR_REQUEST_INVALID, ""},
+    {"\"hello\"", ERROR_REQUEST_INVALID, ""},
+    {"{}", ERROR_REQUEST_INVALID, ""},
+    {"{\"id\":1}", ERROR_REQUEST_INVALID, "1"},
+    {"{\"op\":\"ping\",\"id\":4", ERROR_REQUEST_INVALID, "4"},
+    {"{\"op\":\"ping\",\"id\":4}}", ERROR_REQUEST_INVALID, "4"},
+    {"{\"op\":\"ping\"}{\"op\":\"ping\"}", ERROR_REQUEST_INVALID, ""},
+    {"{\"op\":\"ping\",}", ERROR_REQUEST_INVALID, ""},
+    {"{'op':'ping'}", ERROR_REQUEST_INVALID, ""},
+    {"{\"id\":1,\"op\":\"pi\xffng\"}", ERROR_REQUEST_INVALID, "1"},
+    {"{\"id\":1,\"op\":\"pi\x01ng\"}", ERROR_REQUEST_INVALID, "1"},
+    {"{\"op\":\"jump\",\"id\":\"a\"}", ERROR_OP_UNKNOWN, "\"a\""},
+    {"{\"op\":\"\",\"id\":2}", ERROR_OP_UNKNOWN, "2"},
+    {"{\"op\":\"\\u00e9\",\"id\":2}", ERROR_OP_UNKNOWN, "2"},
+    {"{\"op\":5,\"id\":2}", ERROR_REQUEST_INVALID, "2"},
+    {"{\"op\":null,\"id\":2}", ERROR_REQUEST_INVALID, "2"},
+    {"{\"op\":\"ping\",\"op\":\"ping\",\"id\":2}", ERROR_REQUEST_INVALID, "2"},
+    {"{\"op\":\"ping\",\"\\u006fp\":\"ping\"}", ERROR_REQUEST_INVALID, ""},
+    {"{\"op\":\"ping\",\"id\":1.5}", ERROR_REQUEST_INVALID, ""},
+    {"{\"op\":\"ping\",\"id\":1e3}", ERROR_REQUEST_INVALID, ""},
+    {"{\"op\":\"ping\",\"id\":true}", ERROR_REQUEST_INVALID, ""},
+    {"{\"op\":\"ping\",\"id\":[1]}", ERROR_REQUEST_INVALID, ""},
+    {"{\"op\":\"ping\",\"id\":\"0123456789012345678901234567890123456789012345678901234567890123\"}",
+        ERROR_REQUEST_INVALID, ""},
+    {"{\"op\":\"sub\",\"topic\":\"a\"}", ERROR_REQUEST_INVALID, ""},
+    {"{\"op\":\"sub\",\"id\":null,\"topic\":\"a\"}", ERROR_REQUEST_INVALID, ""},
+    {"{\"op\":\"sub\",\"id\":1}", ERROR_REQUEST_INVALID, "1"},
+    {"{\"op\":\"sub\",\"id\":1,\"topic\":null}", ERROR_REQUEST_INVALID, "1"},
+    {"{\"op\":\"sub\",\"id\":1,\"topic\":5}", ERROR_REQUEST_INVALID, "1"},
+    {"{\"op\":\"sub\",\"id\":1,\"topic\":{}}", ERROR_REQUEST_INVALID, "1"},
+    {"{\"op\":\"sub\",\"id\":1,\"topic\":[]}", ERROR_REQUEST_INVALID, "1"},
+    {"{\"op\":\"sub\",\"id\":1,\"topic\":[\"a\",1]}", ERROR_REQUEST_INVALID, "1"},
+    {"{\"op\":\"sub\",\"id\":1,\"topic\":[[\"a\"]]}", ERROR_REQUEST_INVALID, "1"},
+    {"{\"op\":\"sub\",\"id\":1,\"topic\":\"a\",\"since\":5}", ERROR_REQUEST_INVALID, "1"},
+    {"{\"op\":\"sub\",\"id\":1,\"topic\":\"a\",\"last\":\"5\"}", ERROR_REQUEST_INVALID, "1"},
+    {"{\"op\":\"sub\",\"id\":1,\"topic\":\"a\",\"last\":-5}", ERROR_REQUEST_INVALID, "1"},
+    {"{\"op\":\"sub\",\"id\":1,\"topic\":\"a\",\"last\":5,\"since\":\"1-1\"}", ERROR_REQUEST_INVALID, "1"},
+    {"{\"op\":\"unsub\"}", ERROR_REQUEST_INVALID, ""},
+    {"{\"op\":\"pub\",\"data\":1,\"id\":3}", ERROR_REQUEST_INVALID, "3"},
+    {"{\"op\":\"pub\",\"topic\":\"a\",\"id\":3}", ERROR_REQUEST_INVALID, "3"},
+    {"{\"op\":\"pub\",\"topic\":[\"a\"],\"data\":1,\"id\":3}", ERROR_REQUEST_INVALID, "3"},
+    {"{\"op\":\"pub\",\"topic\":\"a\",\"data\":1,\"retain\":1,\"id\":3}", ERROR_REQUEST_INVALID, "3"},
+    {"{\"op\":\"pub\",\"topic\":\"a\",\"data\":1,\"key\":1,\"id\":3}", ERROR_REQUEST_INVALID, "3"},
+    {"{\"op\":\"pub\",\"topic\":\"a\",\"data\":1,\"type\":1,\"id\":3}", ERROR_REQUEST_INVALID, "3"},
+    {"{\"op\":\"pub\",\"topic\":\"a\",\"data\":1,\"type\":\"a\\r\\nb\",\"id\":3}", ERROR_REQUEST_INVALID,
+        "3"},
+    {"{\"op\":\"pub\",\"topic\":\"a\",\"data\":1,\"type\":\"\\u00e9\",\"id\":3}", ERROR_REQUEST_INVALID, "3"},
+    {"{\"op\":\"pub\",\"topic\":\"a\",\"data\":1,\"headers\":[],\"id\":3}", ERROR_REQUEST_INVALID, "3"},
+    {"{\"op\":\"pub\",\"topic\":\"a\",\"data\":1,\"headers\":{\"a\":1},\"id\":3}", ERROR_REQUEST_INVALID,
+        "3"},
+    {"{\"op\":\"pub\",\"topic\":\"a\",\"data\":1,\"headers\":{\"\":\"\"},\"id\":3}", ERROR_REQUEST_INVALID,
+        "3"},
+    {"{\"op\":\"pub\",\"topic\":\"a\",\"data\":1,\"headers\":{\"a\":\"\\n\"},\"id\":3}",
+        ERROR_REQUEST_INVALID, "3"},
+    {"{\"op\":\"pub\",\"topic\":\"a\",\"data\":1,\"headers\":{\"a\":\"\",\"a\":\"\"},\"id\":3}",
+        ERROR_REQUEST_INVALID, "3"},
+    {"{\"op\":\"pub\",\"topic\":\"a\",\"data\":{},\"encoding\":\"base64\",\"id\":3}", ERROR_BODY_INVALID,
+        "3"},
+    {"{\"op\":\"pub\",\"topic\":\"a\",\"data\":\"A\",\"encoding\":\"base64\",\"id\":3}", ERROR_BODY_INVALID,
+        "3"},
+    {"{\"op\":\"pub\",\"topic\":\"a\",\"data\":\"AAB\",\"encoding\":\"base64\",\"id\":3}", ERROR_BODY_INVALID,
+        "3"},
+    {"{\"op\":\"pub\",\"topic\":\"a\",\"data\":\"A\",\"encoding\":\"hex\",\"id\":3}", ERROR_BODY_INVALID,
+        "3"},
+    {"{\"op\":\"pub\",\"topic\":\"a\",\"data\":\"A\",\"encoding\":1,\"id\":3}", ERROR_REQUEST_INVALID, "3"},
+    {"{\"op\":\"pub\",\"topic\":\"a\",\"data\":\"\\ud800\",\"id\":3}", ERROR_REQUEST_INVALID, ""},
+    {"{\"op\":\"pub\",\"topic\":\"a\",\"data\":01,\"id\":3}", ERROR_REQUEST_INVALID, ""},
+    {"{\"op\":\"topics\",\"filter\":[\"a\"]}", ERROR_REQUEST_INVALID, ""},
+    {"{\"op\":\"topics\",\"limit\":-1,\"id\":9}", ERROR_REQUEST_INVALID, "9"},
+    {"{\"op\":\"topics\",\"limit\":99999999999999999999,\"id\":9}", ERROR_REQUEST_INVALID, "9"},
+};
+
+START_TEST(test_refused)
+{
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+        struct decoded d;
+
+        decoded_init(&d, json, slice_str(refused[i].text));
+        ck_assert_msg(d.r == -EINVAL, "%s was taken", refused[i].text);
+        ck_assert_msg(
+            d.error.code == refused[i].code, "%s: %d, %s", refused[i].text, (int)d.error.code, d.error.text);
+        ck_assert_msg(
+            slice_is(d.error.id, refused[i].id), "%s: id %.*s", refused[i].text, SLICE_ARG(d.error.id));
+        decoded_fini(&d);
+    }
+}
+END_TEST
+
+START_TEST(test_limits)
+{
+    struct decoded d;
+    struct buf b;
+
+    buf_init(&b, 0);
+    /* The payload may nest as deep as the limit says; the message around it does not count. */
+    buf_put_str(&b, "{\"op\":\"pub\",\"id\":1,\"topic\":\"a\",\"data\":");
+    for (unsigned i = 0; i < 32; i++)
+        buf_put_byte(&b, '[');
+    for (unsigned i = 0; i < 32; i++)
+        buf_put_byte(&b, ']');
+    buf_put_byte(&b, '}');
+    decoded_init(&d, json, buf_slice(&b));
+    ck_assert_int_eq(d.r, 0);
+    decoded_fini(&d);
+    buf_reset(&b);
+    buf_put_str(&b, "{\"op\":\"pub\",\"id\":1,\"topic\":\"a\",\"data\":");
+    for (unsigned i = 0; i < 33; i++)
+        buf_put_byte(&b, '[');
+    decoded_init(&d, json, buf_slice(&b));
+    ck_assert_int_eq(d.error.code, ERROR_REQUEST_INVALID);
+    CHECK_SLICE(d.error.id, "1");
+    decoded_fini(&d);
+
+    buf_reset(&b);
+    buf_put_str(&b, "{\"op\":\"sub\",\"id\":1,\"topic\":[\"a\"");
+    for (unsigned i = 0; i < REQUEST_FILTERS_MAX; i++)
+        buf_put_str(&b, ",\"a\"");
+    buf_put_str(&b, "]}");
+    decoded_init(&d, json, buf_slice(&b));
+    ck_assert_int_eq(d.error.code, ERROR_LIMIT_REACHED);
+    decoded_fini(&d);
+
+    buf_reset(&b);
+    buf_put_str(&b, "{\"op\":\"pub\",\"id\":1,\"topic\":\"a\",\"data\":1,\"headers\":{\"a\":\"\"");
+    for (unsigned i = 0; i < 64; i++)
+        buf_printf(&b, ",\"%u\":\"\"", i);
+    buf_put_str(&b, "}}");
+    decoded_init(&d, json, buf_slice(&b));
+    ck_assert_int_eq(d.error.code, ERROR_LIMIT_REACHED);
+    decoded_fini(&d);
+    buf_fini(&b);
+}
+END_TEST
+
+static const char full[] =
+    "{\"op\":\"pub\",\"id\":\"i\\\"d\",\"topic\":\"a\\/b\",\"retain\":true,\"key\":\"\\u00e9\","
+    "\"headers\":{\"a\\/\":\"b\"},\"type\":\"application/x\",\"encoding\":\"base64\",\"data\":\"AAH\\/\"}";
+
+START_TEST(test_every_prefix)
+{
+    for (size_t n = 0; n < sizeof full - 1; n++) {
+        struct decoded d;
+
+        decoded_init(&d, json, slice_of(full, n));
+        ck_assert_int_eq(d.r, -EINVAL);
+        ck_assert_int_eq(d.error.code, ERROR_REQUEST_INVALID);
+        decoded_fini(&d);
+    }
+}
+END_TEST
+
+START_TEST(test_split)
+{
+    static const char stream[] =
+        "{\"op\":\"ping\"}\n\r\n \t\n{\"op\":\"pub\",\"topic\":\"a\",\"data\":\"\\n\"}\r\n"
+        "{\"op\":\"hello\"}\n";
+    struct slice in = slice_of(stream, sizeof stream - 1), message;
+    struct dialect_scan scan = {0};
+    size_t n;
+
+    for (size_t step = 1; step <= in.n; step++)
+        ck_assert_uint_eq(split_all(json, in, step, 64), 3);
+
+    ck_assert_int_eq(json->split(slice_of(stream, 5), &scan, 10, &n, &message), -EAGAIN);
+    ck_assert_uint_eq(scan.at, 5); /* and is not looked at again */
+    ck_assert_int_eq(json->split(slice_of(stream, 11), &scan, 10, &n, &message), -EMSGSIZE);
+    scan = (struct dialect_scan){0};
+    ck_assert_int_eq(json->split(in, &scan, 12, &n, &message), -EMSGSIZE);
+    scan = (struct dialect_scan){0};
+    ck_assert_int_eq(json->split(in, &scan, 13, &n, &message), 0);
+    ck_assert_uint_eq(n, 14);
+    CHECK_SLICE(message, "{\"op\":\"ping\"}");
+}
+END_TEST
+
+static const struct message plain = {
+    .topic = {(const uint8_t *)"a/\"b", 4},
+    .cursor = {(const uint8_t *)"1a-7", 4},
+    .seq = 7,
+    .time_ms = 1700000000123,
+    .kind = MESSAGE_JSON,
+    .body = {(const uint8_t *)"{\"x\": 1}", 8},
+};
+
+static void
+check_message(struct message m, const char *expected)
+{
+    struct buf out;
+
+    buf_init(&out, 0);
+    json->put_message(&out, &m, slice_str("\"s\""));
+    check_slice(buf_slice(&out), expected, strlen(expected));
+    ck_assert_int_eq(json_check(out.p, out.n, 32, NULL), 0);
+    buf_fini(&out);
+}
+
+#define HEAD "{\"op\":\"msg\",\"sub\":\"s\",\"topic\":\"a/\\\"b\",\"cursor\":\"1a-7\",\"time\":1700000000123"
+
+START_TEST(test_put_message)
+{
+    struct message m = plain;
+
+    check_message(m, HEAD ",\"data\":{\"x\": 1}}");
+    m.is_retained = true;
+    m.type = slice_str("application/ld+json");
+    m.headers = slice_of("\202\241a\241b\242\303\251\240", 9);
+    check_message(m, HEAD ",\"retained\":true,\"type\":\"application/"
+                          "ld+json\",\"headers\":{\"a\":\"b\",\"\303\251\":\"\"},\"data\":{\"x\": 1}}");
+    m = plain;
+    m.body = slice_str("\"s\"");
+    check_message(m, HEAD ",\"type\":\"application/json\",\"data\":\"s\"}");
+    m.kind = MESSAGE_TEXT;
+    check_message(m, HEAD ",\"data\":\"\\\"s\\\"\"}");
+    m.body.n = 0;
+    check_message(m, HEAD ",\"data\":\"\"}");
+    m.kind = MESSAGE_BINARY;
+    m.body = slice_of("\0\1\xff", 3);
+    check_message(m, HEAD ",\"encoding\":\"base64\",\"data\":\"AAH/\"}");
+    m.kind = MESSAGE_JSON;
+    m.body.n = 0;
+    check_message(m, HEAD ",\"data\":null}");
+}
+END_TEST
+
+static void
+check_answer(struct answer a, const char *expected)
+{
+    struct buf out;
+
+    buf_init(&out, 0);
+    json->put_answer(&out, &a);
+    check_slice(buf_slice(&out), expected, strlen(expected));
+    buf_fini(&out);
+}
+
+START_TEST(test_put_answer)
+{
+    const struct slice gaps[] = {slice_str("a"), slice_str("")}, id = slice_str("1");
+    const struct position at = {.epoch = 0x1a, .seq = 7};
+
+    check_answer((struct answer){.type = ANSWER_WELCOME, .position = at},
+        "{\"op\":\"welcome\",\"version\":\"" PACKAGE_VERSION "\",\"protocol\":1,\"cursor\":\"1a-7\"}");
+    check_answer((struct answer){.type = ANSWER_SUBSCRIBED, .id = id, .state = STATE_LIVE, .position = at},
+        "{\"op\":\"subscribed\",\"id\":1,\"state\":\"live\",\"cursor\":\"1a-7\"}");
+    check_answer((struct answer){.type = ANSWER_SUBSCRIBED,
+                     .id = id,
+                     .state = STATE_GAP,
+                     .position = at,
+                     .gaps = gaps,
+                     .n_gaps = 2},
+        "{\"op\":\"subscribed\",\"id\":1,\"state\":\"gap\",\"cursor\":\"1a-7\",\"topics\":[\"a\",\"\"]}");
+    check_answer(
+        (struct answer){.type = ANSWER_UNSUBSCRIBED, .id = id}, "{\"op\":\"unsubscribed\",\"id\":1}");
+    check_answer((struct answer){.type = ANSWER_PUBLISHED, .id = id, .position = at},
+        "{\"op\":\"published\",\"id\":1,\"cursor\":\"1a-7\"}");
+    check_answer((struct answer){.type = ANSWER_PUBLISHED, .position = at}, "");
+    check_answer((struct answer){.type = ANSWER_PONG}, "{\"op\":\"pong\"}");
+    check_answer((struct answer){.type = ANSWER_TOPIC,
+                     .id = id,
+                     .topic = gaps[0],
+                     .position = at,
+                     .n_kept = 3,
+                     .n_bytes = 4,
+                     .n_links = 5},
+        "{\"op\":\"topic\",\"id\":1,\"topic\":\"a\",\"cursor\":\"1a-7\",\"messages\":3,\"bytes\":4,\"links\":"
+        "5}");
+    check_answer(
+        (struct answer){.type = ANSWER_TOPICS_END, .count = 1}, "{\"op\":\"topics_end\",\"more\":true}");
+    check_answer(
+        (struct answer){
+            .type = ANSWER_ERROR, .id = id, .code = ERROR_NOT_ALLOWED, .text = slice_str("no \"x\"")},
+        "{\"op\":\"error\",\"id\":1,\"code\":\"not_allowed\",\"message\":\"no \\\"x\\\"\"}");
+    check_answer((struct answer){.type = ANSWER_ERROR, .code = ERROR_OP_UNKNOWN},
+        "{\"op\":\"error\",\"code\":\"op_unknown\",\"message\":\"There is no such operation.\"}");
+    check_answer((struct answer){.type = ANSWER_STATE, .id = id, .state = STATE_RESET, .position = at},
+        "{\"op\":\"state\",\"sub\":1,\"state\":\"reset\",\"cursor\":\"1a-7\"}");
+    check_answer((struct answer){.type = ANSWER_DROPPED, .count = 5, .topic = gaps[0]},
+        "{\"op\":\"dropped\",\"count\":5,\"topic\":\"a\"}");
+    check_answer((struct answer){.type = ANSWER_CLOSING, .code = ERROR_SHUTTING_DOWN},
+        "{\"op\":\"closing\",\"code\":\"shutting_down\",\"message\":\"This server is stopping; connect "
+        "again.\"}");
+}
+END_TEST
+
+/* What was published comes out as what was published: the delivery's data, published again, is the same
+ * message. */
+START_TEST(test_round_trip)
+{
+    static const struct {
+        enum message_kind kind;
+        const char *body;
+        const char *type;
+    } rows[] = {
+        {MESSAGE_JSON, "[1, 2]", ""},
+        {MESSAGE_JSON, "\"a string\"", ""},
+        {MESSAGE_JSON, "\"a string\"", "application/ld+json"},
+        {MESSAGE_TEXT, "a\ttext\n", ""},
+        {MESSAGE_TEXT, "<p>", "text/html"},
+        {MESSAGE_BINARY, "\x80\xff", ""},
+        {MESSAGE_BINARY, "x", "image/png"},
+    };
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct message m = plain;
+        struct decoded d;
+        struct buf out;
+
+        m.kind = rows[i].kind;
+        m.body = slice_str(rows[i].body);
+        m.type = slice_str(rows[i].type);
+        m.headers = slice_of("\201\241a\241b", 5);
+        buf_init(&out, 0);
+        json->put_message(&out, &m, slice_str("1"));
+        memcpy(out.p, "{\"op\":\"pub\"", 11);
+        decoded_init(&d, json, buf_slice(&out));
+        ck_assert_msg(d.r == 0, "%.*s: %s", SLICE_ARG(buf_slice(&out)), d.error.text);
+        ck_assert_int_eq(d.request.kind, m.kind);
+        ck_assert(slice_equal(d.request.topic, m.topic));
+        ck_assert(slice_equal(d.request.body, m.body));
+        ck_assert(slice_equal(d.request.type, m.type));
+        ck_assert(slice_equal(d.request.headers, m.headers));
+        decoded_fini(&d);
+        buf_fini(&out);
+    }
+}
+END_TEST
+
+SUITE_MAIN("njson", test_operations, test_sub, test_payloads, test_headers, test_refused, test_limits,
+    test_every_prefix, test_split, test_put_message, test_put_answer, test_round_trip)
