@@ -26,8 +26,9 @@ struct dialect_scan {
 };
 
 struct dialect {
-    const char *name; /* "busbar.v1.json": also the WebSocket subprotocol */
-    bool is_text;     /* UTF-8, a WebSocket text frame */
+    const char *name;   /* "busbar.v1.json": also the WebSocket subprotocol */
+    bool is_text;       /* UTF-8, a WebSocket text frame */
+    unsigned expansion; /* how many times as long as the payload it may be written: JSON's \u0000 */
 
     /* One whole message. 0, or -EINVAL with *ret_error filled: answer it and go on. Slices point into `in` or
      * the scratch. */
@@ -45,6 +46,15 @@ struct dialect {
     void (*put_message)(struct buf *out, const struct message *m, struct slice sub_id);
     void (*put_answer)(struct buf *out, const struct answer *a);
 };
+
+/* How long a message may be that carries a payload of message_bytes: beside it ids, topics, headers. What is
+ * longer cannot be taken, what is not longer is judged by its payload alone. */
+#define DIALECT_ENVELOPE_MAX (64u * 1024)
+static inline size_t
+dialect_message_max(const struct dialect *d, size_t message_bytes)
+{
+    return message_bytes * d->expansion + DIALECT_ENVELOPE_MAX;
+}
 
 extern const struct dialect dialect_native_json;    /* native/njson.c */
 extern const struct dialect dialect_native_msgpack; /* native/nmsgpack.c */

@@ -55,7 +55,7 @@ struct request {
 };
 
 enum answer_type {
-    ANSWER_WELCOME,    /* to HELLO */
+    ANSWER_WELCOME,    /* to HELLO: position, text: the frontend's name, count: limits.message_bytes */
     ANSWER_SUBSCRIBED, /* state, position, gaps */
     ANSWER_UNSUBSCRIBED,
     ANSWER_PUBLISHED,  /* position */

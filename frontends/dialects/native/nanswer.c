@@ -77,6 +77,10 @@ put_welcome(struct put *p, const struct answer *a)
     put_string(p, "version", slice_str(PACKAGE_VERSION));
     p->ops->put_u64(&p->w, "protocol", NATIVE_PROTOCOL);
     put_cursor(p, a->position);
+    if (a->text.n > 0)
+        put_string(p, "server", a->text);
+    if (a->count > 0)
+        p->ops->put_u64(&p->w, "message_bytes", a->count);
 }
 
 static void

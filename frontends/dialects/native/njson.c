@@ -434,6 +434,7 @@ njson_put_answer(struct buf *out, const struct answer *a)
 const struct dialect dialect_native_json = {
     .name = "busbar.v1.json",
     .is_text = true,
+    .expansion = 6,
     .decode = njson_decode,
     .split = njson_split,
     .put_message = njson_put_message,

@@ -447,6 +447,7 @@ nmsgpack_put_answer(struct buf *out, const struct answer *a)
 const struct dialect dialect_native_msgpack = {
     .name = "busbar.v1.msgpack",
     .is_text = false,
+    .expansion = 1,
     .decode = nmsgpack_decode,
     .split = nmsgpack_split,
     .put_message = nmsgpack_put_message,

@@ -396,6 +396,9 @@ START_TEST(test_put_answer)
 
     check_answer((struct answer){.type = ANSWER_WELCOME, .position = at},
         "{\"op\":\"welcome\",\"version\":\"" PACKAGE_VERSION "\",\"protocol\":1,\"cursor\":\"1a-7\"}");
+    check_answer((struct answer){.type = ANSWER_WELCOME, .text = slice_str("tcp.1"), .count = 9},
+        "{\"op\":\"welcome\",\"version\":\"" PACKAGE_VERSION
+        "\",\"protocol\":1,\"server\":\"tcp.1\",\"message_bytes\":9}");
     check_answer((struct answer){.type = ANSWER_SUBSCRIBED, .id = id, .state = STATE_LIVE, .position = at},
         "{\"op\":\"subscribed\",\"id\":1,\"state\":\"live\",\"cursor\":\"1a-7\"}");
     check_answer((struct answer){.type = ANSWER_SUBSCRIBED,
