@@ -421,7 +421,7 @@ int
 native_request(struct native *n, struct request *ret)
 {
     struct request request = {.op = REQUEST_PING};
-    const struct native_op *op;
+    const struct native_op *op = NULL;
 
     if (n->twice != NATIVE_N_KEYS)
         return native_fail(n, ERROR_REQUEST_INVALID, "\"%s\" is given twice.", native_key_name(n->twice));
