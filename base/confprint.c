@@ -167,7 +167,7 @@ conf_sample(struct buf *out, const struct conf_section *const *sections, size_t 
 
 /* ---- mdoc ---- */
 
-/* A line of text must not begin like a macro, and a backslash is not an escape. */
+/* A line of text must not begin like a macro, a backslash is not an escape, and a sentence begins a line. */
 static void
 put_roff(struct buf *out, const char *text)
 {
@@ -178,6 +178,8 @@ put_roff(struct buf *out, const char *text)
             buf_put_str(out, "\\e");
         else if (*p == '-')
             buf_put_str(out, "\\-");
+        else if (*p == ' ' && p > text && p[-1] == '.' && p[1] >= 'A' && p[1] <= 'Z')
+            buf_put_byte(out, '\n');
         else
             buf_put_byte(out, (uint8_t)*p);
     }
