@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Both ends of the control socket: one HELLO, one WELCOME or REFUSED. Each message is one frame and nothing else.
+ * Both ends of the control socket: one HELLO, one WELCOME or REFUSED. Each message is one frame and nothing
+ * else.
  */
 #include "config.h"
 
@@ -86,10 +87,12 @@ control_answer_request(struct control *control, struct slice request)
 
     buf_reset(&control->out);
     if (is_other_version(request)) {
-        put_refused(&control->out, ERROR_VERSION_UNSUPPORTED, "this broker speaks another version of the link");
+        put_refused(
+            &control->out, ERROR_VERSION_UNSUPPORTED, "this broker speaks another version of the link");
         return;
     }
-    if (frame_next(&cursor, &hello, &error) != FRAME_OK || hello.type != FRAME_HELLO || cursor.p != cursor.end) {
+    if (frame_next(&cursor, &hello, &error) != FRAME_OK || hello.type != FRAME_HELLO ||
+        cursor.p != cursor.end) {
         control->n_malformed++;
         log_warn("a malformed request on the control socket (%llu so far): %s",
             (unsigned long long)control->n_malformed, error);
@@ -100,8 +103,8 @@ control_answer_request(struct control *control, struct slice request)
     control_put_answer(control, &answer);
 }
 
-/* Every request is answered before the next is read, as REP wants it. An answer that the transport does not take is
- * dropped: its asker is gone, or will ask again. */
+/* Every request is answered before the next is read, as REP wants it. An answer that the transport does not
+ * take is dropped: its asker is gone, or will ask again. */
 static void
 control_on_request(evutil_socket_t fd, short what, void *arg)
 {
@@ -208,8 +211,8 @@ control_watch(struct control *control, int fd, event_callback_fn fn, struct even
 }
 
 int
-control_serve(struct loop *loop, const struct transport_ops *transport, const char *path, control_hello_fn on_hello,
-    void *arg, struct control **ret)
+control_serve(struct loop *loop, const struct transport_ops *transport, const char *path,
+    control_hello_fn on_hello, void *arg, struct control **ret)
 {
     struct control *control;
     int r = control_new(loop, transport, arg, &control);
@@ -231,7 +234,8 @@ control_serve(struct loop *loop, const struct transport_ops *transport, const ch
 
 int
 control_call(struct loop *loop, const struct transport_ops *transport, const char *path,
-    const struct frame_hello *hello, uint64_t timeout_ms, control_answer_fn fn, void *arg, struct control **ret)
+    const struct frame_hello *hello, uint64_t timeout_ms, control_answer_fn fn, void *arg,
+    struct control **ret)
 {
     struct control *control;
     int r = control_new(loop, transport, arg, &control);

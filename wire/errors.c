@@ -10,7 +10,8 @@ struct error_text {
 
 static const struct error_text error_texts[ERROR_N] = {
     [ERROR_NONE] = {"none", "There was no error.", 200},
-#define ERROR(NAME, code, status, text) [ERROR_##NAME] = {.name = (code), .sentence = (text), .http = (status)},
+#define ERROR(NAME, code, status, text)                                                                      \
+    [ERROR_##NAME] = {.name = (code), .sentence = (text), .http = (status)},
 #include "wire/errors.tbl.h"
 #undef ERROR
 };

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A trie by levels. All its nodes but the root are in one hash table, keyed by their parent's address and the level's
- * text; '+' and '#' hang from their parent directly too, so a node without named children costs no lookup. One table
- * for the whole tree, and not one for each node, because most nodes are leaves: it makes 100,000 filters under one
- * parent as cheap as a chain, at about 100 bytes a node.
+ * A trie by levels. All its nodes but the root are in one hash table, keyed by their parent's address and the
+ * level's text; '+' and '#' hang from their parent directly too, so a node without named children costs no
+ * lookup. One table for the whole tree, and not one for each node, because most nodes are leaves: it makes
+ * 100,000 filters under one parent as cheap as a chain, at about 100 bytes a node.
  *
  *     a/+/c    root -- "a" --(plus)-- "+" -- "c"*          * is_filter
  */
@@ -23,9 +23,9 @@ struct node {
     struct node *plus, *rest; /* the children '+' and '#' */
     size_t n_named;           /* children that are neither */
     void *value;
-    bool is_filter;           /* a filter ends here, whatever its value */
+    bool is_filter; /* a filter ends here, whatever its value */
     uint16_t key_n;
-    uint8_t key[];            /* the parent's address, then the level */
+    uint8_t key[]; /* the parent's address, then the level */
 };
 
 struct filtertree {
@@ -72,7 +72,8 @@ filtertree_free(struct filtertree *tree)
     return NULL;
 }
 
-/* The next level of the text at *pos; *pos is moved behind its '/', or past the end (n + 1) after the last. */
+/* The next level of the text at *pos; *pos is moved behind its '/', or past the end (n + 1) after the last.
+ */
 static struct slice
 level_at(struct slice text, size_t *pos)
 {
@@ -130,7 +131,8 @@ child_add(struct filtertree *tree, struct node *parent, struct slice level)
 static void
 node_prune(struct filtertree *tree, struct node *node)
 {
-    while (node != &tree->root && !node->is_filter && node->n_named == 0 && node->plus == NULL && node->rest == NULL) {
+    while (node != &tree->root && !node->is_filter && node->n_named == 0 && node->plus == NULL &&
+           node->rest == NULL) {
         struct node *parent = node->parent;
         if (parent->plus == node)
             parent->plus = NULL;
@@ -210,11 +212,12 @@ filtertree_count(const struct filtertree *tree)
 }
 
 /*
- * Depth first: the named child is followed at once, the '+' child waits on the stack. No more than one waits for each
- * level, so the stack is bounded by the depth of the tree, and no node is visited twice.
+ * Depth first: the named child is followed at once, the '+' child waits on the stack. No more than one waits
+ * for each level, so the stack is bounded by the depth of the tree, and no node is visited twice.
  */
 void
-filtertree_match(const struct filtertree *tree, struct slice topic, void (*fn)(void *value, void *arg), void *arg)
+filtertree_match(
+    const struct filtertree *tree, struct slice topic, void (*fn)(void *value, void *arg), void *arg)
 {
     struct {
         const struct node *node;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The packer and the decoder of the link's frames, both generated from wire/frames.tbl.h, so that the order of fields
- * cannot differ between them. msgpack-c packs; what comes in is read by the strict cursor of base/mp.h.
+ * The packer and the decoder of the link's frames, both generated from wire/frames.tbl.h, so that the order
+ * of fields cannot differ between them. msgpack-c packs; what comes in is read by the strict cursor of
+ * base/mp.h.
  *
  * Not for: which frame may come when. That is the link's and the router's to judge.
  */
@@ -17,7 +18,9 @@
 /* How many fields each frame has: ARITY_PUBLISH, ... */
 #define FRAME_BEGIN(name, NAME, number, direction) enum { ARITY_##NAME = 0
 #define FIELD(type, name) +1
-#define FRAME_END(name, NAME) };
+#define FRAME_END(name, NAME)                                                                                \
+    }                                                                                                        \
+    ;
 #include "wire/frames.tbl.h"
 #undef FRAME_BEGIN
 #undef FIELD
@@ -25,7 +28,8 @@
 
 /* ---- Packing. ---- */
 
-/* The packer's callback. It never reports a failure: the buffer's is sticky and is looked at by whoever owns it. */
+/* The packer's callback. It never reports a failure: the buffer's is sticky and is looked at by whoever owns
+ * it. */
 static int
 buf_write(void *out, const char *p, size_t n)
 {
@@ -103,7 +107,7 @@ strs_next(struct strs *s, struct slice *ret)
     return true;
 }
 
-/* ---- Reading. Each reader: NULL, or what is wrong with the value, as a clause after the field's name. ---- */
+/* ---- Reading. ---- */
 
 enum wrong { WRONG_NOTHING, WRONG_TYPE, WRONG_UTF8, WRONG_END };
 
@@ -188,7 +192,8 @@ struct frame_kind {
 };
 
 static const struct frame_kind frame_kinds[FRAME_N] = {
-#define FRAME_BEGIN(name, NAME, number, direction) [number] = {#NAME, direction, ARITY_##NAME, read_fields_##name},
+#define FRAME_BEGIN(name, NAME, number, direction)                                                           \
+    [number] = {#NAME, direction, ARITY_##NAME, read_fields_##name},
 #define FIELD(type, name)
 #define FRAME_END(name, NAME)
 #include "wire/frames.tbl.h"
@@ -206,7 +211,8 @@ frame_read(struct mp *c, struct frame *ret)
     int r = mp_array(c, &n);
 
     if (r < 0)
-        return r == -EAGAIN ? "the batch ends inside a frame's head" : "a frame is not an array, or claims too many fields";
+        return r == -EAGAIN ? "the batch ends inside a frame's head"
+                            : "a frame is not an array, or claims too many fields";
     if (n == 0)
         return "a frame is an empty array";
     if (mp_u64(c, &number) < 0)

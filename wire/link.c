@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The life of a link: opening, the clock (heartbeats, a peer that is gone, timeouts), parting, the end. The batches
- * themselves are in linksend.c and linkrecv.c.
+ * The life of a link: opening, the clock (heartbeats, a peer that is gone, timeouts), parting, the end. The
+ * batches themselves are in linksend.c and linkrecv.c.
  *
  *     OPENING --attach--> UP --link_part()--> PARTING --BYE--> DOWN
  *        |                |--GOODBYE came--> LEFT --the peer is gone--> DOWN
@@ -67,7 +67,7 @@ token_equal(const uint8_t *own, struct slice given)
 {
     uint8_t differs = 0;
 
-    if (given.n != sizeof ((struct link *)NULL)->token)
+    if (given.n != sizeof((struct link *)NULL)->token)
         return false;
     for (size_t i = 0; i < given.n; i++)
         differs |= own[i] ^ given.p[i];
@@ -104,7 +104,8 @@ link_on_goodbye(struct link *link, const struct frame *f)
     if (link->state == LINK_DOWN)
         return;
     if (link->state == LINK_PARTING && link_backlog(link) == 0)
-        return; /* our own GOODBYE, which is the last of the backlog, was sent too: the peer's BYE is still to come */
+        return; /* our own GOODBYE, which is the last of the backlog, was sent too: the peer's BYE is still to
+                   come */
     link_drop_backlog(link);
     link->state = LINK_LEFT;
     link->deadline_ms = loop_now_ms(link->loop) + LINK_PART_MS;
@@ -186,14 +187,16 @@ check_silence(struct link *link, uint64_t now)
 {
     uint64_t limit = link->heartbeat_ms * HEARTBEATS_MISSED;
 
-    /* We were not scheduled for long (a stopped process, a busy machine): what came meanwhile has not been looked at. */
+    /* We were not scheduled for long (a stopped process, a busy machine): what came meanwhile has not been
+     * looked at. */
     if (now - link->polled_at_ms > link->heartbeat_ms)
         link->received_at_ms = now;
     if (now - link->received_at_ms <= limit)
         return;
     link_receive(link);
     if (now - link->received_at_ms > limit)
-        link_end(link, false, "nothing came from the peer for %llu ms", (unsigned long long)(now - link->received_at_ms));
+        link_end(link, false, "nothing came from the peer for %llu ms",
+            (unsigned long long)(now - link->received_at_ms));
 }
 
 /* Every 50 ms. */
@@ -279,8 +282,8 @@ link_open(const struct link_config *config, const struct link_ops *ops, void *ar
         return r;
     }
     if (!link->is_broker) {
-        frame_put_attach(link_buf(link),
-            &(struct frame_attach){.session = link->session, .token = slice_of(link->token, sizeof link->token)});
+        frame_put_attach(link_buf(link), &(struct frame_attach){.session = link->session,
+                                             .token = slice_of(link->token, sizeof link->token)});
         (void)link_commit(link);
     }
     loop_timer_start(link->loop, &link->poll, LINK_POLL_MS);

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the three files of a link share: link.c (life, clock, parting), linksend.c (batches out), linkrecv.c (batches
- * in). Nothing else includes this.
+ * What the three files of a link share: link.c (life, clock, parting), linksend.c (batches out), linkrecv.c
+ * (batches in). Nothing else includes this.
  *
- * The rules of the credit, which docs/link.md tells outsiders: a batch counts with all its bytes, header included; a
- * batch with nothing but its header counts as nothing and may always go, so that acks cannot be stuck behind a credit
- * that waits for acks; and when nothing is in flight, one batch of any size may go. Only batches that count make the
- * other end send an ack by itself, so two ends never keep acknowledging each other's acks.
+ * The rules of the credit, which docs/link.md tells outsiders: a batch counts with all its bytes, header
+ * included; a batch with nothing but its header counts as nothing and may always go, so that acks cannot be
+ * stuck behind a credit that waits for acks; and when nothing is in flight, one batch of any size may go.
+ * Only batches that count make the other end send an ack by itself, so two ends never keep acknowledging each
+ * other's acks.
  */
 #ifndef WIRE_LINKIMPL_H
 #define WIRE_LINKIMPL_H
@@ -17,8 +18,8 @@
 #include "wire/link.h"
 #include "wire/transport.h"
 
-/* The front of each batch's buffer is kept free for its header, which is written when the batch leaves, since its
- * number, ack and credit are known only then: array, number, five u64. */
+/* The front of each batch's buffer is kept free for its header, which is written when the batch leaves, since
+ * its number, ack and credit are known only then: array, number, five u64. */
 #define BATCH_HEAD (2 + 5 * 9)
 
 /* Of received batches in one turn: more waits for the next, so that one link cannot starve the others. */
@@ -51,9 +52,9 @@ struct link_outgoing {
 
 /* A batch that was received and not yet given to the owner as a whole. */
 struct link_incoming {
-    struct slice message;  /* the transport's */
-    struct mp cursor;      /* the next frame */
-    uint64_t upto;         /* the ack that it earns: its number, or that of an empty batch behind it */
+    struct slice message; /* the transport's */
+    struct mp cursor;     /* the next frame */
+    uint64_t upto;        /* the ack that it earns: its number, or that of an empty batch behind it */
     uint64_t position;
 };
 
@@ -74,7 +75,7 @@ struct link {
     struct loop_timer poll;
     uint64_t polled_at_ms;
     struct loop_hook flush_hook, process_hook, down_hook;
-    uint64_t deadline_ms;  /* of OPENING, PARTING, LEFT */
+    uint64_t deadline_ms; /* of OPENING, PARTING, LEFT */
     uint64_t sent_at_ms, received_at_ms;
 
     char reason[LINK_REASON_MAX];
@@ -83,23 +84,24 @@ struct link {
     bool has_peer_left; /* GOODBYE came: that the peer vanishes now is no fault */
 
     /* ---- out ---- */
-    struct buf open;      /* the batch that is being filled; empty, or BATCH_HEAD of room and frames */
-    size_t group_at;      /* where the group that is being put began */
-    bool is_putting;      /* between link_buf() and link_commit() */
+    struct buf open;          /* the batch that is being filled; empty, or BATCH_HEAD of room and frames */
+    size_t group_at;          /* where the group that is being put began */
+    bool is_putting;          /* between link_buf() and link_commit() */
     uint64_t position_before; /* the group */
     struct link_outgoing *first, **last; /* closed batches, not yet sent */
-    size_t n_queued;      /* bytes of frames in them */
-    struct buf head;      /* scratch for headers */
-    uint64_t next_number; /* of the next batch to send */
-    uint64_t acked;       /* the peer's last ack */
-    uint32_t *in_flight_sizes; /* ring: what batch `number` counts, at number % n_sizes, for acked < number < next_number */
-    size_t n_sizes;       /* 0 or a power of two */
-    uint64_t in_flight;   /* their sum */
+    size_t n_queued;                     /* bytes of frames in them */
+    struct buf head;                     /* scratch for headers */
+    uint64_t next_number;                /* of the next batch to send */
+    uint64_t acked;                      /* the peer's last ack */
+    uint32_t *in_flight_sizes; /* ring: what batch `number` counts, at number % n_sizes, for acked < number <
+                                  next_number */
+    size_t n_sizes;            /* 0 or a power of two */
+    uint64_t in_flight;        /* their sum */
     uint64_t peer_credit;
     uint64_t position;      /* what the owner set */
     uint64_t sent_position; /* of the last batch with frames that left */
     bool wants_ack;
-    bool is_closed;       /* the owner's frames are no longer taken: parting */
+    bool is_closed;        /* the owner's frames are no longer taken: parting */
     struct buf last_words; /* BYE, while the transport has not taken it */
     size_t mark;
     bool is_above_mark;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The receiving half of a link. Headers are read as batches come, also while the owner has paused the link, so that
- * acks, heartbeats and a dead peer are seen all the time; the frames wait in an inbox that the credit bounds.
+ * The receiving half of a link. Headers are read as batches come, also while the owner has paused the link,
+ * so that acks, heartbeats and a dead peer are seen all the time; the frames wait in an inbox that the credit
+ * bounds.
  */
 #include "config.h"
 
@@ -59,7 +60,8 @@ check_header(const struct link *link, const struct frame_batch *b)
     return NULL;
 }
 
-/* May the peer have sent this much? It may pass its credit by one batch, if nothing of it was unacknowledged. */
+/* May the peer have sent this much? It may pass its credit by one batch, if nothing of it was unacknowledged.
+ */
 static bool
 check_credit(const struct link *link, size_t n)
 {
@@ -68,7 +70,8 @@ check_credit(const struct link *link, size_t n)
     return before == 0 || before + n <= link->own_credit + LINK_CREDIT_SLACK;
 }
 
-/* The frames of the batch wait in the inbox; a batch without frames is as good as processed once those before are. */
+/* The frames of the batch wait in the inbox; a batch without frames is as good as processed once those before
+ * are. */
 static int
 inbox_put(struct link *link, struct slice message, struct mp frames, const struct frame_batch *b)
 {
@@ -112,7 +115,8 @@ link_take_batch(struct link *link, struct slice message)
     else if ((error = check_header(link, &f.batch)) != NULL)
         link_end(link, false, "%s (batch %llu)", error, (unsigned long long)f.batch.number);
     else if (cursor.p != cursor.end && !check_credit(link, message.n))
-        link_end(link, false, "more bytes than the credit of %llu allows", (unsigned long long)link->own_credit);
+        link_end(
+            link, false, "more bytes than the credit of %llu allows", (unsigned long long)link->own_credit);
     if (link->state == LINK_DOWN) {
         link->transport->release(link->channel, message);
         return;
@@ -141,7 +145,8 @@ link_take_frame(struct link *link, const struct frame *f)
         return;
     }
     if ((link->state == LINK_OPENING) != (f->type == first)) {
-        link_end(link, false, f->type == first ? "a second %s" : "a %s frame before the link stood", frame_name(f->type));
+        link_end(link, false, f->type == first ? "a second %s" : "a %s frame before the link stood",
+            frame_name(f->type));
         return;
     }
     if (f->type == first || f->type == FRAME_GOODBYE || f->type == FRAME_BYE) {
@@ -209,7 +214,8 @@ link_process(struct link *link)
     }
 }
 
-/* Takes what the transport has, within the budget of a turn: its descriptor is level-triggered and brings us back. */
+/* Takes what the transport has, within the budget of a turn: its descriptor is level-triggered and brings us
+ * back. */
 void
 link_receive(struct link *link)
 {

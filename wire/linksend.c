@@ -70,7 +70,8 @@ link_close_batch(struct link *link, uint64_t position)
     return 0;
 }
 
-/* The group does not fit behind what stands before it: that becomes a batch, and the group the first of the next. */
+/* The group does not fit behind what stands before it: that becomes a batch, and the group the first of the
+ * next. */
 static int
 link_split(struct link *link)
 {
@@ -136,7 +137,8 @@ link_commit(struct link *link)
     if (link->open.n < LINK_BATCH_BYTES)
         return 0;
     link_flush(link);
-    if (link->state != LINK_DOWN && link->open.n >= LINK_BATCH_BYTES && link_close_batch(link, link->position) < 0)
+    if (link->state != LINK_DOWN && link->open.n >= LINK_BATCH_BYTES &&
+        link_close_batch(link, link->position) < 0)
         link_end(link, false, "memory ran out");
     return 0;
 }
@@ -266,7 +268,8 @@ link_send(struct link *link, struct slice message, size_t counted)
     return 0;
 }
 
-/* The header is written right-aligned into the room before the frames, so that the message is in one piece. */
+/* The header is written right-aligned into the room before the frames, so that the message is in one piece.
+ */
 static int
 link_send_frames(struct link *link, struct buf *frames, uint64_t position, bool needs_credit)
 {

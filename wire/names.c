@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The rules of wire/names.h. Both kinds of name are walked byte by byte: '/', '+', '#' and the control characters are
- * single bytes (or C2 80..9F) in UTF-8, so no character needs to be decoded.
+ * The rules of wire/names.h. Both kinds of name are walked byte by byte: '/', '+', '#' and the control
+ * characters are single bytes (or C2 80..9F) in UTF-8, so no character needs to be decoded.
  */
 #include "config.h"
 
@@ -76,7 +76,8 @@ filter_error(struct slice filter)
 bool
 filter_has_wildcard(struct slice filter)
 {
-    return filter.n > 0 && (memchr(filter.p, '+', filter.n) != NULL || memchr(filter.p, '#', filter.n) != NULL);
+    return filter.n > 0 &&
+           (memchr(filter.p, '+', filter.n) != NULL || memchr(filter.p, '#', filter.n) != NULL);
 }
 
 /* Takes the next level off the front; false if there is none left. *s has p == NULL after the last one. */

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The transport over nanomsg, and the only file that includes it. What nanomsg 1.1.5 does when it is used otherwise
- * is written beside each rule here; the rules are part of this file's contract, not taste:
+ * The transport over nanomsg, and the only file that includes it. What nanomsg 1.1.5 does when it is used
+ * otherwise is written beside each rule here; the rules are part of this file's contract, not taste:
  *
  *  - links are NN_PAIR, the control socket NN_REP and NN_REQ: the other patterns drop silently;
  *  - every call is NN_DONTWAIT: mixing in blocking calls confuses the readiness of the descriptors;
- *  - a message limit is finite on both ends (without one, a forged length aborts the process) and checked before
- *    sending (the receiver would drop the connection, after nn_send() reported success);
+ *  - a message limit is finite on both ends (without one, a forged length aborts the process) and checked
+ * before sending (the receiver would drop the connection, after nn_send() reported success);
  *  - the descriptors are level-triggered and never read or written (that aborts);
  *  - reconnecting by nanomsg is never relied on: a channel that has lost its peer is closed.
  *
- * Not here: fork. A process must fork before it opens its first channel; nanomsg's thread is not in the child.
+ * Not here: fork. A process must fork before it opens its first channel; nanomsg's thread is not in the
+ * child.
  */
 #include "config.h"
 
@@ -63,8 +64,9 @@ check_spare_fds(void)
     return r;
 }
 
-/* nn_bind() removes whatever it finds at its path and cannot connect to: a stale socket, which is right, and a regular
- * file, which is somebody's. So only nothing or a socket may stand there. A live one gives -EADDRINUSE from nn_bind(). */
+/* nn_bind() removes whatever it finds at its path and cannot connect to: a stale socket, which is right, and
+ * a regular file, which is somebody's. So only nothing or a socket may stand there. A live one gives
+ * -EADDRINUSE from nn_bind(). */
 static int
 check_bind_path(const char *path)
 {
@@ -96,7 +98,8 @@ channel_setup(struct channel *c)
 
     if ((r = set_option(c->s, NN_SOL_SOCKET, NN_RCVMAXSIZE, (int)c->message_max)) < 0)
         return r;
-    /* These are the kernel's buffers, and the only ones that nanomsg has; they must be set before bind or connect. */
+    /* These are the kernel's buffers, and the only ones that nanomsg has; they must be set before bind or
+     * connect. */
     if ((r = set_option(c->s, NN_SOL_SOCKET, NN_SNDBUF, SOCKET_BUFFER)) < 0)
         return r;
     if ((r = set_option(c->s, NN_SOL_SOCKET, NN_RCVBUF, SOCKET_BUFFER)) < 0)
@@ -166,7 +169,8 @@ nanomsg_connect(const char *path, struct channel **ret)
     return channel_open(path, NN_PAIR, false, ret);
 }
 
-/* With NN_DONTWAIT nothing waits that a signal could interrupt, but the manual allows EINTR: it means "not now". */
+/* With NN_DONTWAIT nothing waits that a signal could interrupt, but the manual allows EINTR: it means "not
+ * now". */
 static int
 transfer_error(void)
 {
@@ -214,7 +218,8 @@ nanomsg_send_fd(struct channel *c)
     return c->send_fd;
 }
 
-/* A dead peer raises no event, but leaves this count within a millisecond. -1 (as a huge number) is an error. */
+/* A dead peer raises no event, but leaves this count within a millisecond. -1 (as a huge number) is an error.
+ */
 static bool
 nanomsg_has_peer(struct channel *c)
 {

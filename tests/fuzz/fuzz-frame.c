@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The decoder of the link's frames against msgpack-c: the input is frames one after the other. Each one that our
- * decoder takes must be an array of the table's types to msgpack-c too, and packed again it must read back the same;
- * each one that it refuses must not be one to msgpack-c either.
+ * The decoder of the link's frames against msgpack-c: the input is frames one after the other. Each one that
+ * our decoder takes must be an array of the table's types to msgpack-c too, and packed again it must read
+ * back the same; each one that it refuses must not be one to msgpack-c either.
  */
 #include "config.h"
 

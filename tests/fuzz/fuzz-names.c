@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Lines: the last is a topic, those before are filters. The tree must give exactly the filters that filter_matches()
- * does, and that a matcher written the slow and plain way does.
+ * Lines: the last is a topic, those before are filters. The tree must give exactly the filters that
+ * filter_matches() does, and that a matcher written the slow and plain way does.
  */
 #include "config.h"
 

@@ -69,7 +69,8 @@ assert_match(const char *topic, const char *want)
 
 START_TEST(test_match)
 {
-    const char *filters[] = {"#", "+", "a", "a/#", "a/+", "a/b", "a/b/#", "+/b", "+/+/c", "a//b", "$sys/#", "$sys/+/x", "/+"};
+    const char *filters[] = {
+        "#", "+", "a", "a/#", "a/+", "a/b", "a/b/#", "+/b", "+/+/c", "a//b", "$sys/#", "$sys/+/x", "/+"};
 
     for (size_t i = 0; i < sizeof filters / sizeof *filters; i++)
         add(filters[i]);
@@ -137,7 +138,7 @@ START_TEST(test_invalid_filter_has_no_place)
 }
 END_TEST
 
-/* ---- Against filter_matches(), with random filters and topics from few letters so that much matches. ---- */
+/* ---- Against filter_matches(): random filters and topics of few letters, so that much matches. ---- */
 
 static uint64_t seed;
 
@@ -208,8 +209,8 @@ START_TEST(test_random)
             filtertree_match(tree, slice_str(topic), count_match, NULL);
             for (int i = 0; i < N; i++) {
                 int want = filters[i].is_held && filter_matches(slice_str(filters[i].text), slice_str(topic));
-                ck_assert_msg(filters[i].n_hits == want, "filter '%s' hit topic '%s' %d times, not %d", filters[i].text,
-                    topic, filters[i].n_hits, want);
+                ck_assert_msg(filters[i].n_hits == want, "filter '%s' hit topic '%s' %d times, not %d",
+                    filters[i].text, topic, filters[i].n_hits, want);
             }
         }
     }

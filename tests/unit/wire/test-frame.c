@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Every frame of the table, by the table: what is packed is read back, no prefix of it is taken, nor another number of
- * fields, nor another type in any place.
+ * Every frame of the table, by the table: what is packed is read back, no prefix of it is taken, nor another
+ * number of fields, nor another type in any place.
  */
 #include "config.h"
 
@@ -27,7 +27,8 @@ fill_u64(void)
 static struct slice
 fill_str(void)
 {
-    static const char *const values[] = {"", "topic/a", "\xc3\xa9t\xc3\xa9", "0123456789012345678901234567890123456789"};
+    static const char *const values[] = {
+        "", "topic/a", "\xc3\xa9t\xc3\xa9", "0123456789012345678901234567890123456789"};
     return slice_str(values[turn++ % (sizeof values / sizeof *values)]);
 }
 
@@ -125,7 +126,8 @@ check_arity(const struct buf *b, const char *name)
 static void
 check_types(const struct buf *b, const char *name)
 {
-    static const char *const others[] = {"\xc0", "\xc3", "\xff", "\xca????", "\x81\xa1x\x01", "\x91\x05", "\xa2\xc3\x28"};
+    static const char *const others[] = {
+        "\xc0", "\xc3", "\xff", "\xca????", "\x81\xa1x\x01", "\x91\x05", "\xa2\xc3\x28"};
     struct mp c = mp_of(buf_slice(b));
     struct buf other;
     uint32_t n;
@@ -189,7 +191,8 @@ check_types(const struct buf *b, const char *name)
 
 START_TEST(test_numbers_nobody_has)
 {
-    const char *heads[] = {"\x91\x00x", "\x91\x7fx", "\x91\xcc\x80", "\x91\xcf\xff\xff\xff\xff\xff\xff\xff\xff", "\x90", "\xa1x", "\x91\xff"};
+    const char *heads[] = {"\x91\x00x", "\x91\x7fx", "\x91\xcc\x80",
+        "\x91\xcf\xff\xff\xff\xff\xff\xff\xff\xff", "\x90", "\xa1x", "\x91\xff"};
 
     for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
         assert_refused((const uint8_t *)heads[i], i == 0 ? 2 : strlen(heads[i]), "a strange head", "nothing");
@@ -204,7 +207,8 @@ START_TEST(test_forged_counts)
 {
     assert_refused((const uint8_t *)"\xdd\x0f\xff\xff\xff", 5, "a forged array", "nothing");
     assert_refused((const uint8_t *)"\x92\x09\xdb\xff\xff\xff\xff", 7, "a forged str", "FORGET");
-    assert_refused((const uint8_t *)"\x97\x14\x01\xdd\xff\xff\xff\xff\x01\x01\x01\x01", 12, "forged strs", "RECOVER");
+    assert_refused(
+        (const uint8_t *)"\x97\x14\x01\xdd\xff\xff\xff\xff\x01\x01\x01\x01", 12, "forged strs", "RECOVER");
 }
 END_TEST
 

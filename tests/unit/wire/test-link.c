@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Two ends of a link in one process and one loop, over real nanomsg; a frontend that breaks the rules, made by hand on a
- * bare channel; and frontends in processes of their own, to kill and to stop. nanomsg and fork do not go together, so such
- * a process is this program itself, executed with the argument "--peer".
+ * Two ends of a link in one process and one loop, over real nanomsg; a frontend that breaks the rules, made
+ * by hand on a bare channel; and frontends in processes of their own, to kill and to stop. nanomsg and fork
+ * do not go together, so such a process is this program itself, executed with the argument "--peer".
  */
 #include "config.h"
 
@@ -38,9 +38,9 @@ struct end {
     char reason[256];
     uint64_t n_frames, last; /* of PUBLISH: pub; of MESSAGE: seq */
     uint64_t n_batches, n_drained;
-    uint64_t epoch;          /* of ATTACHED */
-    uint64_t pause_at;       /* pause when `last` comes here */
-    bool is_wrong;           /* something came out of order */
+    uint64_t epoch;    /* of ATTACHED */
+    uint64_t pause_at; /* pause when `last` comes here */
+    bool is_wrong;     /* something came out of order */
     size_t biggest;
     struct timespec down_at;
 };
@@ -63,7 +63,9 @@ static int
 on_frame(struct link *link, const struct frame *f, void *arg)
 {
     struct end *end = arg;
-    uint64_t number = f->type == FRAME_PUBLISH ? f->publish.pub : f->type == FRAME_MESSAGE ? f->message.seq : 0;
+    uint64_t number = f->type == FRAME_PUBLISH   ? f->publish.pub
+                      : f->type == FRAME_MESSAGE ? f->message.seq
+                                                 : 0;
     size_t n = f->type == FRAME_PUBLISH ? f->publish.body.n : f->message.body.n;
 
     if (number == 0)
@@ -147,11 +149,31 @@ run_until(bool (*is_done)(void), int ms)
     return is_done == NULL || is_done();
 }
 
-static bool both_up(void) { return broker.is_up && frontend.is_up; }
-static bool both_down(void) { return broker.is_down && frontend.is_down; }
-static bool broker_up(void) { return broker.is_up; }
-static bool broker_down(void) { return broker.is_down; }
-static bool frontend_down(void) { return frontend.is_down; }
+static bool
+both_up(void)
+{
+    return broker.is_up && frontend.is_up;
+}
+static bool
+both_down(void)
+{
+    return broker.is_down && frontend.is_down;
+}
+static bool
+broker_up(void)
+{
+    return broker.is_up;
+}
+static bool
+broker_down(void)
+{
+    return broker.is_down;
+}
+static bool
+frontend_down(void)
+{
+    return frontend.is_down;
+}
 
 /* ---- The fixture. ---- */
 
@@ -214,20 +236,30 @@ static char filler[LINK_BATCH_MAX + 1];
 static int
 put_publish(uint64_t pub, size_t n)
 {
-    frame_put_publish(link_buf(frontend.link), &(struct frame_publish){.pub = pub, .body = slice_of(filler, n)});
+    frame_put_publish(
+        link_buf(frontend.link), &(struct frame_publish){.pub = pub, .body = slice_of(filler, n)});
     return link_commit(frontend.link);
 }
 
 static int
 put_message(uint64_t seq, size_t n)
 {
-    frame_put_message(link_buf(broker.link), &(struct frame_message){.seq = seq, .body = slice_of(filler, n)});
+    frame_put_message(
+        link_buf(broker.link), &(struct frame_message){.seq = seq, .body = slice_of(filler, n)});
     return link_commit(broker.link);
 }
 
 static uint64_t want;
-static bool broker_has_all(void) { return broker.last >= want || broker.is_down; }
-static bool frontend_has_all(void) { return frontend.last >= want || frontend.is_down; }
+static bool
+broker_has_all(void)
+{
+    return broker.last >= want || broker.is_down;
+}
+static bool
+frontend_has_all(void)
+{
+    return frontend.last >= want || frontend.is_down;
+}
 
 static void
 assert_fine(const struct end *end)
@@ -333,7 +365,8 @@ START_TEST(test_oversize)
     open_both(1 << 20);
     ck_assert_int_eq(put_publish(1, 10), 0);
     ck_assert_int_eq(put_publish(99, sizeof filler), -EMSGSIZE);
-    ck_assert_int_eq(put_publish(2, LINK_MESSAGE_MAX), 0); /* far above the credit, with something before it */
+    ck_assert_int_eq(
+        put_publish(2, LINK_MESSAGE_MAX), 0); /* far above the credit, with something before it */
     ck_assert_int_eq(put_publish(3, LINK_BATCH_MAX - 100), 0); /* fits only alone */
     ck_assert_int_eq(put_publish(4, 10), 0);
     want = 4;
@@ -384,7 +417,11 @@ START_TEST(test_one_batch_above_credit_goes_after_a_small_one)
 }
 END_TEST
 
-static bool position_is_9(void) { return link_peer_position(frontend.link) == 9; }
+static bool
+position_is_9(void)
+{
+    return link_peer_position(frontend.link) == 9;
+}
 
 START_TEST(test_position)
 {
@@ -501,7 +538,8 @@ assert_refused(struct buf *b, bool is_attached, const char *reason)
     }
     bare_send(b);
     ck_assert(run_until(broker_down, 1000));
-    ck_assert_msg(strcmp(broker.reason, reason) == 0, "the link ended with '%s', not '%s'", broker.reason, reason);
+    ck_assert_msg(
+        strcmp(broker.reason, reason) == 0, "the link ended with '%s', not '%s'", broker.reason, reason);
     transport_nanomsg.close(bare);
     buf_fini(&attach);
     teardown();
@@ -614,7 +652,8 @@ peer_on_down(struct link *link, const char *reason, bool is_clean, void *arg)
 static int
 peer_main(const char *at)
 {
-    static const struct link_ops peer_ops = {.on_up = peer_on_up, .on_frame = peer_on_frame, .on_down = peer_on_down};
+    static const struct link_ops peer_ops = {
+        .on_up = peer_on_up, .on_frame = peer_on_frame, .on_down = peer_on_down};
 
     (void)snprintf(path, sizeof path, "%s", at);
     (void)alarm(20); /* never outlives a broken test for long */
@@ -681,7 +720,11 @@ static struct {
     enum frame_type type;
     char text[64];
 } answer;
-static bool has_answer(void) { return answer.is_done; }
+static bool
+has_answer(void)
+{
+    return answer.is_done;
+}
 
 static void
 on_hello(const struct frame_hello *hello, struct frame *ret, void *arg)
@@ -689,7 +732,10 @@ on_hello(const struct frame_hello *hello, struct frame *ret, void *arg)
     ck_assert(slice_is(hello->kind, "ws"));
     if (slice_is(hello->name, "ws.1"))
         *ret = (struct frame){.type = FRAME_WELCOME,
-            .welcome = {.proto = LINK_PROTO, .session = 9, .token = slice_of(token, 16), .url = slice_str("ipc:///x")}};
+            .welcome = {.proto = LINK_PROTO,
+                .session = 9,
+                .token = slice_of(token, 16),
+                .url = slice_str("ipc:///x")}};
     else
         *ret = (struct frame){.type = FRAME_REFUSED,
             .refused = {.code = slice_str(error_code_name(ERROR_NOT_ALLOWED)), .message = slice_str("no")}};

@@ -40,24 +40,24 @@ START_TEST(test_topics)
     char longest[TOPIC_MAX_BYTES + 1], deepest[2 * TOPIC_MAX_LEVELS + 1];
 
     topic("a", NULL);
-    topic("chat/room 1/\xc3\xa9", NULL);      /* spaces and any language */
-    topic("/", NULL);                         /* empty levels are levels */
+    topic("chat/room 1/\xc3\xa9", NULL); /* spaces and any language */
+    topic("/", NULL);                    /* empty levels are levels */
     topic("a//b/", NULL);
-    topic("$sys/broker", NULL);               /* a name; who may publish there is another question */
-    topic("a.b:c*", NULL);                    /* other protocols' separators pass */
+    topic("$sys/broker", NULL); /* a name; who may publish there is another question */
+    topic("a.b:c*", NULL);      /* other protocols' separators pass */
     topic("", "empty");
     topic("a/+/b", "wildcard");
     topic("a/#", "wildcard");
-    topic("C#", "wildcard");                  /* also where it would not be one in a filter */
+    topic("C#", "wildcard"); /* also where it would not be one in a filter */
     topic("a\tb", "control");
-    topic("a\x7f", "control");                /* DEL */
-    topic("a\xc2\x85", "control");            /* U+0085 */
-    topic("a\xc2\xa0", NULL);                 /* U+00A0 is none */
-    topic_n("a\0b", 3, "control");            /* NUL */
+    topic("a\x7f", "control");     /* DEL */
+    topic("a\xc2\x85", "control"); /* U+0085 */
+    topic("a\xc2\xa0", NULL);      /* U+00A0 is none */
+    topic_n("a\0b", 3, "control"); /* NUL */
     topic("a\xff", "UTF-8");
-    topic("\xc0\xaf", "UTF-8");               /* an overlong '/' */
-    topic("\xed\xa0\x80", "UTF-8");           /* a surrogate */
-    topic("\xe2\x82", "UTF-8");               /* cut off */
+    topic("\xc0\xaf", "UTF-8");     /* an overlong '/' */
+    topic("\xed\xa0\x80", "UTF-8"); /* a surrogate */
+    topic("\xe2\x82", "UTF-8");     /* cut off */
     memset(longest, 'x', sizeof longest);
     topic_n(longest, TOPIC_MAX_BYTES, NULL);
     topic_n(longest, TOPIC_MAX_BYTES + 1, "longer");
@@ -69,7 +69,7 @@ END_TEST
 
 START_TEST(test_filters)
 {
-    filter("a/b", NULL);                      /* a topic is a filter */
+    filter("a/b", NULL); /* a topic is a filter */
     filter("+", NULL);
     filter("#", NULL);
     filter("+/+/#", NULL);
@@ -94,7 +94,8 @@ END_TEST
 static void
 matches(const char *f, const char *t, bool want)
 {
-    ck_assert_msg(filter_matches(slice_str(f), slice_str(t)) == want, "filter '%s' on topic '%s': should be %d", f, t, want);
+    ck_assert_msg(filter_matches(slice_str(f), slice_str(t)) == want,
+        "filter '%s' on topic '%s': should be %d", f, t, want);
 }
 
 START_TEST(test_matching)
@@ -103,12 +104,12 @@ START_TEST(test_matching)
     matches("a/b", "a/c", false);
     matches("a/b", "a", false);
     matches("a", "a/b", false);
-    matches("a", "ab", false);                /* levels, not prefixes */
+    matches("a", "ab", false); /* levels, not prefixes */
     matches("+", "a", true);
     matches("+", "a/b", false);
     matches("+", "", false);
-    matches("a/+", "a", false);               /* one level, not none */
-    matches("a/+", "a/", true);               /* an empty level is one */
+    matches("a/+", "a", false); /* one level, not none */
+    matches("a/+", "a/", true); /* an empty level is one */
     matches("+/+", "/", true);
     matches("+", "/", false);
     matches("a/+/c", "a/b/c", true);
@@ -116,7 +117,7 @@ START_TEST(test_matching)
     matches("#", "a", true);
     matches("#", "a/b/c", true);
     matches("#", "/", true);
-    matches("a/#", "a", true);                /* its parent too */
+    matches("a/#", "a", true); /* its parent too */
     matches("a/#", "a/", true);
     matches("a/#", "a/b/c", true);
     matches("a/#", "ab", false);
@@ -124,14 +125,14 @@ START_TEST(test_matching)
     matches("+/#", "a", true);
     matches("a/+/#", "a", false);
     matches("a/+/#", "a/b", true);
-    matches("#", "$sys", false);              /* the bus's own names are asked for by name */
+    matches("#", "$sys", false); /* the bus's own names are asked for by name */
     matches("#", "$sys/x", false);
     matches("+", "$sys", false);
     matches("+/x", "$sys/x", false);
     matches("+/#", "$sys/x", false);
     matches("$sys/#", "$sys", true);
     matches("$sys/+", "$sys/x", true);
-    matches("a/+", "a/$x", true);             /* only in the first level */
+    matches("a/+", "a/$x", true); /* only in the first level */
     matches("a/#", "a/$x", true);
 }
 END_TEST
