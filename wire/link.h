@@ -98,7 +98,8 @@ void link_get_stats(const struct link *link, struct link_stats *ret);
 
 /* ---- The control socket. ---- */
 
-/* Where it is in the bus's runtime_dir; a link's own path, which WELCOME gives as "ipc://PATH", is there too. */
+/* Where it is in the bus's runtime_dir; a link's own path, which WELCOME gives as "ipc://PATH", is there too.
+ */
 #define CONTROL_SOCKET_NAME "control.sock"
 #define LINK_URL_SCHEME "ipc://"
 
