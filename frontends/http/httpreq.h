@@ -117,7 +117,8 @@ httpreq_is_idle(const struct httpreq_state *st)
 /* The first header of this name (ASCII case does not matter), or NULL. */
 const struct slice *httpreq_header(const struct httpreq *req, const char *name);
 
-/* Whether a comma list in any header of this name has the token (no case): ("Connection", "upgrade"). */
+/* Whether a comma list in any header of this name has the token (no case, parameters behind a `;` do not
+ * count): ("Connection", "upgrade"), ("Accept", "text/event-stream"). */
 bool httpreq_has_token(const struct httpreq *req, const char *name, const char *token);
 
 /* Equal but for ASCII case. */

@@ -46,6 +46,9 @@ list_has(struct slice list, const char *token)
         const uint8_t *comma = memchr(list.p, ',', list.n);
         size_t n = comma == NULL ? list.n : (size_t)(comma - list.p);
         struct slice item = slice_of(list.p, n);
+        const uint8_t *semicolon = n == 0 ? NULL : memchr(item.p, ';', n);
+        if (semicolon != NULL)
+            item.n = (size_t)(semicolon - item.p);
         while (item.n > 0 && (item.p[0] == ' ' || item.p[0] == '\t'))
             item = slice_of(item.p + 1, item.n - 1);
         while (item.n > 0 && (item.p[item.n - 1] == ' ' || item.p[item.n - 1] == '\t'))
