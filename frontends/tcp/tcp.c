@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The TCP frontend's start and end, and what is around each piece on the wire. */
+#include "config.h"
+
+#include "frontends/tcp/tcp.h"
+
+#include "base/log.h"
+#include "frontends/tcp/tcpconn.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* To clients that are one too many. They have not said which form they speak; a person can read this one. */
+static const char refuse[] =
+    "{\"op\":\"closing\",\"code\":\"limit_reached\",\"message\":\"This server has as many "
+    "connections as it takes; try again later.\"}\n";
+
+/* One line each. A JSON payload may have been published with line breaks between its tokens (nowhere else can
+ * they stand): there they mean nothing, here they would tear the line. */
+static void
+lines_finish(const struct framing *f, struct buf *out, size_t at, bool is_text)
+{
+    uint8_t *p = out->p + at, *end = out->p + out->n, *found;
+
+    (void)f;
+    (void)is_text;
+    for (found = p; (found = memchr(found, '\n', (size_t)(end - found))) != NULL;)
+        *found = ' ';
+    for (found = p; (found = memchr(found, '\r', (size_t)(end - found))) != NULL;)
+        *found = ' ';
+    buf_put_byte(out, '\n');
+}
+
+static int
+tcp_start(struct frontend *fe, const void *options, void **ret_state)
+{
+    struct tcp *tcp = calloc(1, sizeof *tcp);
+    int r;
+
+    if (tcp == NULL)
+        return -ENOMEM;
+    tcp->fe = fe;
+    tcp->options = options;
+    tcp->lines.finish = lines_finish;
+    dialect_encoder_init(&tcp->json, "tcp/busbar.v1.json", &dialect_native_json, &tcp->lines);
+    dialect_encoder_init(&tcp->msgpack, "tcp/busbar.v1.msgpack", &dialect_native_msgpack, NULL);
+    if (tcp->options->listen.text == NULL) {
+        log_error("tcp.listen is empty: there is nothing to serve");
+        free(tcp);
+        return -EINVAL;
+    }
+    r = listener_open(fe, tcp->options->listen.text, slice_of(refuse, sizeof refuse - 1), tcp_conn_on_accept,
+        tcp, &tcp->listener);
+    if (r < 0) {
+        free(tcp);
+        return r;
+    }
+    *ret_state = tcp;
+    return 0;
+}
+
+static void
+tcp_stop(struct frontend *fe, void *state)
+{
+    struct tcp *tcp = state;
+
+    (void)fe;
+    tcp->listener = listener_close(tcp->listener);
+    tcp_conn_leave_all(tcp);
+}
+
+static void
+tcp_free(void *state)
+{
+    struct tcp *tcp = state;
+
+    tcp->listener = listener_close(tcp->listener);
+    free(tcp);
+}
+
+static void
+tcp_reload(struct frontend *fe, void *state, const void *options)
+{
+    struct tcp *tcp = state;
+
+    (void)fe;
+    tcp->options = options;
+}
+
+const struct frontend_kind tcp_kind = {
+    .name = "tcp",
+    .section = &tcp_section,
+    .start = tcp_start,
+    .stop = tcp_stop,
+    .free = tcp_free,
+    .reload = tcp_reload,
+};
