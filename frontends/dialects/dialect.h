@@ -43,6 +43,7 @@ struct dialect {
     int (*split)(
         struct slice in, struct dialect_scan *scan, size_t max, size_t *ret_n, struct slice *ret_message);
 
+    /* An empty sub_id: where there is but one stream, and no id for it. */
     void (*put_message)(struct buf *out, const struct message *m, struct slice sub_id);
     void (*put_answer)(struct buf *out, const struct answer *a);
 };

@@ -327,9 +327,12 @@ njson_put_message(struct buf *out, const struct message *m, struct slice sub_id)
     struct slice type = njson_type_of(m);
 
     /* One growth for all of it; less than what follows, so that a limit is not passed by the estimate. */
-    (void)buf_reserve(out, m->body.n + m->topic.n + m->cursor.n + sub_id.n + 50);
-    PUT(out, "{\"op\":\"msg\",\"sub\":");
-    buf_put_slice(out, sub_id);
+    (void)buf_reserve(out, m->body.n + m->topic.n + m->cursor.n + sub_id.n + 40);
+    PUT(out, "{\"op\":\"msg\"");
+    if (sub_id.n > 0) {
+        PUT(out, ",\"sub\":");
+        buf_put_slice(out, sub_id);
+    }
     PUT(out, ",\"topic\":");
     json_put_string(out, m->topic);
     PUT(out, ",\"cursor\":\"");

@@ -328,14 +328,18 @@ nmsgpack_put_body(msgpack_packer *packer, struct buf *out, const struct message 
 static void
 nmsgpack_put_message(struct buf *out, const struct message *m, struct slice sub_id)
 {
-    unsigned n_pairs = 6u + m->is_retained + (m->type.n > 0) + (m->headers.n > 0) + (m->kind == MESSAGE_JSON);
+    unsigned n_pairs = 5u + (sub_id.n > 0) + m->is_retained + (m->type.n > 0) + (m->headers.n > 0) +
+                       (m->kind == MESSAGE_JSON);
     msgpack_packer packer;
 
     msgpack_packer_init(&packer, out, native_pack_write);
     (void)buf_reserve(out, m->body.n + m->topic.n + m->cursor.n + sub_id.n + 40);
     buf_put_byte(out, (uint8_t)(0x80 | n_pairs));
-    PUT(out, "\242op\243msg\243sub");
-    buf_put_slice(out, sub_id);
+    PUT(out, "\242op\243msg");
+    if (sub_id.n > 0) {
+        PUT(out, "\243sub");
+        buf_put_slice(out, sub_id);
+    }
     PUT(out, "\245topic");
     nmsgpack_put_str(&packer, m->topic);
     PUT(out, "\246cursor");

@@ -484,5 +484,28 @@ START_TEST(test_round_trip)
 }
 END_TEST
 
+/* The manual's table of errors says what wire/errors.tbl.h says. */
+START_TEST(test_manual)
+{
+    static const char *const rows[] = {
+#define ERROR(NAME, code, http, sentence) "\n| `" code "` | " #http " | " sentence " |\n",
+#include "wire/errors.tbl.h"
+#undef ERROR
+    };
+    const char *src = getenv("BUSBAR_SRC");
+    char path[4096], *text = calloc(1, 1 << 16);
+    FILE *f;
+
+    (void)snprintf(path, sizeof path, "%s/docs/protocol.md", src == NULL ? "." : src);
+    f = fopen(path, "r");
+    ck_assert_msg(f != NULL && text != NULL, "%s", path);
+    ck_assert_uint_gt(fread(text, 1, (1 << 16) - 1, f), 0);
+    (void)fclose(f);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        ck_assert_msg(strstr(text, rows[i]) != NULL, "docs/protocol.md lacks the row %s", rows[i]);
+    free(text);
+}
+END_TEST
+
 SUITE_MAIN("njson", test_operations, test_sub, test_payloads, test_headers, test_refused, test_limits,
-    test_every_prefix, test_split, test_put_message, test_put_answer, test_round_trip)
+    test_every_prefix, test_split, test_put_message, test_put_answer, test_round_trip, test_manual)
