@@ -50,7 +50,8 @@ error_add(
 }
 
 void
-conf_error_at(struct conf_errors *errs, const char *file, unsigned line, unsigned column, const char *fmt, ...)
+conf_error_at(
+    struct conf_errors *errs, const char *file, unsigned line, unsigned column, const char *fmt, ...)
 {
     va_list ap;
 
@@ -215,7 +216,8 @@ read_file(struct conf_state *st, struct conf_file *file)
 static int load_file(struct conf_state *st, const char *name, struct conf_file *parent, unsigned depth);
 
 static void
-note_include(struct conf_state *st, const struct conf_file *file, const struct conf_node *at, const char *what)
+note_include(
+    struct conf_state *st, const struct conf_file *file, const struct conf_node *at, const char *what)
 {
     conf_error_at(st->errs, file->name, at->line, at->column, "include: %.120s: %s",
         at->kind == CONF_NODE_TEXT ? at->text : "", what);

@@ -43,7 +43,8 @@
  *     #define OPTION(...) CONF_ROW(struct ws_options, __VA_ARGS__)
  *     #include "frontends/ws/options.tbl.h"
  *     };
- *     const struct conf_section ws_section = CONF_SECTION("ws", ws_rows, struct ws_options, "The ... frontend.");
+ *     const struct conf_section ws_section =
+ *         CONF_SECTION("ws", ws_rows, struct ws_options, "The ... frontend.");
  *
  * A process then loads the sections that it knows:
  *
@@ -78,11 +79,11 @@
 
 #include "base/buf.h"
 
-#define CONF_MAX_FILE (1u << 20)     /* bytes of one file */
-#define CONF_MAX_FILES 64u           /* files in one load, includes counted */
+#define CONF_MAX_FILE (1u << 20) /* bytes of one file */
+#define CONF_MAX_FILES 64u       /* files in one load, includes counted */
 #define CONF_MAX_INCLUDE_DEPTH 8u
-#define CONF_MAX_ITEMS 10000u        /* items of one list of mappings, or of one LIST */
-#define CONF_MAX_ERRORS 20u          /* more are only counted */
+#define CONF_MAX_ITEMS 10000u /* items of one list of mappings, or of one LIST */
+#define CONF_MAX_ERRORS 20u   /* more are only counted */
 
 enum conf_type {
     CONF_BOOL,
@@ -144,8 +145,8 @@ struct conf_request {
     const char *path; /* NULL: no file, only defaults and `set` */
     const struct conf_bind *binds;
     size_t n_binds;
-    const char *const *ignored; /* sections of other processes, ends with NULL; may name ours; may be NULL. The
-                                 * top level ("") is never passed over: every process binds bus_section */
+    const char *const *ignored; /* sections of other processes, ends with NULL; may name ours; may be NULL.
+                                 * The top level ("") is never passed over: every process binds bus_section */
     const char *const *set;     /* "ws.listen=127.0.0.1:9000"; a LIST takes commas; over the file */
     size_t n_set;
 };
@@ -219,17 +220,28 @@ const char *conf_nearest(const char *name, const char *const *known);
 
 /* What the tables expand to. */
 #define CONF_SECTION(name_, rows_, type_, sentence_)                                                         \
-    {.name = (name_), .sentence = (sentence_), .rows = (rows_), .n_rows = sizeof(rows_) / sizeof((rows_)[0]), \
-        .struct_size = sizeof(type_)}
+    {                                                                                                        \
+        .name = (name_), .sentence = (sentence_), .rows = (rows_),                                           \
+        .n_rows = sizeof(rows_) / sizeof((rows_)[0]), .struct_size = sizeof(type_)                           \
+    }
 #define CONF_SECTION_LIST(name_, rows_, type_, sentence_)                                                    \
-    {.name = (name_), .sentence = (sentence_), .rows = (rows_), .n_rows = sizeof(rows_) / sizeof((rows_)[0]), \
-        .struct_size = sizeof(type_), .is_list = true}
+    {                                                                                                        \
+        .name = (name_), .sentence = (sentence_), .rows = (rows_),                                           \
+        .n_rows = sizeof(rows_) / sizeof((rows_)[0]), .struct_size = sizeof(type_), .is_list = true          \
+    }
 
 #define CONF_FIELD(name_, type_, field_, when_, def_, min_, max_, hint_, sentence_) CONF_FIELD_##type_(field_)
 #define CONF_ROW(s_, ...) CONF_ROW_(s_, __VA_ARGS__)
 #define CONF_ROW_(s_, name_, type_, field_, when_, def_, min_, max_, hint_, sentence_)                       \
-    {.name = (name_), .type = CONF_##type_, .when = CONF_##when_, .offset = CONF_OFFSET_##type_(s_, field_), \
-        .def = (def_), .min = (min_), .max = (max_), .hint = (hint_), .sentence = (sentence_)},
+    {.name = (name_),                                                                                        \
+        .type = CONF_##type_,                                                                                \
+        .when = CONF_##when_,                                                                                \
+        .offset = CONF_OFFSET_##type_(s_, field_),                                                           \
+        .def = (def_),                                                                                       \
+        .min = (min_),                                                                                       \
+        .max = (max_),                                                                                       \
+        .hint = (hint_),                                                                                     \
+        .sentence = (sentence_)},
 
 #define CONF_FIELD_BOOL(f) bool f;
 #define CONF_FIELD_COUNT(f) uint64_t f;

@@ -17,30 +17,30 @@
 
 #include "base/conf.h"
 
-#define CONF_MAX_DEPTH 8u       /* of nesting in the file */
-#define CONF_MAX_KEYS 256u      /* names in one mapping: finding repeated ones is quadratic */
-#define CONF_MAX_NODES 200000u  /* in one load */
-#define CONF_MAX_ROWS 64u       /* of one table */
-#define CONF_MAX_NAME 128u      /* bytes of a full option name */
+#define CONF_MAX_DEPTH 8u      /* of nesting in the file */
+#define CONF_MAX_KEYS 256u     /* names in one mapping: finding repeated ones is quadratic */
+#define CONF_MAX_NODES 200000u /* in one load */
+#define CONF_MAX_ROWS 64u      /* of one table */
+#define CONF_MAX_NAME 128u     /* bytes of a full option name */
 
 enum conf_node_kind { CONF_NODE_TEXT, CONF_NODE_LIST, CONF_NODE_MAP };
 
 /* One value in a file. Children hang in the order of the file; those of a map have a key. */
 struct conf_node {
     enum conf_node_kind kind;
-    bool is_plain;             /* text without quotes: then empty, ~ and null mean that nothing is there */
-    unsigned line, column;     /* from 1 */
+    bool is_plain;         /* text without quotes: then empty, ~ and null mean that nothing is there */
+    unsigned line, column; /* from 1 */
     unsigned key_line, key_column;
-    char *key, *text;          /* UTF-8 without control characters */
+    char *key, *text; /* UTF-8 without control characters */
     struct conf_node *first, *last, *next;
-    size_t n;                  /* children */
+    size_t n; /* children */
 };
 
 struct conf_file {
-    char *name;                /* as errors call it */
-    struct conf_node *root;    /* NULL: nothing in it */
-    struct conf_file *parent;  /* that includes this one */
-    struct conf_file *next;    /* in the order of reading, all of one load */
+    char *name;               /* as errors call it */
+    struct conf_node *root;   /* NULL: nothing in it */
+    struct conf_file *parent; /* that includes this one */
+    struct conf_file *next;   /* in the order of reading, all of one load */
     dev_t dev;
     ino_t ino;
 };
@@ -57,13 +57,13 @@ struct conf_state {
     struct conf_errors *errs;
     struct conf_file *files, **files_end;
     size_t n_files, n_nodes;
-    struct conf_seen *seen;    /* CONF_MAX_ROWS for each bind */
+    struct conf_seen *seen; /* CONF_MAX_ROWS for each bind */
     bool is_memory;
 };
 
 /* Notes an error; line 0 when there is none. */
-void conf_error_at(struct conf_errors *errs, const char *file, unsigned line, unsigned column, const char *fmt, ...)
-    __attribute__((format(printf, 5, 6)));
+void conf_error_at(struct conf_errors *errs, const char *file, unsigned line, unsigned column,
+    const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 
 /* The text of a file to a tree, NULL for an empty one. 0, -EINVAL (noted), -ENOMEM. n_nodes counts on. */
 int conf_yaml_parse(const char *name, const void *p, size_t n, size_t *n_nodes, struct conf_errors *errs,
@@ -81,8 +81,8 @@ const struct conf_row *conf_row_find(const struct conf_section *section, const c
 
 /* Sets the field from texts (one, but for LIST), and frees what it held. dir: what a relative PATH is
  * relative to, or NULL. 0; -ENOMEM; -EINVAL with a clause in ret_what ("must be ..."). */
-int conf_value_set(const struct conf_row *row, void *base, const char *const *texts, size_t n, const char *dir,
-    char *ret_what, size_t what_size);
+int conf_value_set(const struct conf_row *row, void *base, const char *const *texts, size_t n,
+    const char *dir, char *ret_what, size_t what_size);
 int conf_value_set_default(const struct conf_row *row, void *base);
 void conf_value_free(const struct conf_row *row, void *base);
 bool conf_value_equal(const struct conf_row *row, const void *a, const void *b);

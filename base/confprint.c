@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The sample file and the manual's list of options, from the tables. In the sample an option is a line with
- * `#` right before it, and a comment is one with `# ` before it: what is taken out by hand to set an option is
- * only the `#`. A test does that with all of them and loads the result.
+ * `#` right before it, and a comment is one with `# ` before it: what is taken out by hand to set an option
+ * is only the `#`. A test does that with all of them and loads the result.
  */
 #include "config.h"
 
@@ -71,7 +71,8 @@ needs_quotes(const char *text)
         return true;
     if (text[0] == '-' || text[0] == '.')
         return true;
-    return strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._/:-") != strlen(text);
+    return strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._/:-") !=
+           strlen(text);
 }
 
 static void
@@ -114,7 +115,8 @@ put_comment(struct buf *out, const struct conf_row *row, const char *prefix)
 /* One option with its comment. margin: what stands before the # of a comment and of an option; lead: between
  * the # and the name. *group: the group that was open before. */
 static void
-sample_row(struct buf *out, const struct conf_row *row, const char *margin, const char *lead, const char **group)
+sample_row(
+    struct buf *out, const struct conf_row *row, const char *margin, const char *lead, const char **group)
 {
     char prefix[32];
     const char *dot = strchr(row->name, '.');
@@ -156,11 +158,12 @@ sample_section(struct buf *out, const struct conf_section *section)
 void
 conf_sample(struct buf *out, const struct conf_section *const *sections, size_t n)
 {
-    buf_put_str(out, "# Busbar's configuration. Every option is here with its default: take the # away to change one.\n"
-                     "# `busbar check-config` says what is wrong with a file; busbar.yaml(5) is the manual.\n"
-                     "\n"
-                     "# More files to read first, relative to this one. An option stands in one file only.\n"
-                     "#include: conf.d/*.yaml\n");
+    buf_put_str(out,
+        "# Busbar's configuration. Every option is here with its default: take the # away to change one.\n"
+        "# `busbar check-config` says what is wrong with a file; busbar.yaml(5) is the manual.\n"
+        "\n"
+        "# More files to read first, relative to this one. An option stands in one file only.\n"
+        "#include: conf.d/*.yaml\n");
     for (size_t i = 0; i < n; i++)
         sample_section(out, sections[i]);
 }

@@ -20,7 +20,8 @@ static const struct unit time_units[] = {
 
 static const struct unit byte_units[] = {{"", 1}, {"B", 1}, {"KiB", UINT64_C(1) << 10},
     {"MiB", UINT64_C(1) << 20}, {"GiB", UINT64_C(1) << 30}, {"TiB", UINT64_C(1) << 40}, {"kB", 1000},
-    {"KB", 1000}, {"MB", 1000 * 1000}, {"GB", 1000 * 1000 * 1000}, {"TB", UINT64_C(1000000000000)}, {NULL, 0}};
+    {"KB", 1000}, {"MB", 1000 * 1000}, {"GB", 1000 * 1000 * 1000}, {"TB", UINT64_C(1000000000000)},
+    {NULL, 0}};
 
 static const struct unit no_units[] = {{"", 1}, {NULL, 0}};
 
@@ -105,8 +106,8 @@ check_host(const char *host, size_t n, bool is_bracketed)
     }
     for (size_t i = 0; i < n; i++) {
         unsigned char c = (unsigned char)copy[i] | 0x20;
-        if (!((c >= 'a' && c <= 'z') || (copy[i] >= '0' && copy[i] <= '9') || copy[i] == '.' || copy[i] == '-' ||
-                copy[i] == '_'))
+        if (!((c >= 'a' && c <= 'z') || (copy[i] >= '0' && copy[i] <= '9') || copy[i] == '.' ||
+                copy[i] == '-' || copy[i] == '_'))
             return -EINVAL;
     }
     return 0;

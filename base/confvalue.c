@@ -67,9 +67,9 @@ set_number(const struct conf_row *row, void *base, const char *text, char *what,
     int r = parse_scalar(row->type, text, &v);
 
     if (r == -EINVAL) {
-        const char *wanted = row->type == CONF_TIME ? "a time with its unit, ms, s, m, h or d (like 10s)"
-            : row->type == CONF_BYTES               ? "a size (like 4096, 64KiB or 1MiB)"
-                                                    : "a whole number, digits only";
+        const char *wanted = row->type == CONF_TIME    ? "a time with its unit, ms, s, m, h or d (like 10s)"
+                             : row->type == CONF_BYTES ? "a size (like 4096, 64KiB or 1MiB)"
+                                                       : "a whole number, digits only";
         (void)snprintf(what, size, "\"%.*s\" is not %s", SHOWN, text, wanted);
         return -EINVAL;
     }
@@ -176,7 +176,8 @@ set_address(const struct conf_row *row, void *base, const char *text, char *what
         int r = conf_parse_address(text, &a);
         if (r == -EINVAL) {
             (void)snprintf(what, size,
-                "\"%.*s\" is not an address: host:port, [v6]:port, or *:port for every address of this machine",
+                "\"%.*s\" is not an address: host:port, [v6]:port, or *:port for every address of this "
+                "machine",
                 SHOWN, text);
             return r;
         }
@@ -198,8 +199,7 @@ list_fini(struct conf_list *list)
 }
 
 static int
-set_list(
-    const struct conf_row *row, void *base, const char *const *texts, size_t n, char *what, size_t size)
+set_list(const struct conf_row *row, void *base, const char *const *texts, size_t n, char *what, size_t size)
 {
     struct conf_list *field = field_of(row, base);
     struct conf_list list = {0};
@@ -274,8 +274,8 @@ conf_value_set_default(const struct conf_row *row, void *base)
         *field = strdup("");
         return *field != NULL ? 0 : -ENOMEM;
     }
-    return conf_value_set(row, base, &text, row->type == CONF_LIST && text[0] == '\0' ? 0 : 1, NULL, what,
-        sizeof what);
+    return conf_value_set(
+        row, base, &text, row->type == CONF_LIST && text[0] == '\0' ? 0 : 1, NULL, what, sizeof what);
 }
 
 void

@@ -39,7 +39,8 @@ say_known(char *ret, size_t size, const char *name, const char *const *known)
 
 /* The names that may stand in a map: those of the rows below prefix, each group once. */
 static void
-names_below(const struct conf_section *section, const char *prefix, char (*buf)[CONF_MAX_NAME], const char **ret)
+names_below(
+    const struct conf_section *section, const char *prefix, char (*buf)[CONF_MAX_NAME], const char **ret)
 {
     size_t n = 0, n_prefix = strlen(prefix);
 
@@ -65,8 +66,8 @@ full_name(const struct conf_section *section, const char *name, char *ret, size_
 }
 
 static void
-note_unknown(
-    const struct walk *w, const char *prefix, const char *key, const char *file, unsigned line, unsigned column)
+note_unknown(const struct walk *w, const char *prefix, const char *key, const char *file, unsigned line,
+    unsigned column)
 {
     char buf[CONF_MAX_ROWS][CONF_MAX_NAME], text[300], full[CONF_MAX_NAME * 2];
     const char *known[CONF_MAX_ROWS + 1];
@@ -101,7 +102,8 @@ check_first(const struct walk *w, const struct conf_row *row, const struct conf_
     if (seen->file != w->file) {
         full_name(w->section, row->name, full, sizeof full);
         conf_error_at(w->st->errs, w->file->name, node->key_line, node->key_column,
-            "%s: is set already in %.120s:%u; an option stands in one place", full, seen->file->name, seen->line);
+            "%s: is set already in %.120s:%u; an option stands in one place", full, seen->file->name,
+            seen->line);
     }
     return false;
 }
@@ -197,7 +199,8 @@ walk_map(const struct walk *w, const struct conf_node *map, const char *prefix)
             strcat(name, ".");
             r = walk_map(w, c, name);
         } else if (!conf_node_is_nothing(c)) {
-            conf_error_at(w->st->errs, w->file->name, c->line, c->column, "%s: must be a mapping of options", name);
+            conf_error_at(
+                w->st->errs, w->file->name, c->line, c->column, "%s: must be a mapping of options", name);
         }
     }
     return r;
@@ -249,8 +252,8 @@ walk_items(const struct walk *w, const struct conf_node *node)
     if (conf_node_is_nothing(node) || (node->kind == CONF_NODE_LIST && node->n == 0))
         return 0;
     if (node->kind != CONF_NODE_LIST || items->n + node->n > CONF_MAX_ITEMS) {
-        conf_error_at(w->st->errs, w->file->name, node->line, node->column, "%s: must be a list, of at most %u items",
-            w->section->name, CONF_MAX_ITEMS);
+        conf_error_at(w->st->errs, w->file->name, node->line, node->column,
+            "%s: must be a list, of at most %u items", w->section->name, CONF_MAX_ITEMS);
         return 0;
     }
     char *p = reallocarray(items->p, items->n + node->n, size);
@@ -276,8 +279,8 @@ walk_section(const struct walk *w, const struct conf_node *node)
     if (conf_node_is_nothing(node))
         return 0; /* all of it is commented out */
     if (node->kind != CONF_NODE_MAP) {
-        conf_error_at(w->st->errs, w->file->name, node->line, node->column, "%s: must be a mapping of options",
-            w->section->name);
+        conf_error_at(w->st->errs, w->file->name, node->line, node->column,
+            "%s: must be a mapping of options", w->section->name);
         return 0;
     }
     return walk_map(w, node, "");

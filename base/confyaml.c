@@ -44,7 +44,7 @@ bool
 conf_node_is_nothing(const struct conf_node *node)
 {
     return node->kind == CONF_NODE_TEXT && node->is_plain &&
-        (node->text[0] == '\0' || strcmp(node->text, "~") == 0 || strcmp(node->text, "null") == 0);
+           (node->text[0] == '\0' || strcmp(node->text, "~") == 0 || strcmp(node->text, "null") == 0);
 }
 
 static unsigned
@@ -82,8 +82,8 @@ refuse_syntax(struct builder *b, const yaml_parser_t *parser)
         conf_error_at(b->errs, b->name, line_of(parser->problem_mark), column_of(parser->problem_mark),
             "%s, %s from line %u", problem, parser->context, line_of(parser->context_mark));
     else
-        conf_error_at(b->errs, b->name, line_of(parser->problem_mark), column_of(parser->problem_mark), "%s",
-            problem);
+        conf_error_at(
+            b->errs, b->name, line_of(parser->problem_mark), column_of(parser->problem_mark), "%s", problem);
     return -EINVAL;
 }
 
@@ -234,8 +234,9 @@ on_event(struct builder *b, const yaml_event_t *event)
     case YAML_DOCUMENT_START_EVENT:
         return b->root != NULL ? refuse(b, event, "a second document: one file is one configuration") : 0;
     case YAML_ALIAS_EVENT:
-        return refuse(b, event, "aliases are not taken here: write the value where it is needed; "
-                                "a text that begins with * needs quotes");
+        return refuse(b, event,
+            "aliases are not taken here: write the value where it is needed; "
+            "a text that begins with * needs quotes");
     case YAML_SCALAR_EVENT:
         return on_scalar(b, event);
     case YAML_SEQUENCE_START_EVENT:

@@ -24,16 +24,16 @@ enum proc_exit {
 #define PROC_MAX_SET 64
 
 struct proc_args {
-    const char *config;             /* NULL: no --config and no file at the default place */
-    const char *instance;           /* "ws.2"; the default that was passed in if not given */
-    const char *set[PROC_MAX_SET];  /* for conf_request.set */
+    const char *config;            /* NULL: no --config and no file at the default place */
+    const char *instance;          /* "ws.2"; the default that was passed in if not given */
+    const char *set[PROC_MAX_SET]; /* for conf_request.set */
     size_t n_set;
 };
 
 /* Reads argv; prints --help and --version (then *ret_exit is 0) and complaints (PROC_EXIT_USAGE). about is
  * one sentence for --help. 0: go on; 1: end with *ret_exit. Everything points into argv. */
-int proc_args_parse(struct proc_args *ret, int argc, char **argv, const char *instance, const char *about,
-    int *ret_exit);
+int proc_args_parse(
+    struct proc_args *ret, int argc, char **argv, const char *instance, const char *about, int *ret_exit);
 
 /* The default place of the config file, SYSCONFDIR/busbar/busbar.yaml, if it is there; else NULL. */
 const char *proc_default_config(void);

@@ -7,8 +7,9 @@
 #include <errno.h>
 #include <string.h>
 
-const struct conf_section *const allconf_sections[] = {&bus_section, &log_section, &link_section, &broker_section,
-    &topics_section, &limits_section, &ws_section, &http_section, &tcp_section, &up_section, NULL};
+const struct conf_section *const allconf_sections[] = {&bus_section, &log_section, &link_section,
+    &broker_section, &topics_section, &limits_section, &ws_section, &http_section, &tcp_section, &up_section,
+    NULL};
 
 static void
 bind_all(struct allconf *c, struct conf_bind ret[ALLCONF_N_SECTIONS])
@@ -47,21 +48,24 @@ check_frontends(const struct allconf *c, struct conf_errors *errs)
         if (!f[i].is_enabled)
             continue;
         if (f[i].listen->text == NULL)
-            conf_errors_add(errs, "", "%s.listen is empty: give an address, or set %s.enabled to false", f[i].name,
-                f[i].name);
-        else if (f[i].listen->port == 0 && f[i].workers > 1)
-            conf_errors_add(errs, "", "%s.listen has port 0, and several %s.workers cannot share any free port",
+            conf_errors_add(errs, "", "%s.listen is empty: give an address, or set %s.enabled to false",
                 f[i].name, f[i].name);
+        else if (f[i].listen->port == 0 && f[i].workers > 1)
+            conf_errors_add(errs, "",
+                "%s.listen has port 0, and several %s.workers cannot share any free port", f[i].name,
+                f[i].name);
         for (size_t k = 0; k < i; k++) {
             if (f[k].is_enabled && listens_collide(f[i].listen, f[k].listen))
-                conf_errors_add(errs, "", "%s.listen and %s.listen are both %s: give one of them another port",
-                    f[k].name, f[i].name, f[i].listen->text);
+                conf_errors_add(errs, "",
+                    "%s.listen and %s.listen are both %s: give one of them another port", f[k].name,
+                    f[i].name, f[i].listen->text);
         }
     }
 }
 
 static void
-check_order(struct conf_errors *errs, const char *low_name, uint64_t low, const char *high_name, uint64_t high)
+check_order(
+    struct conf_errors *errs, const char *low_name, uint64_t low, const char *high_name, uint64_t high)
 {
     if (low > high)
         conf_errors_add(errs, "", "%s is more than %s", low_name, high_name);
@@ -79,8 +83,10 @@ check_all(const struct allconf *c, struct conf_errors *errs)
 {
     check_frontends(c, errs);
     topic_options_check(&c->topics, errs);
-    check_order(errs, "link.retry_delay", c->link.retry_delay_ms, "link.retry_delay_max", c->link.retry_delay_max_ms);
-    check_order(errs, "up.restart_delay", c->up.restart_delay_ms, "up.restart_delay_max", c->up.restart_delay_max_ms);
+    check_order(
+        errs, "link.retry_delay", c->link.retry_delay_ms, "link.retry_delay_max", c->link.retry_delay_max_ms);
+    check_order(
+        errs, "up.restart_delay", c->up.restart_delay_ms, "up.restart_delay_max", c->up.restart_delay_max_ms);
     check_path(errs, "ws.path", c->ws.path);
     check_path(errs, "ws.raw_path", c->ws.raw_path);
     if (strcmp(c->ws.path, c->ws.raw_path) == 0)
@@ -91,8 +97,11 @@ int
 allconf_load(struct allconf *ret, const struct proc_args *args, struct conf_errors *errs)
 {
     struct conf_bind binds[ALLCONF_N_SECTIONS];
-    struct conf_request req = {
-        .path = args->config, .binds = binds, .n_binds = ALLCONF_N_SECTIONS, .set = args->set, .n_set = args->n_set};
+    struct conf_request req = {.path = args->config,
+        .binds = binds,
+        .n_binds = ALLCONF_N_SECTIONS,
+        .set = args->set,
+        .n_set = args->n_set};
 
     bind_all(ret, binds);
     int r = conf_load(&req, errs);

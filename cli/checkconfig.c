@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* busbar check-config: loads everything, as `busbar up` would, and says what is wrong; for people or as JSON. */
+/* busbar check-config: loads everything, as `busbar up` would, and says what is wrong; for people or as JSON.
+ */
 #include "config.h"
 
 #include "cli/commands.h"
@@ -32,7 +33,8 @@ static const char help[] =
     "Checks a configuration: every section, with what it includes. Exit code 0 if it is right, 3 if not.\n\n"
     "  -c, --config FILE   the configuration (default: where `busbar up` looks)\n"
     "  --set NAME=VALUE    one option, over the file\n"
-    "  --json              the result as one object: {\"ok\": bool, \"errors\": [{file, line, column, message}]}\n";
+    "  --json              the result as one object: {\"ok\": bool, \"errors\": [{file, line, column, "
+    "message}]}\n";
 
 /* 0: go on; 1: end with *ret_exit. */
 static int

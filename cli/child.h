@@ -11,8 +11,8 @@
 #include <sys/types.h>
 
 struct child_channel {
-    int fd;         /* a datagram socket; -1 when closed */
-    char name[64];  /* for $NOTIFY_SOCKET: @ and the name that the kernel chose */
+    int fd;        /* a datagram socket; -1 when closed */
+    char name[64]; /* for $NOTIFY_SOCKET: @ and the name that the kernel chose */
 };
 
 /* A datagram's assignments that matter here. */

@@ -15,7 +15,8 @@ greeting_connectable(const char *address, char *ret, unsigned long ret_size)
     const char *colon = strrchr(address, ':');
     size_t n_host = colon != NULL ? (size_t)(colon - address) : 0;
 
-    if (colon != NULL && ((n_host == 1 && address[0] == '*') || (n_host == 7 && memcmp(address, "0.0.0.0", 7) == 0)))
+    if (colon != NULL &&
+        ((n_host == 1 && address[0] == '*') || (n_host == 7 && memcmp(address, "0.0.0.0", 7) == 0)))
         (void)snprintf(ret, ret_size, "127.0.0.1%s", colon);
     else if (colon != NULL && n_host == 4 && memcmp(address, "[::]", 4) == 0)
         (void)snprintf(ret, ret_size, "[::1]%s", colon);
@@ -64,8 +65,10 @@ greeting_put(struct buf *out, const struct greeting *g)
     }
     if (g->ws != NULL)
         buf_printf(out,
-            "  in a browser's console: ws = new WebSocket('ws://%s%s'); ws.onmessage = e => console.log(e.data);\n"
-            "    ws.onopen = () => ws.send('{\"op\":\"pub\",\"topic\":\"hello\",\"data\":\"from a browser\"}')\n",
+            "  in a browser's console: ws = new WebSocket('ws://%s%s'); ws.onmessage = e => "
+            "console.log(e.data);\n"
+            "    ws.onopen = () => ws.send('{\"op\":\"pub\",\"topic\":\"hello\",\"data\":\"from a "
+            "browser\"}')\n",
             ws, g->ws_path);
     else if (g->http != NULL)
         buf_printf(out, "  curl -d 'from curl' http://%s/topics/hello\n", http);

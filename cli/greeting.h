@@ -14,7 +14,8 @@ struct greeting {
 
 void greeting_put(struct buf *out, const struct greeting *g);
 
-/* An address to connect to from this machine: "*:80" and "0.0.0.0:80" to "127.0.0.1:80", "[::]:80" likewise. */
+/* An address to connect to from this machine: "*:80" and "0.0.0.0:80" to "127.0.0.1:80", "[::]:80" likewise.
+ */
 void greeting_connectable(const char *address, char *ret, unsigned long ret_size);
 
 #endif

@@ -40,14 +40,16 @@ explain(int error, const struct conf_address *a, const char *option, char *what,
     switch (error) {
     case EADDRINUSE:
         (void)snprintf(what, size,
-            "%s: another program listens on %.100s already (`ss -ltnp sport = :%u` names it). Stop that one, or change "
+            "%s: another program listens on %.100s already (`ss -ltnp sport = :%u` names it). Stop that one, "
+            "or change "
             "%s in the configuration, or for once with --set %s=HOST:PORT",
             option, a->text, a->port, option, option);
         break;
     case EACCES:
     case EPERM:
         (void)snprintf(what, size,
-            "%s: this user may not listen on %.100s: ports below 1024 need CAP_NET_BIND_SERVICE", option, a->text);
+            "%s: this user may not listen on %.100s: ports below 1024 need CAP_NET_BIND_SERVICE", option,
+            a->text);
         break;
     case EADDRNOTAVAIL:
         (void)snprintf(what, size, "%s: %.100s is not an address of this machine", option, a->text);
@@ -60,7 +62,8 @@ explain(int error, const struct conf_address *a, const char *option, char *what,
 int
 ports_check(const struct conf_address *a, const char *option, char *ret_what, size_t what_size)
 {
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    struct addrinfo hints = {
+        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *found = NULL;
     char port[8];
     int r = 0;
@@ -70,7 +73,8 @@ ports_check(const struct conf_address *a, const char *option, char *ret_what, si
     (void)snprintf(port, sizeof port, "%u", a->port);
     int e = getaddrinfo(a->host, port, &hints, &found);
     if (e != 0) {
-        (void)snprintf(ret_what, what_size, "%s: the host of %.100s is not known: %s", option, a->text, gai_strerror(e));
+        (void)snprintf(
+            ret_what, what_size, "%s: the host of %.100s is not known: %s", option, a->text, gai_strerror(e));
         return -EINVAL;
     }
     for (const struct addrinfo *ai = found; ai != NULL && r == 0; ai = ai->ai_next)

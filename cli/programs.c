@@ -48,8 +48,8 @@ programs_find(const char *name, char *ret, size_t ret_size, char *ret_what, size
         is_found = try_path(path, sizeof path, dir, "", name);
     } else {
         (void)snprintf(sub, sizeof sub, "%s%s", strcmp(name, "broker") == 0 ? "../" : "../frontends/", name);
-        is_found = own_dir(dir, sizeof dir) == 0 &&
-            (try_path(path, sizeof path, dir, "", name) || try_path(path, sizeof path, dir, sub, name));
+        is_found = own_dir(dir, sizeof dir) == 0 && (try_path(path, sizeof path, dir, "", name) ||
+                                                        try_path(path, sizeof path, dir, sub, name));
         is_found = is_found || try_path(path, sizeof path, BINDIR, "", name);
     }
     if (!is_found || strlen(path) >= ret_size) {

@@ -50,7 +50,8 @@ rundir_choose(const char *configured, bool is_default, char *ret, size_t ret_siz
         n = snprintf(ret, ret_size, "/tmp/busbar-%u", (unsigned)getuid());
     if (n > RUNDIR_MAX || (size_t)n >= ret_size) {
         (void)snprintf(ret_what, what_size,
-            "runtime_dir %.60s... has %d bytes, but the path of a socket must fit in 107: choose one of at most %d",
+            "runtime_dir %.60s... has %d bytes, but the path of a socket must fit in 107: choose one of at "
+            "most %d",
             configured, n, RUNDIR_MAX);
         return -ENAMETOOLONG;
     }

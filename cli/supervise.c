@@ -39,12 +39,12 @@ struct process {
     enum process_state state;
     pid_t pid; /* 0 when it does not run */
     struct child_channel channel;
-    struct event *event;      /* the channel is readable */
+    struct event *event; /* the channel is readable */
     struct loop_timer timer;
     uint64_t started_ms, delay_ms;
     unsigned n_failed_starts; /* deaths before the first READY=1 */
     bool was_ready;
-    bool needs_reload;        /* SIGHUP was due while it was starting */
+    bool needs_reload; /* SIGHUP was due while it was starting */
     char listen[256];
 };
 
@@ -271,7 +271,7 @@ static bool
 is_hopeless(int exit_code)
 {
     return exit_code == PROC_EXIT_USAGE || exit_code == PROC_EXIT_CONFIG || exit_code == PROC_EXIT_LISTEN ||
-        exit_code == PROC_EXIT_IN_USE || exit_code == 127;
+           exit_code == PROC_EXIT_IN_USE || exit_code == 127;
 }
 
 static void
@@ -323,8 +323,8 @@ on_sigchld(int sig, void *arg)
 /* ---- The set. ---- */
 
 int
-supervise_new(struct loop *loop, const struct supervise_limits *limits, const struct supervise_ops *ops, void *arg,
-    struct supervise **ret)
+supervise_new(struct loop *loop, const struct supervise_limits *limits, const struct supervise_ops *ops,
+    void *arg, struct supervise **ret)
 {
     struct supervise *s = calloc(1, sizeof *s);
 

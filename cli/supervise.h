@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A set of processes kept running: the broker first, the others once it is ready; what dies comes back after a
- * pause that doubles; an orderly end, the broker last. It knows nothing of configurations: up.c gives it
+ * A set of processes kept running: the broker first, the others once it is ready; what dies comes back after
+ * a pause that doubles; an orderly end, the broker last. It knows nothing of configurations: up.c gives it
  * command lines.
  *
- * Until everything was ready once, a process that cannot start ends the whole (a person waits for the answer);
- * after that nothing does but supervise_stop().
+ * Until everything was ready once, a process that cannot start ends the whole (a person waits for the
+ * answer); after that nothing does but supervise_stop().
  */
 #ifndef CLI_SUPERVISE_H
 #define CLI_SUPERVISE_H

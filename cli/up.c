@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * busbar up: one command for the whole bus. Checks the whole configuration and every port first; then it is the
- * supervisor (supervise.c) of one broker and the workers of each frontend.
+ * busbar up: one command for the whole bus. Checks the whole configuration and every port first; then it is
+ * the supervisor (supervise.c) of one broker and the workers of each frontend.
  */
 #include "config.h"
 
@@ -119,11 +119,13 @@ on_fatal(const char *name, int exit_code, void *arg)
     up->is_stopping = true;
     switch (exit_code) {
     case PROC_EXIT_LISTEN:
-        log_error("%s cannot listen on the address in %.*s.listen: change it in the configuration, or with --set", name,
-            (int)strcspn(name, "."), name);
+        log_error(
+            "%s cannot listen on the address in %.*s.listen: change it in the configuration, or with --set",
+            name, (int)strcspn(name, "."), name);
         break;
     case PROC_EXIT_IN_USE:
-        log_error("another bus runs in runtime_dir %s: stop it, or give this one another (--set runtime_dir=FOLDER)",
+        log_error("another bus runs in runtime_dir %s: stop it, or give this one another (--set "
+                  "runtime_dir=FOLDER)",
             up->runtime_dir);
         break;
     default:
@@ -139,7 +141,8 @@ on_stopped(void *arg)
     loop_stop(up->loop);
 }
 
-static const struct supervise_ops ops = {.on_ready = on_ready, .on_fatal = on_fatal, .on_stopped = on_stopped};
+static const struct supervise_ops ops = {
+    .on_ready = on_ready, .on_fatal = on_fatal, .on_stopped = on_stopped};
 
 /* ---- Signals. ---- */
 
@@ -181,7 +184,7 @@ apply_reload(struct up *up, struct allconf *new)
         log_warn("reload: these hold after a restart only: %.*s", SLICE_ARG(buf_slice(&names)));
     buf_fini(&names);
     supervise_set_limits(up->supervise, &limits);
-    log_set_level((enum log_level)new->log.level);
+    log_set_level((enum log_level) new->log.level);
     supervise_reload(up->supervise);
     log_info("reload: the configuration is right, and every process was told");
 }
@@ -295,8 +298,8 @@ prepare_dir(struct up *up)
     char what[512];
     bool is_own;
 
-    if (rundir_choose(configured, is_default_dir(configured), up->runtime_dir, sizeof up->runtime_dir, &is_own, what,
-            sizeof what) < 0 ||
+    if (rundir_choose(configured, is_default_dir(configured), up->runtime_dir, sizeof up->runtime_dir,
+            &is_own, what, sizeof what) < 0 ||
         rundir_prepare(up->runtime_dir, what, sizeof what) < 0) {
         log_error("%s", what);
         return PROC_EXIT_FAILURE;
@@ -373,7 +376,8 @@ command_up(int argc, char **argv)
     int exit_code;
 
     if (proc_args_parse(&up.args, argc, argv, "up",
-            "Runs the broker and the frontends of one bus, and restarts what dies. SIGHUP reloads the configuration,\n"
+            "Runs the broker and the frontends of one bus, and restarts what dies. SIGHUP reloads the "
+            "configuration,\n"
             "SIGINT and SIGTERM end everything in order.",
             &exit_code) != 0)
         return exit_code;

@@ -9,4 +9,5 @@ static const struct conf_row http_rows[] = {
 #include "frontends/http/options.tbl.h"
 };
 
-const struct conf_section http_section = CONF_SECTION("http", http_rows, struct http_options, "HTTP clients: publish, long-poll, server-sent events, the console (busbar-http).");
+const struct conf_section http_section = CONF_SECTION("http", http_rows, struct http_options,
+    "HTTP clients: publish, long-poll, server-sent events, the console (busbar-http).");

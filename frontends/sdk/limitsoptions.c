@@ -9,5 +9,5 @@ static const struct conf_row limits_rows[] = {
 #include "frontends/sdk/options.tbl.h"
 };
 
-const struct conf_section limits_section = CONF_SECTION("limits", limits_rows, struct limits_options,
-    "What clients may cost, for each frontend process.");
+const struct conf_section limits_section = CONF_SECTION(
+    "limits", limits_rows, struct limits_options, "What clients may cost, for each frontend process.");

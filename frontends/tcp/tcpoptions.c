@@ -9,4 +9,5 @@ static const struct conf_row tcp_rows[] = {
 #include "frontends/tcp/options.tbl.h"
 };
 
-const struct conf_section tcp_section = CONF_SECTION("tcp", tcp_rows, struct tcp_options, "Clients on plain TCP: lines of JSON, or MessagePack (busbar-tcp).");
+const struct conf_section tcp_section = CONF_SECTION(
+    "tcp", tcp_rows, struct tcp_options, "Clients on plain TCP: lines of JSON, or MessagePack (busbar-tcp).");

@@ -9,4 +9,5 @@ static const struct conf_row ws_rows[] = {
 #include "frontends/ws/options.tbl.h"
 };
 
-const struct conf_section ws_section = CONF_SECTION("ws", ws_rows, struct ws_options, "WebSocket clients (busbar-ws).");
+const struct conf_section ws_section =
+    CONF_SECTION("ws", ws_rows, struct ws_options, "WebSocket clients (busbar-ws).");

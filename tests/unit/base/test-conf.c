@@ -16,7 +16,8 @@ static struct demo demo;
 static struct conf_items items;
 static struct bus_options bus;
 static struct conf_errors errs;
-static const struct conf_bind binds[] = {{&bus_section, &bus}, {&demo_section, &demo}, {&items_section, &items}};
+static const struct conf_bind binds[] = {
+    {&bus_section, &bus}, {&demo_section, &demo}, {&items_section, &items}};
 #define N_BINDS (sizeof binds / sizeof binds[0])
 static char dir[64];
 
@@ -124,11 +125,12 @@ END_TEST
 
 START_TEST(test_empty)
 {
-    taken("demo:\nitems:\n");            /* everything in them is commented out */
+    taken("demo:\nitems:\n"); /* everything in them is commented out */
     taken("# only a comment\n");
     taken("ws: {anything: [1, {b: c}]}\nx-mine: 1\n"); /* other processes', other people's */
     taken("demo: ~\nitems: null\n");
-    taken("\xef\xbb\xbf""demo: {count: 5}\n"); /* a byte order mark */
+    taken("\xef\xbb\xbf"
+          "demo: {count: 5}\n"); /* a byte order mark */
     ck_assert_uint_eq(demo.count, 5);
     taken("---\ndemo: {count: 5}\n...\n");
 }
@@ -157,16 +159,20 @@ END_TEST
 START_TEST(test_refused_names)
 {
     refused("demo:\n  cuont: 3\n", "t.yaml:2:3: demo.cuont: unknown option; did you mean count?");
-    refused("demo:\n  whatever: 3\n", "t.yaml:2:3: demo.whatever: unknown option; known here: flag, count, pause");
+    refused("demo:\n  whatever: 3\n",
+        "t.yaml:2:3: demo.whatever: unknown option; known here: flag, count, pause");
     refused("dmo: {}\n", "t.yaml:1:1: dmo: unknown section or option; did you mean demo?");
     refused("htp: {}\n", "t.yaml:1:1: htp: unknown section or option; did you mean http?");
-    refused("runtime-dir: /x\n", "t.yaml:1:1: runtime-dir: unknown section or option; did you mean runtime_dir?");
+    refused(
+        "runtime-dir: /x\n", "t.yaml:1:1: runtime-dir: unknown section or option; did you mean runtime_dir?");
     refused("items:\n- match: a\n  history:\n    mesages: 1\n",
         "t.yaml:4:5: items.history.mesages: unknown option; did you mean messages?");
-    refused("items:\n- match: a\n  history.messages: 1\n", "t.yaml:3:3: items.history.messages: unknown option");
+    refused(
+        "items:\n- match: a\n  history.messages: 1\n", "t.yaml:3:3: items.history.messages: unknown option");
     refused("items:\n- {publish: true}\n", "t.yaml:2:3: items.match: must be given, for example a/#");
     refused("demo:\n  old: 1\n", "t.yaml:2:8: demo.old: is not an option any more. Use title.");
-    refused("demo:\n  count: 1\n  flag: no\n  count: 2\n", "t.yaml:4:3: count is given twice; the first is in line 2");
+    refused("demo:\n  count: 1\n  flag: no\n  count: 2\n",
+        "t.yaml:4:3: count is given twice; the first is in line 2");
     refused("demo: {}\nws: {}\ndemo: {}\n", "t.yaml:3:1: demo is given twice");
     refused("include: x.yaml\n", "t.yaml:1:10: include: x.yaml: not from here");
 }
@@ -177,7 +183,8 @@ START_TEST(test_refused_values)
     refused("demo:\n  count: ten\n", "t.yaml:2:10: demo.count: \"ten\" is not a whole number");
     refused("demo:\n  count: 0\n", "t.yaml:2:10: demo.count: 0 is outside 1 to 100");
     refused("demo:\n  count: -1\n", "t.yaml:2:10: demo.count: \"-1\" is not a whole number");
-    refused("demo:\n  count: 99999999999999999999999\n", "t.yaml:2:10: demo.count: 99999999999999999999999 is outside");
+    refused("demo:\n  count: 99999999999999999999999\n",
+        "t.yaml:2:10: demo.count: 99999999999999999999999 is outside");
     refused("demo:\n  count:\n", "t.yaml:2:9: demo.count: has no value");
     refused("demo:\n  count: [1]\n", "t.yaml:2:10: demo.count: must be a single value");
     refused("demo:\n  pause: 10\n", "t.yaml:2:10: demo.pause: \"10\" is not a time with its unit");
@@ -186,8 +193,8 @@ START_TEST(test_refused_values)
     refused("demo:\n  title: 123456789\n", "t.yaml:2:10: demo.title: its length of 9 is outside 0 to 8");
     refused("demo:\n  folder: \"\"\n", "t.yaml:2:11: demo.folder: must not be empty");
     refused("demo:\n  flag: 1\n", "t.yaml:2:9: demo.flag: \"1\" is neither true nor false");
-    refused("demo:\n  mode: tow\n",
-        "t.yaml:2:9: demo.mode: \"tow\" is not known here; did you mean two? It takes one of one, two, three");
+    refused("demo:\n  mode: tow\n", "t.yaml:2:9: demo.mode: \"tow\" is not known here; did you mean two? It "
+                                    "takes one of one, two, three");
     refused("demo:\n  listen: 80\n", "t.yaml:2:11: demo.listen: \"80\" is not an address");
     refused("demo:\n  listen: 127.0.0.1:65536\n", "t.yaml:2:11: demo.listen: ");
     refused("demo:\n  listen: \"[1.2.3.4]:80\"\n", "t.yaml:2:11: demo.listen: ");
@@ -279,7 +286,8 @@ END_TEST
 
 START_TEST(test_overrides)
 {
-    const char *set[] = {"demo.listen=*:9", "runtime_dir=rel", "demo.names=a,b", "ws.listen=whatever", "demo.title="};
+    const char *set[] = {
+        "demo.listen=*:9", "runtime_dir=rel", "demo.names=a,b", "ws.listen=whatever", "demo.title="};
 
     ck_assert_int_eq(load_set("demo: {listen: '127.0.0.1:1', title: x}", set, 5), 0);
     ck_assert_uint_eq(demo.listen.port, 9);
@@ -291,8 +299,7 @@ START_TEST(test_overrides)
         {"demo.lisen=1", "--set: demo.lisen: unknown option; did you mean listen?"},
         {"demo.count=0", "--set: demo.count=0: 0 is outside 1 to 100"},
         {"dem.count=0", "--set: dem: unknown section or option; did you mean demo?"},
-        {"demo=1", "--set: demo is a section"},
-        {"items.match=1", "--set: items is a list"},
+        {"demo=1", "--set: demo is a section"}, {"items.match=1", "--set: items is a list"},
         {"demo.count", "--set: demo.count: must be section.option=value"},
         {"=", "--set: : unknown section or option"},
         {"demo.old=1", "--set: demo.old=1: is not an option any more"},
@@ -441,7 +448,8 @@ START_TEST(test_diff)
     taken("items: [{match: b}]");
     ck_assert_uint_eq(conf_diff(&demo_section, &old, &demo, &names), 0);
     ck_assert_uint_eq(conf_diff(&items_section, &old_items, &items, &names), 0); /* match is live */
-    taken("demo: {listen: '127.0.0.1:81', count: 11, pause: 1s}\nitems: [{match: a, history: {messages: 1}}]");
+    taken(
+        "demo: {listen: '127.0.0.1:81', count: 11, pause: 1s}\nitems: [{match: a, history: {messages: 1}}]");
     ck_assert_uint_eq(conf_diff(&demo_section, &old, &demo, &names), 2);
     ck_assert_uint_eq(conf_diff(&items_section, &old_items, &items, &names), 1);
     buf_put_byte(&names, '\0');

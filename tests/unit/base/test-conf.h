@@ -19,7 +19,8 @@ static const struct conf_row demo_rows[] = {
 #define OPTION(...) CONF_ROW(struct demo, __VA_ARGS__)
 #include "tests/unit/base/test-conf.tbl.h"
 };
-static const struct conf_section demo_section = CONF_SECTION("demo", demo_rows, struct demo, "Of every type one.");
+static const struct conf_section demo_section =
+    CONF_SECTION("demo", demo_rows, struct demo, "Of every type one.");
 
 static const struct conf_row item_rows[] = {
 #define OPTION(...) CONF_ROW(struct demo_item, __VA_ARGS__)

@@ -25,7 +25,8 @@ parse(int argc, const char **argv, int *ret_exit)
 
 START_TEST(test_args)
 {
-    const char *given[] = {"busbar-ws", "--set", "a.b=1", "-c", "x.yaml", "--instance", "ws.2", "--set", "c=2", NULL};
+    const char *given[] = {
+        "busbar-ws", "--set", "a.b=1", "-c", "x.yaml", "--instance", "ws.2", "--set", "c=2", NULL};
     const char *none[] = {"busbar-ws", NULL};
     int code = -1;
 
@@ -42,8 +43,8 @@ END_TEST
 
 START_TEST(test_args_refused)
 {
-    static const char *const wrong[][2] = {
-        {"--nothing", NULL}, {"word", NULL}, {"--set", NULL}, {"--instance", ""}, {"--instance", "../x"}, {"--instance", "a b"}};
+    static const char *const wrong[][2] = {{"--nothing", NULL}, {"word", NULL}, {"--set", NULL},
+        {"--instance", ""}, {"--instance", "../x"}, {"--instance", "a b"}};
     int code;
 
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {

@@ -101,7 +101,8 @@ START_TEST(test_topics)
     (void)close(fd);
     allconf_free(&conf);
     ck_assert_int_eq(allconf_load(&conf, &args, &errs), -EINVAL);
-    ck_assert_msg(strncmp(errs.at[0].what, "topics: match: \"a/#/b\" is not a filter", 38) == 0, "%s", errs.at[0].what);
+    ck_assert_msg(
+        strncmp(errs.at[0].what, "topics: match: \"a/#/b\" is not a filter", 38) == 0, "%s", errs.at[0].what);
     ck_assert_str_eq(errs.at[0].file, path);
     (void)unlink(path);
 }
