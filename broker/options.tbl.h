@@ -6,13 +6,13 @@ OPTION("topics_max", COUNT, topics_max, LIVE, "1000000", "1", "100000000", "",
     "How many topics may exist at once. A publish that would need one more is refused.")
 OPTION("filters_max", COUNT, filters_max, LIVE, "1000000", "1", "100000000", "",
     "How many different subscriptions one frontend may hold for all its clients together.")
-OPTION("links_max", COUNT, links_max, LIVE, "64", "1", "1024", "",
+OPTION("links_max", COUNT, links_max, RESTART, "64", "1", "1024", "",
     "How many frontends may be attached at once.")
 OPTION("link_credit", BYTES, link_credit, RESTART, "8MiB", "1MiB", "1GiB", "",
     "How many bytes one frontend may have on their way to the broker before the broker has taken them.")
 OPTION("outbox_max", BYTES, outbox_max, LIVE, "64MiB", "1MiB", "16GiB", "",
-    "How much may wait for one frontend that is too slow before its link is dropped; it then recovers "
-    "from the history.")
+    "How much may wait for one frontend that is too slow. Past that it is sent no more until it has room, "
+    "and then what it missed, from the history.")
 OPTION("heartbeat", TIME, heartbeat_ms, RESTART, "1s", "50ms", "1m", "",
     "How often broker and frontends tell each other that they live. After three missed, the link is dropped.")
 OPTION("history_max", BYTES, history_max, LIVE, "1GiB", "1MiB", "1TiB", "",

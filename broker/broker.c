@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Puts the broker together, runs it, reloads it, takes it apart. */
+#include "config.h"
+
+#include "broker/broker.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/notify.h"
+#include "base/proc.h"
+#include "base/rand.h"
+#include "broker/hello.h"
+#include "broker/links.h"
+#include "broker/outbox.h"
+#include "broker/publish.h"
+#include "broker/runtime.h"
+#include "broker/settings.h"
+#include "broker/sys.h"
+#include "wire/frame.h"
+#include "wire/transport.h"
+
+_Static_assert(MESSAGE_RETAIN == RECORD_RETAIN, "the backends know the flag by its own name");
+
+#define TICK_MS 100u
+#define TICK_TOPICS 1000u       /* of the store's trimming by age, and of forgetting idle topics, at least */
+#define TICKS_PER_ROUND 600u    /* all topics are looked at once in so many ticks: a minute */
+#define STOP_MS 1500u           /* GOODBYE waits a second for each BYE */
+
+/* ---- Config. ---- */
+
+static void
+config_binds(struct broker_config *config, struct conf_bind binds[4])
+{
+    binds[0] = (struct conf_bind){&bus_section, &config->bus};
+    binds[1] = (struct conf_bind){&log_section, &config->log};
+    binds[2] = (struct conf_bind){&broker_section, &config->broker};
+    binds[3] = (struct conf_bind){&topics_section, &config->topics};
+}
+
+int
+broker_config_load(struct broker_config *config, const char *path, const char *const *set, size_t n_set)
+{
+    struct conf_bind binds[4];
+    struct conf_errors errors = {0};
+    struct conf_request request = {
+        .path = path, .binds = binds, .n_binds = 4, .ignored = conf_all_sections, .set = set, .n_set = n_set};
+    int r;
+
+    config_binds(config, binds);
+    r = conf_load(&request, &errors);
+    if (r == 0) {
+        r = settings_check(&config->topics, path != NULL ? path : "", &errors);
+        if (r < 0)
+            broker_config_free(config);
+    }
+    if (r < 0)
+        conf_errors_print(&errors, stderr);
+    return r;
+}
+
+void
+broker_config_free(struct broker_config *config)
+{
+    struct conf_bind binds[4];
+
+    config_binds(config, binds);
+    conf_free(binds, 4);
+}
+
+/* ---- The store. ---- */
+
+static struct memory_options
+store_options(const struct broker *broker)
+{
+    return (struct memory_options){
+        .bytes_max = broker->options.history_max,
+        .key_window_ms = broker->options.dedupe_window_ms,
+        .keys_max = broker->options.dedupe_keys,
+    };
+}
+
+static void
+broker_on_record(struct record *record, void *arg)
+{
+    outbox_deliver(arg, record);
+}
+
+static int
+broker_open_store(struct broker *broker)
+{
+    struct memory_options options = store_options(broker);
+    struct store_host host = {.on_record = broker_on_record, .on_appended = publish_on_appended, .arg = broker};
+    int r;
+
+    broker->store_ops = &backend_memory;
+    r = broker->store_ops->open(&options, broker->loop, &host, &broker->store);
+    if (r < 0)
+        return r;
+    broker->last_seq = broker->store_ops->last_seq(broker->store);
+    return 0;
+}
+
+/* ---- Timers and hooks. ---- */
+
+static void
+broker_on_tick(void *arg)
+{
+    struct broker *broker = arg;
+    unsigned share = broker->topics.n_handles / TICKS_PER_ROUND;
+
+    if (share < TICK_TOPICS)
+        share = TICK_TOPICS;
+    broker->store_ops->tick(broker->store, share);
+    topics_expire(broker, share);
+    loop_timer_start(broker->loop, &broker->tick, TICK_MS);
+}
+
+static void
+broker_on_position(void *arg)
+{
+    outbox_tell_position(arg);
+}
+
+/* ---- Stopping and reloading. ---- */
+
+static void
+broker_on_stop_timer(void *arg)
+{
+    struct broker *broker = arg;
+
+    loop_stop(broker->loop);
+}
+
+void
+broker_stop(struct broker *broker)
+{
+    if (broker->is_stopping)
+        return;
+    broker->is_stopping = true;
+    notify_stopping();
+    log_notice("stopping: %u frontends are told", broker->n_peers);
+    hello_stop(broker);
+    sys_stop(broker);
+    loop_timer_start(broker->loop, &broker->stop_timer, STOP_MS);
+    links_part(broker, "the broker is stopping");
+    broker_on_peer_gone(broker);
+}
+
+void
+broker_on_peer_gone(struct broker *broker)
+{
+    if (broker->is_stopping && broker->n_peers == 0)
+        loop_stop(broker->loop);
+}
+
+/* What needs a restart stays as it is, and is named. */
+static void
+keep_restart_options(struct broker *broker, const struct broker_config *config)
+{
+    struct buf names;
+
+    buf_init(&names, 0);
+    (void)conf_diff(&broker_section, &broker->config.broker, &config->broker, &names);
+    if (names.n > 0)
+        log_warn("these changes need a restart of the broker: %.*s", (int)names.n, (const char *)names.p);
+    buf_reset(&names);
+    (void)conf_diff(&bus_section, &broker->config.bus, &config->bus, &names);
+    if (names.n > 0)
+        log_warn("these changes need a restart of the whole bus: %.*s", (int)names.n, (const char *)names.p);
+    buf_fini(&names);
+    struct broker_options old = broker->options;
+    broker->options = config->broker;
+    broker->options.backend = old.backend;
+    broker->options.links_max = old.links_max;
+    broker->options.link_credit = old.link_credit;
+    broker->options.heartbeat_ms = old.heartbeat_ms;
+}
+
+void
+broker_reload(struct broker *broker)
+{
+    struct broker_config config = {0};
+    struct settings *settings;
+    struct memory_options options;
+
+    notify_reloading();
+    if (broker_config_load(&config, broker->config_path, broker->set, broker->n_set) < 0) {
+        log_error("the config file has errors: nothing was changed");
+        notify_ready();
+        return;
+    }
+    if (settings_new(&config.topics, config.broker.max_message, &settings) < 0) {
+        log_error("memory ran out during the reload: nothing was changed");
+        broker_config_free(&config);
+        notify_ready();
+        return;
+    }
+    keep_restart_options(broker, &config);
+    broker_config_free(&broker->config);
+    broker->config = config;
+    log_set_level((enum log_level)config.log.level);
+    struct settings *old = broker->settings;
+    broker->settings = settings;
+    topics_apply_settings(broker);
+    settings_free(old);
+    options = store_options(broker);
+    if (broker->store_ops->configure != NULL)
+        broker->store_ops->configure(broker->store, &options);
+    log_notice("the config file was read again");
+    notify_ready();
+}
+
+static void
+broker_on_signal(int number, void *arg)
+{
+    if (number == SIGHUP)
+        broker_reload(arg);
+    else
+        broker_stop(arg);
+}
+
+/* ---- Life. ---- */
+
+static int
+broker_init(struct broker *broker)
+{
+    int r = loop_new(&broker->loop);
+
+    if (r < 0)
+        return r;
+    broker->n_slots = (unsigned)broker->options.links_max;
+    broker->peers = calloc(broker->n_slots, sizeof(broker->peers[0]));
+    if (broker->peers == NULL)
+        return -ENOMEM;
+    topics_init(&broker->topics);
+    buf_init(&broker->packed, 0);
+    broker->position_hook = (struct loop_hook){.fn = broker_on_position, .arg = broker};
+    broker->tick = (struct loop_timer){.fn = broker_on_tick, .arg = broker};
+    broker->stop_timer = (struct loop_timer){.fn = broker_on_stop_timer, .arg = broker};
+    /* Not from 1: an old frontend's late connect to a link of the broker before must not find a new one. */
+    rand_bytes(&broker->next_session, sizeof(broker->next_session));
+    broker->next_session = (broker->next_session >> 24) + 1;
+    broker->started_ms = loop_now_ms(broker->loop);
+    broker->started_wall_ms = loop_wall_ms(broker->loop);
+    r = interest_init(&broker->interest, broker->n_slots);
+    if (r == 0)
+        r = settings_new(&broker->config.topics, broker->options.max_message, &broker->settings);
+    if (r == 0)
+        r = broker_open_store(broker);
+    return r;
+}
+
+static int
+broker_listen(struct broker *broker)
+{
+    int r = runtime_open(broker->runtime_dir, broker->transport->path_max, &broker->lock_fd);
+
+    if (r != 0)
+        return r;
+    r = hello_serve(broker);
+    if (r < 0) {
+        log_error("%s: the control socket cannot be opened: %s", broker->runtime_dir, strerror(-r));
+        return PROC_EXIT_LISTEN;
+    }
+    return 0;
+}
+
+int
+broker_new(struct broker_config *config, const char *path, const char *const *set, size_t n_set, struct broker **ret)
+{
+    struct broker *broker = calloc(1, sizeof(*broker));
+    int r;
+
+    if (broker == NULL) {
+        broker_config_free(config);
+        return PROC_EXIT_FAILURE;
+    }
+    broker->config = *config;
+    *config = (struct broker_config){0}; /* now the broker's */
+    broker->options = broker->config.broker;
+    broker->config_path = path;
+    broker->set = set;
+    broker->n_set = n_set;
+    broker->lock_fd = -1;
+    broker->transport = &transport_nanomsg;
+    broker->runtime_dir = strdup(broker->config.bus.runtime_dir);
+    r = broker->runtime_dir == NULL ? -ENOMEM : broker_init(broker);
+    if (r < 0) {
+        log_error("the broker cannot start: %s", strerror(-r));
+        r = PROC_EXIT_FAILURE;
+    } else {
+        r = broker_listen(broker);
+    }
+    if (r != 0) {
+        broker_free(broker);
+        return r;
+    }
+    *ret = broker;
+    return 0;
+}
+
+int
+broker_run(struct broker *broker)
+{
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+        if (loop_on_signal(broker->loop, numbers[i], broker_on_signal, broker) < 0)
+            return PROC_EXIT_FAILURE;
+    loop_timer_start(broker->loop, &broker->tick, TICK_MS);
+    sys_start(broker);
+    log_notice("ready in %s: backend %s, epoch %llu", broker->runtime_dir, broker->store_ops->name,
+        (unsigned long long)broker->store_ops->epoch(broker->store));
+    notify_ready();
+    if (loop_run(broker->loop) < 0)
+        return PROC_EXIT_FAILURE;
+    log_notice("stopped");
+    return PROC_EXIT_OK;
+}
+
+struct broker *
+broker_free(struct broker *broker)
+{
+    if (broker == NULL)
+        return NULL;
+    hello_stop(broker);
+    if (broker->peers != NULL)
+        links_close(broker);
+    if (broker->store != NULL)
+        broker->store_ops->close(broker->store);
+    topics_fini(broker);
+    publish_fini(broker);
+    interest_fini(&broker->interest);
+    settings_free(broker->settings);
+    buf_fini(&broker->packed);
+    free(broker->peers);
+    free(broker->runtime_dir);
+    broker_config_free(&broker->config);
+    if (broker->loop != NULL)
+        loop_free(broker->loop);
+    if (broker->lock_fd >= 0)
+        (void)close(broker->lock_fd);
+    free(broker);
+    return NULL;
+}

@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Publishing: see publish.h. */
+#include "config.h"
+
+#include "broker/publish.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "base/utf8.h"
+#include "broker/broker.h"
+#include "broker/links.h"
+#include "broker/outbox.h"
+#include "broker/settings.h"
+#include "broker/topic.h"
+#include "wire/errors.h"
+#include "wire/frame.h"
+#include "wire/link.h"
+#include "wire/names.h"
+
+/* Beside the body: what a PUBLISH may carry. */
+#define TYPE_MAX 255u
+#define HEADERS_MAX (16u * 1024)
+#define KEY_MAX 255u
+#define HELD_RETRY_MS 50u
+#define NO_PUBLISH "The settings of this topic do not allow clients to publish."
+
+/* An append that the store has not answered yet. Kept on a free list: one for each publish under way. */
+struct publish_pending {
+    struct publish_pending *next;
+    struct topic *topic; /* pinned */
+    uint64_t session;    /* of the peer, which may be gone by now; 0: the broker's own */
+    uint64_t pub;
+    unsigned slot;
+    bool may_retain; /* it may have changed the retained value */
+};
+
+/* A publish that the store had no room for: tried again by a timer, with the link paused. */
+struct publish_held {
+    struct record *record;
+    struct topic *topic; /* pinned */
+    uint64_t pub;
+};
+
+static struct publish_pending *
+pending_take(struct broker *broker)
+{
+    struct publish_pending *pending = broker->free_pending;
+
+    if (pending == NULL)
+        return malloc(sizeof(*pending));
+    broker->free_pending = pending->next;
+    return pending;
+}
+
+static void
+pending_give_back(struct broker *broker, struct publish_pending *pending)
+{
+    pending->topic->n_pins--;
+    pending->next = broker->free_pending;
+    broker->free_pending = pending;
+}
+
+void
+publish_fini(struct broker *broker)
+{
+    while (broker->free_pending != NULL) {
+        struct publish_pending *pending = broker->free_pending;
+
+        broker->free_pending = pending->next;
+        free(pending);
+    }
+}
+
+/* ---- Answers. ---- */
+
+void
+publish_flush_run(struct peer *peer)
+{
+    struct peer_run *run = &peer->run;
+
+    if (run->n == 0)
+        return;
+    frame_put_published(
+        outbox_begin(peer), &(struct frame_published){.pub = run->pub, .seq = run->seq, .count = run->n});
+    outbox_end(peer);
+    run->n = 0;
+}
+
+static void
+publish_note_published(struct peer *peer, uint64_t pub, uint64_t seq)
+{
+    struct peer_run *run = &peer->run;
+
+    peer->counters.published++;
+    if (run->n > 0 && pub == run->pub + run->n && seq == run->seq + run->n) {
+        run->n++;
+        return;
+    }
+    publish_flush_run(peer);
+    *run = (struct peer_run){.pub = pub, .seq = seq, .n = 1};
+    loop_defer(peer->broker->loop, &peer->work); /* flushes it, if the batch's end does not */
+}
+
+static void
+publish_reject(struct peer *peer, uint64_t pub, enum error_code code, const char *message)
+{
+    publish_flush_run(peer);
+    frame_put_rejected(outbox_begin(peer),
+        &(struct frame_rejected){
+            .pub = pub,
+            .code = slice_str(error_code_name(code)),
+            .message = slice_str(message != NULL ? message : error_code_sentence(code)),
+        });
+    outbox_end(peer);
+    peer->counters.rejected++;
+    peer->broker->counters.rejected++;
+}
+
+void
+publish_on_appended(void *cookie, int error, enum append_outcome outcome, uint64_t seq, void *arg)
+{
+    struct publish_pending *pending = cookie;
+    struct broker *broker = arg;
+    struct peer *peer = pending->session != 0 ? links_find(broker, pending->slot, pending->session) : NULL;
+
+    if (error == 0 && outcome == APPEND_OK) {
+        if (pending->may_retain)
+            topic_note_retained(broker, pending->topic);
+        broker->counters.published++;
+    } else if (error == 0) {
+        broker->counters.repeated++;
+    } else {
+        log_error("the store could not keep a message of %.*s: %s", SLICE_ARG(topic_name(pending->topic)), strerror(-error));
+    }
+    if (peer != NULL && peer_is_attached(peer)) {
+        if (error == 0)
+            publish_note_published(peer, pending->pub, seq);
+        else
+            publish_reject(peer, pending->pub, ERROR_STORE_FAILED, NULL);
+    }
+    pending_give_back(broker, pending);
+}
+
+/* ---- Appending. ---- */
+
+/* Takes the record. 0: the answer comes or came; negative errno: none will. */
+static int
+publish_append_take(struct broker *broker, struct topic *topic, struct record *record, const struct peer *peer, uint64_t pub)
+{
+    struct publish_pending *pending = pending_take(broker);
+    struct store_origin origin = {0};
+    int r;
+
+    if (pending == NULL) {
+        record_unref(record);
+        return -ENOMEM;
+    }
+    *pending = (struct publish_pending){.topic = topic, .pub = pub};
+    pending->may_retain = (record->flags & RECORD_RETAIN) != 0 || topic->setting->limits.keeps_last_retained;
+    if (peer != NULL) {
+        pending->slot = peer->slot;
+        pending->session = peer->session;
+        origin = (struct store_origin){.boot = peer->boot, .pub = pub};
+    }
+    topic->n_pins++;
+    topic->used_s = (uint32_t)(loop_now_ms(broker->loop) / 1000);
+    r = broker->store_ops->append_take(broker->store, topic->store, record, origin, pending);
+    if (r < 0)
+        pending_give_back(broker, pending);
+    return r;
+}
+
+static void
+publish_on_held_timer(void *arg)
+{
+    struct peer *peer = arg;
+    struct publish_held *held = peer->held;
+    int r = publish_append_take(peer->broker, held->topic, record_ref(held->record), peer, held->pub);
+
+    if (r == -EAGAIN) {
+        loop_timer_start(peer->broker->loop, &peer->held_timer, HELD_RETRY_MS);
+        return;
+    }
+    if (r < 0)
+        publish_reject(peer, held->pub, ERROR_STORE_FAILED, NULL);
+    publish_drop_peer(peer);
+    peer_update_pause(peer);
+}
+
+static int
+publish_hold(struct peer *peer, struct topic *topic, struct record *record, uint64_t pub)
+{
+    struct publish_held *held = malloc(sizeof(*held));
+
+    if (held == NULL) {
+        record_unref(record);
+        return -ENOMEM;
+    }
+    *held = (struct publish_held){.record = record, .topic = topic, .pub = pub};
+    topic->n_pins++;
+    peer->held = held;
+    peer->held_timer = (struct loop_timer){.fn = publish_on_held_timer, .arg = peer};
+    loop_timer_start(peer->broker->loop, &peer->held_timer, HELD_RETRY_MS);
+    peer_update_pause(peer);
+    return 0;
+}
+
+void
+publish_drop_peer(struct peer *peer)
+{
+    if (peer->held == NULL)
+        return;
+    loop_timer_stop(peer->broker->loop, &peer->held_timer);
+    peer->held->topic->n_pins--;
+    record_unref(peer->held->record);
+    free(peer->held);
+    peer->held = NULL;
+}
+
+void
+publish_own(struct broker *broker, struct slice name, struct slice json)
+{
+    struct topic *topic;
+    struct record *record;
+    int r = topic_get(broker, name, &topic);
+
+    if (r == 0) {
+        record = record_new(slice_of(NULL, 0), slice_of(NULL, 0), slice_of(NULL, 0), json);
+        r = record == NULL ? -ENOMEM : 0;
+    }
+    if (r == 0) {
+        record->kind = json.n > 0 ? MESSAGE_JSON : MESSAGE_TEXT; /* nothing is no JSON */
+        record->flags = MESSAGE_RETAIN;
+        r = publish_append_take(broker, topic, record, NULL, 0);
+    }
+    if (r < 0)
+        log_warn("could not publish %.*s: %s", SLICE_ARG(name), strerror(-r));
+}
+
+/* ---- Names. ---- */
+
+static struct peer_handle *
+handle_new(struct slice name)
+{
+    struct peer_handle *handle = calloc(1, sizeof(*handle) + name.n);
+
+    if (handle == NULL)
+        return NULL;
+    handle->n_name = (uint16_t)name.n;
+    memcpy(handle->name, name.p, name.n);
+    handle->error = ERROR_NONE;
+    if (name.n > 0 && name.p[0] == '$')
+        handle->error = ERROR_NOT_ALLOWED;
+    return handle;
+}
+
+static int
+handles_reserve(struct peer *peer, uint32_t handle)
+{
+    uint32_t n = peer->n_handles == 0 ? 64 : peer->n_handles;
+    struct peer_handle **handles;
+
+    if (handle < peer->n_handles)
+        return 0;
+    while (n <= handle)
+        n *= 2;
+    handles = realloc(peer->handles, n * sizeof(handles[0]));
+    if (handles == NULL)
+        return -ENOMEM;
+    memset(handles + peer->n_handles, 0, (n - peer->n_handles) * sizeof(handles[0]));
+    peer->handles = handles;
+    peer->n_handles = n;
+    return 0;
+}
+
+int
+publish_on_name(struct peer *peer, const struct frame *f)
+{
+    uint64_t number = f->name.handle;
+    struct peer_handle *handle;
+
+    if (number >= PEER_HANDLES)
+        return peer_complain(peer, f, "handle %llu", (unsigned long long)number);
+    if (handles_reserve(peer, (uint32_t)number) < 0)
+        return -ENOMEM;
+    /* A bad name is refused with each publish that uses it: the frontend may have passed on what a client said. */
+    if (topic_name_error(f->name.topic) != NULL) {
+        handle = handle_new(slice_of(NULL, 0));
+        if (handle != NULL)
+            handle->error = ERROR_TOPIC_INVALID;
+    } else {
+        handle = handle_new(f->name.topic);
+    }
+    if (handle == NULL)
+        return -ENOMEM;
+    free(peer->handles[number]);
+    peer->handles[number] = handle;
+    return 0;
+}
+
+/* The topic of a handle, made if need be. */
+static int
+handle_topic(struct broker *broker, struct peer_handle *handle, struct topic **ret)
+{
+    const struct topics *t = &broker->topics;
+    struct slice name;
+    int r;
+
+    if (handle->serial != 0 && handle->topic_handle < t->n_handles) {
+        struct topic *topic = t->by_handle[handle->topic_handle];
+
+        if (topic != NULL && topic->serial == handle->serial) {
+            *ret = topic;
+            return 0;
+        }
+    }
+    name = slice_of(handle->name, handle->n_name);
+    /* What may not be published to does not come into being by the attempt. */
+    if (topic_find(broker, name) == NULL && !settings_find(broker->settings, name)->may_publish)
+        return -EACCES;
+    r = topic_get(broker, name, ret);
+    if (r < 0)
+        return r;
+    handle->serial = (*ret)->serial;
+    handle->topic_handle = (*ret)->handle;
+    return 0;
+}
+
+/* ---- PUBLISH. ---- */
+
+/* May it? The refusal's text is NULL where the code's own sentence will do. */
+static enum error_code
+check_publish(const struct topic *topic, const struct frame_publish *p, const char **ret_message)
+{
+    *ret_message = NULL;
+    if (!topic->setting->may_publish) {
+        *ret_message = NO_PUBLISH;
+        return ERROR_NOT_ALLOWED;
+    }
+    if (p->body.n > topic->setting->max_message) {
+        *ret_message = "The message is larger than this topic takes.";
+        return ERROR_MESSAGE_TOO_LARGE;
+    }
+    if (p->type.n > TYPE_MAX || p->headers.n > HEADERS_MAX || p->key.n > KEY_MAX) {
+        *ret_message = "The content type, the headers or the key are too long.";
+        return ERROR_MESSAGE_TOO_LARGE;
+    }
+    if (p->kind == MESSAGE_JSON && p->body.n == 0 && (p->flags & MESSAGE_RETAIN) == 0) {
+        *ret_message = "An empty payload is no JSON.";
+        return ERROR_BODY_INVALID;
+    }
+    if (p->kind != MESSAGE_BINARY && !utf8_is_valid(p->body.p, p->body.n)) {
+        *ret_message = "The payload is not UTF-8.";
+        return ERROR_BODY_INVALID;
+    }
+    return ERROR_NONE;
+}
+
+static int
+proceed_publish(struct peer *peer, struct topic *topic, const struct frame_publish *p)
+{
+    struct record *record = record_new(p->type, p->headers, p->key, p->body);
+    int r = -ENOMEM;
+
+    if (record != NULL) {
+        /* An empty retained value, which clears the one that was kept, is nothing that a JSON reader could take. */
+        record->kind = p->kind == MESSAGE_JSON && p->body.n == 0 ? MESSAGE_TEXT : (uint8_t)p->kind;
+        record->flags = (uint8_t)p->flags;
+        r = publish_append_take(peer->broker, topic, record_ref(record), peer, p->pub);
+        if (r == -EAGAIN)
+            return publish_hold(peer, topic, record, p->pub);
+        record_unref(record);
+    }
+    if (r < 0)
+        publish_reject(peer, p->pub, ERROR_STORE_FAILED, NULL);
+    return 0;
+}
+
+static enum error_code
+find_topic(struct peer *peer, struct peer_handle *handle, struct topic **ret, const char **ret_message)
+{
+    *ret_message = NULL;
+    if (handle->error == ERROR_NOT_ALLOWED)
+        *ret_message = "Topics that begin with '$' are the bus's own.";
+    if (handle->error != ERROR_NONE)
+        return (enum error_code)handle->error;
+    switch (handle_topic(peer->broker, handle, ret)) {
+    case 0:
+        return ERROR_NONE;
+    case -EACCES:
+        *ret_message = NO_PUBLISH;
+        return ERROR_NOT_ALLOWED;
+    case -ENOSPC:
+        *ret_message = "There are too many topics (broker.topics_max).";
+        return ERROR_LIMIT_REACHED;
+    default:
+        return ERROR_STORE_FAILED;
+    }
+}
+
+int
+publish_on_publish(struct peer *peer, const struct frame *f)
+{
+    const struct frame_publish *p = &f->publish;
+    struct topic *topic = NULL;
+    const char *message;
+    enum error_code code;
+
+    if (p->handle >= peer->n_handles || peer->handles[p->handle] == NULL)
+        return peer_complain(peer, f, "handle %llu was never named", (unsigned long long)p->handle);
+    if (p->pub == 0 || p->kind > MESSAGE_JSON || p->flags > MESSAGE_RETAIN)
+        return peer_complain(peer, f, "number, kind or flags that do not exist");
+    code = find_topic(peer, peer->handles[p->handle], &topic, &message);
+    if (code == ERROR_NONE)
+        code = check_publish(topic, p, &message);
+    if (code != ERROR_NONE) {
+        publish_reject(peer, p->pub, code, message);
+        return 0;
+    }
+    return proceed_publish(peer, topic, p);
+}

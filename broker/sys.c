@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* $sys: see sys.h. */
+#include "config.h"
+
+#include "broker/sys.h"
+
+#include <stdio.h>
+
+#include "base/buf.h"
+#include "base/json.h"
+#include "broker/broker.h"
+#include "broker/links.h"
+#include "broker/publish.h"
+#include "wire/frame.h"
+#include "wire/link.h"
+#include "wire/names.h"
+
+#define STATS_DEPTH 8u
+
+static void
+put_figure(struct buf *out, const char *name, uint64_t value)
+{
+    buf_printf(out, "%s\"%s\":%llu", out->n > 1 ? "," : "", name, (unsigned long long)value);
+}
+
+static void
+put_text(struct buf *out, const char *name, const char *value)
+{
+    buf_printf(out, "%s\"%s\":", out->n > 1 ? "," : "", name);
+    json_put_string(out, slice_str(value));
+}
+
+/* Takes the text of out. */
+static void
+publish_figures(struct broker *broker, const char *topic, const char *name, struct buf *out)
+{
+    char full[sizeof("$sys/frontends/") + PEER_NAME_MAX];
+
+    (void)snprintf(full, sizeof(full), "%s%s", topic, name);
+    buf_put_str(out, "}");
+    if (!buf_failed(out))
+        publish_own(broker, slice_str(full), buf_slice(out));
+    buf_reset(out);
+}
+
+static void
+publish_broker(struct broker *broker, struct buf *out)
+{
+    const struct broker_counters *c = &broker->counters;
+    struct store_stats stats;
+
+    broker->store_ops->stats(broker->store, &stats);
+    buf_put_str(out, "{");
+    put_text(out, "version", PACKAGE_VERSION);
+    put_text(out, "backend", broker->store_ops->name);
+    put_figure(out, "epoch", broker->store_ops->epoch(broker->store));
+    put_figure(out, "seq", broker->last_seq);
+    put_figure(out, "uptime_s", (loop_now_ms(broker->loop) - broker->started_ms) / 1000);
+    put_figure(out, "links", broker->n_peers);
+    put_figure(out, "topics", broker->topics.by_name.n_used);
+    put_figure(out, "topics_forgotten", broker->topics.n_forgotten);
+    put_figure(out, "retained", broker->topics.n_retained);
+    put_figure(out, "filters", interest_count(&broker->interest));
+    put_figure(out, "published", c->published);
+    put_figure(out, "rejected", c->rejected);
+    put_figure(out, "repeated", c->repeated);
+    put_figure(out, "delivered", c->delivered);
+    put_figure(out, "replayed", c->replayed);
+    put_figure(out, "recoveries", c->recoveries);
+    put_figure(out, "fell_behind", c->fell_behind);
+    put_figure(out, "links_opened", c->links_opened);
+    put_figure(out, "links_lost", c->links_lost);
+    put_figure(out, "malformed", c->malformed);
+    put_figure(out, "refused", c->refused);
+    put_figure(out, "stored_messages", stats.n_records);
+    put_figure(out, "stored_bytes", stats.n_bytes);
+    put_figure(out, "evicted", stats.n_evicted);
+    publish_figures(broker, "$sys/broker", "", out);
+}
+
+static void
+publish_link(struct peer *peer, struct buf *out)
+{
+    struct link_stats stats;
+
+    link_get_stats(peer->link, &stats);
+    buf_put_str(out, "{");
+    put_text(out, "kind", peer->kind);
+    put_text(out, "version", peer->version);
+    put_text(out, "state", peer->phase == PEER_LIVE ? "live" : peer->phase == PEER_BEHIND ? "behind" : "attaching");
+    put_figure(out, "pid", peer->pid);
+    put_figure(out, "since_ms", (uint64_t)peer->since_wall_ms);
+    put_figure(out, "filters", peer->filters.n_used);
+    put_figure(out, "recoveries", peer->recoveries_by_req.n_used);
+    put_figure(out, "published", peer->counters.published);
+    put_figure(out, "rejected", peer->counters.rejected);
+    put_figure(out, "delivered", peer->counters.delivered);
+    put_figure(out, "replayed", peer->counters.replayed);
+    put_figure(out, "fell_behind", peer->counters.fell_behind);
+    put_figure(out, "backlog_bytes", link_backlog(peer->link));
+    put_figure(out, "batches_in", stats.batches_in);
+    put_figure(out, "batches_out", stats.batches_out);
+    put_figure(out, "bytes_in", stats.bytes_in);
+    put_figure(out, "bytes_out", stats.bytes_out);
+    publish_figures(peer->broker, "$sys/links/", peer->name, out);
+}
+
+static void
+sys_on_timer(void *arg)
+{
+    struct broker *broker = arg;
+    struct buf out;
+
+    if (broker->options.sys_interval_ms > 0) {
+        buf_init(&out, 0);
+        publish_broker(broker, &out);
+        for (unsigned slot = 0; slot < broker->n_slots; slot++)
+            if (broker->peers[slot] != NULL && peer_is_attached(broker->peers[slot]))
+                publish_link(broker->peers[slot], &out);
+        buf_fini(&out);
+    }
+    /* Off now may be on after a reload: looked at once in a while. */
+    loop_timer_start(broker->loop, &broker->sys_timer,
+        broker->options.sys_interval_ms > 0 ? broker->options.sys_interval_ms : 1000);
+}
+
+void
+sys_start(struct broker *broker)
+{
+    broker->sys_timer = (struct loop_timer){.fn = sys_on_timer, .arg = broker};
+    sys_on_timer(broker);
+}
+
+void
+sys_stop(struct broker *broker)
+{
+    loop_timer_stop(broker->loop, &broker->sys_timer);
+}
+
+int
+sys_on_stats(struct peer *peer, const struct frame *f)
+{
+    char topic[sizeof("$sys/frontends/") + PEER_NAME_MAX];
+    struct slice json = f->stats.json;
+    const char *what = "more than 16 KiB";
+
+    if (json.n > PEER_STATS_MAX || json_check(json.p, json.n, STATS_DEPTH, &what) < 0)
+        return peer_complain(peer, f, "%s", what);
+    (void)snprintf(topic, sizeof(topic), "$sys/frontends/%s", peer->name);
+    publish_own(peer->broker, slice_str(topic), json);
+    peer->has_stats = true;
+    return 0;
+}
+
+static void
+clear(struct broker *broker, const char *prefix, const char *name)
+{
+    char topic[sizeof("$sys/frontends/") + PEER_NAME_MAX];
+
+    (void)snprintf(topic, sizeof(topic), "%s%s", prefix, name);
+    if (topic_find(broker, slice_str(topic)) != NULL)
+        publish_own(broker, slice_str(topic), slice_of(NULL, 0));
+}
+
+void
+sys_forget_peer(struct peer *peer)
+{
+    struct broker *broker = peer->broker;
+
+    /* Its successor may be here already: the values are that one's now. */
+    for (unsigned slot = 0; slot < broker->n_slots; slot++) {
+        const struct peer *other = broker->peers[slot];
+
+        if (other != NULL && other != peer && peer_is_attached(other) && strcmp(other->name, peer->name) == 0)
+            return;
+    }
+    clear(broker, "$sys/links/", peer->name);
+    if (peer->has_stats)
+        clear(broker, "$sys/frontends/", peer->name);
+}
