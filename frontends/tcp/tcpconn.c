@@ -99,6 +99,8 @@ tcp_on_answer(struct session *s, const struct answer *answer)
 
     if (t->n_waiting > 0 && answer->id.n > 0 && tcp_is_last(answer->type))
         t->n_waiting--;
+    if (answer->type == ANSWER_PUBLISHED && answer->id.n == 0)
+        return; /* nobody asked; this saves looking for a block to say nothing in */
     frontend_send_answer(t->conn.fe, &t->conn, s, answer);
 }
 
