@@ -130,8 +130,8 @@ def broker_killed_and_started():
 
 def broker_stopped_for_a_while():
     """The link is lost, the store is not: everything comes, once, in order, without a word to the clients."""
-    with Bus(topics=HISTORY, frontends=("tcp",), broker={"heartbeat": "200ms"}) as bus, LineFrontend(bus) as line:
-        subscriber, publisher, json_client = line.client(), line.client(), bus.tcp()
+    with Bus(topics=HISTORY, frontends=(), broker={"heartbeat": "200ms"}) as bus, LineFrontend(bus) as line:
+        subscriber, publisher = line.client(), line.client()
         subscriber.command("SUB count")
         subscriber.expect("OK SUB count")
         total = 0
@@ -148,7 +148,6 @@ def broker_stopped_for_a_while():
             bus.cont("broker")
             publisher.expect("OK PUB [0-9]+")
         assert expect_numbers(subscriber, 1, total) == []
-        assert json_client.sub("count", last=1000)["op"] == "subscribed"
         line.stop()
 
 
