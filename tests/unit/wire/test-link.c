@@ -279,6 +279,39 @@ START_TEST(test_attach)
 }
 END_TEST
 
+/* The lowest free descriptor: it grows if descriptors leak. */
+static int
+next_fd(void)
+{
+    int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    ck_assert_int_ge(fd, 0);
+    (void)close(fd);
+    return fd;
+}
+
+START_TEST(test_many_links_one_after_another)
+{
+    int before = 0;
+
+    for (int i = 0; i < 60; i++) { /* each on a new path, as the broker gives them */
+        (void)snprintf(path, sizeof path, "%s/%d.sock", dir, i);
+        memset(&broker, 0, sizeof broker);
+        memset(&frontend, 0, sizeof frontend);
+        open_both(1 << 20);
+        if (i % 2 == 0) {
+            link_part(broker.link, "next");
+            ck_assert(run_until(both_down, 2000));
+        } else {
+            broker.link = link_close(broker.link);
+            ck_assert(run_until(frontend_down, 2000));
+        }
+        if (i == 10)
+            before = next_fd();
+    }
+    ck_assert_int_le(next_fd(), before + 4); /* nanomsg closes some in its own thread, in its own time */
+}
+END_TEST
+
 START_TEST(test_wrong_token)
 {
     open_broker(1 << 20);
@@ -821,6 +854,7 @@ main(int argc, char **argv)
     tcase_set_timeout(tc, 60);
     tcase_set_timeout(bare_tc, 60);
     tcase_add_test(tc, test_attach);
+    tcase_add_test(tc, test_many_links_one_after_another);
     tcase_add_test(tc, test_wrong_token);
     tcase_add_test(tc, test_nobody_attaches);
     tcase_add_test(tc, test_paths);
