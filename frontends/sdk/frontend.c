@@ -23,6 +23,8 @@ frontend_on_turn_end(void *arg)
     if (fe->hub != NULL)
         hub_flush(fe->hub);
     conn_write_dirty(fe);
+    if (fe->hub != NULL)
+        hub_after_writes(fe->hub);
     conn_free_closed(fe);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The hub: which sessions of this process want which filters, and the fan-out to them. It knows no socket and no link: frames
- * for the broker go to a sink, frames from the broker come by hub_on_x() from the uplink.
+ * for the broker go to a sink, frames from the broker come by hub_on_frame() from the uplink.
  *
  *     filter    one for each filter text that anybody here subscribed to; asked of the broker once
  *     sub       one subscription of one session: an id and some filters
@@ -50,6 +50,8 @@ bool hub_may_drop(const struct hub *hub, const struct session *s);
 
 /* Gives to single members what this turn brought. At the end of each turn. */
 void hub_flush(struct hub *hub);
+/* After that has been written: goes on with replays whose clients have read what they had. */
+void hub_after_writes(struct hub *hub);
 
 size_t hub_n_subs(const struct hub *hub);
 size_t hub_n_filters(const struct hub *hub);
@@ -66,17 +68,8 @@ void hub_on_down(struct hub *hub);
 /* The link is at `seq` without holes (the position of a batch). */
 void hub_on_position(struct hub *hub, uint64_t seq);
 
-/* Frames. 0, or -EPROTO: it makes no sense or proves that something was missed; it was logged; drop the link and resume. */
-int hub_on_topic(struct hub *hub, const struct frame_topic *f);
-int hub_on_forget(struct hub *hub, const struct frame_forget *f);
-int hub_on_subscribed(struct hub *hub, const struct frame_subscribed *f);
-int hub_on_unsubscribable(struct hub *hub, const struct frame_unsubscribable *f);
-int hub_on_gap(struct hub *hub, const struct frame_gap *f);
-int hub_on_resumed(struct hub *hub, const struct frame_resumed *f);
-int hub_on_replay(struct hub *hub, const struct frame_replay *f);
-int hub_on_recovered(struct hub *hub, const struct frame_recovered *f);
-int hub_on_message(struct hub *hub, const struct frame_message *f);
-int hub_on_listed(struct hub *hub, const struct frame_listed *f);
-int hub_on_list_end(struct hub *hub, const struct frame_list_end *f);
+/* A frame from the broker. 0; -ENOTSUP: not one for the hub; -EPROTO: it makes no sense or proves that something was missed, and
+ * was logged: drop the link and resume. */
+int hub_on_frame(struct hub *hub, const struct frame *f);
 
 #endif

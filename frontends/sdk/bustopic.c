@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The broker's numbers for topics on this link, and for each topic the filters that match it, found once. */
+#include "config.h"
+
+#include "frontends/sdk/hubpriv.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static void
+bus_topic_free(struct bus_topic *t)
+{
+    if (t == NULL)
+        return;
+    free(t->matches);
+    free(t);
+}
+
+struct bus_topic *
+bus_topic_find(struct hub *hub, uint64_t handle)
+{
+    return handle < hub->n_topic_slots ? hub->topics[handle] : NULL;
+}
+
+/* ---- Matches. ---- */
+
+struct match_walk {
+    struct bus_topic *t;
+    int error;
+};
+
+static void
+bus_topic_add_match(void *value, void *arg)
+{
+    struct match_walk *walk = arg;
+    struct bus_topic *t = walk->t;
+    struct filter *f = value;
+
+    if (t->n_matches == t->n_room) {
+        size_t n_room = t->n_room == 0 ? 2 : t->n_room * 2;
+        struct filter **matches = realloc(t->matches, n_room * sizeof *matches);
+
+        if (matches == NULL) {
+            walk->error = -ENOMEM;
+            return;
+        }
+        t->matches = matches;
+        t->n_room = n_room;
+    }
+    t->matches[t->n_matches++] = f;
+    if (t->is_drop_oldest)
+        f->has_drop = true;
+    else
+        f->has_disconnect = true;
+}
+
+int
+bus_topic_match(struct hub *hub, struct bus_topic *t)
+{
+    struct match_walk walk = {.t = t};
+
+    if (t->generation == hub->generation)
+        return 0;
+    t->n_matches = 0;
+    filtertree_match(hub->tree, bus_topic_name(t), bus_topic_add_match, &walk);
+    if (walk.error == 0)
+        t->generation = hub->generation;
+    return walk.error;
+}
+
+/* ---- Frames. ---- */
+
+static int
+bus_topic_reserve(struct hub *hub, uint64_t handle)
+{
+    size_t n = hub->n_topic_slots == 0 ? 64 : hub->n_topic_slots;
+    struct bus_topic **topics;
+
+    if (handle < hub->n_topic_slots)
+        return 0;
+    while (n <= handle)
+        n *= 2;
+    topics = realloc(hub->topics, n * sizeof(struct bus_topic *));
+    if (topics == NULL)
+        return -ENOMEM;
+    for (size_t i = hub->n_topic_slots; i < n; i++)
+        topics[i] = NULL;
+    hub->topics = topics;
+    hub->n_topic_slots = n;
+    return 0;
+}
+
+int
+bus_topic_on_topic(struct hub *hub, const struct frame *frame)
+{
+    const struct frame_topic *f = &frame->topic;
+    struct bus_topic *t;
+
+    if (f->handle > HANDLES_MAX) {
+        log_error("the broker gave a topic the number %llu, which is too high", (unsigned long long)f->handle);
+        return -EPROTO;
+    }
+    t = malloc(sizeof *t + f->topic.n);
+    if (t == NULL || bus_topic_reserve(hub, f->handle) < 0) {
+        free(t);
+        log_error("no memory for a topic");
+        return -ENOMEM;
+    }
+    *t = (struct bus_topic){
+        .handle = f->handle, .is_drop_oldest = f->policy == SLOW_DROP_OLDEST, .n_name = f->topic.n};
+    memcpy(t->name, f->topic.p, f->topic.n);
+    if (hub->topics[f->handle] != NULL) {
+        const struct bus_topic *old = hub->topics[f->handle];
+
+        /* The same topic again has another policy now. */
+        if (slice_equal(bus_topic_name(old), f->topic))
+            t->last_seq = old->last_seq;
+        else if (old->last_seq > hub->base)
+            hub->base = old->last_seq;
+        bus_topic_free(hub->topics[f->handle]);
+    }
+    hub->topics[f->handle] = t;
+    return 0;
+}
+
+int
+bus_topic_on_forget(struct hub *hub, const struct frame *frame)
+{
+    uint64_t handle = frame->forget.handle;
+    struct bus_topic *t = bus_topic_find(hub, handle);
+
+    if (t == NULL) {
+        log_error("the broker forgets topic %llu, which it never named", (unsigned long long)handle);
+        return -EPROTO;
+    }
+    /* If it is named again, what was seen of it is not known any more. */
+    if (t->last_seq > hub->base)
+        hub->base = t->last_seq;
+    hub->topics[handle] = NULL;
+    bus_topic_free(t);
+    return 0;
+}
+
+void
+bus_topic_note_gap(struct hub *hub, struct slice name, uint64_t seq)
+{
+    for (size_t i = 0; i < hub->n_topic_slots; i++) {
+        struct bus_topic *t = hub->topics[i];
+
+        if (t != NULL && seq > t->last_seq && (name.n == 0 || slice_equal(bus_topic_name(t), name)))
+            t->last_seq = seq;
+    }
+}
+
+void
+bus_topic_forget_all(struct hub *hub)
+{
+    for (size_t i = 0; i < hub->n_topic_slots; i++)
+        bus_topic_free(hub->topics[i]);
+    free(hub->topics);
+    hub->topics = NULL;
+    hub->n_topic_slots = 0;
+}

@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The hub's life, the frames that are its own, and what happens to everything when the link comes and goes. */
+#include "config.h"
+
+#include "frontends/sdk/hubpriv.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+void
+hub_take_all(struct list *to, struct list *from)
+{
+    while (!list_empty(from)) {
+        struct list *member = from->next;
+
+        list_remove(member);
+        list_push_back(to, member);
+    }
+}
+
+/* ---- Requests to the broker, by number. ---- */
+
+int
+hub_req_new(struct hub *hub, struct hub_req **ret, uint64_t *ret_number)
+{
+    struct hub_req *req = calloc(1, sizeof *req);
+    size_t slot = 0;
+
+    if (req == NULL)
+        return -ENOMEM;
+    while (slot < hub->n_req_slots && hub->reqs[slot] != NULL)
+        slot++;
+    if (slot == hub->n_req_slots) {
+        size_t n = hub->n_req_slots == 0 ? 16 : hub->n_req_slots * 2;
+        struct hub_req **reqs = realloc(hub->reqs, n * sizeof(struct hub_req *));
+
+        if (reqs == NULL) {
+            free(req);
+            return -ENOMEM;
+        }
+        for (size_t i = hub->n_req_slots; i < n; i++)
+            reqs[i] = NULL;
+        hub->reqs = reqs;
+        hub->n_req_slots = n;
+    }
+    hub->reqs[slot] = req;
+    *ret = req;
+    *ret_number = slot + 1;
+    return 0;
+}
+
+struct hub_req *
+hub_req_find(struct hub *hub, uint64_t number)
+{
+    return number >= 1 && number <= hub->n_req_slots ? hub->reqs[number - 1] : NULL;
+}
+
+void
+hub_req_free(struct hub *hub, uint64_t number)
+{
+    free(hub->reqs[number - 1]);
+    hub->reqs[number - 1] = NULL;
+}
+
+/* ---- Lists of topics. ---- */
+
+static void
+hub_answer_list(struct session *s, struct slice id, enum answer_type type, enum error_code code)
+{
+    struct answer answer = {.type = type, .id = id, .code = code};
+
+    if (type == ANSWER_ERROR)
+        s->fe->counters.request_errors++;
+    s->ops->on_answer(s, &answer);
+}
+
+void
+hub_list(struct hub *hub, struct session *s, const struct request *r)
+{
+    struct hub_req *req;
+    uint64_t number;
+
+    if (hub->phase != HUB_LIVE) {
+        hub_answer_list(s, r->id, ANSWER_ERROR, ERROR_UNAVAILABLE);
+        return;
+    }
+    if (hub_req_new(hub, &req, &number) < 0) {
+        hub_answer_list(s, r->id, ANSWER_ERROR, ERROR_INTERNAL);
+        return;
+    }
+    req->session = s;
+    req->is_list = true;
+    req->n_id = (uint8_t)r->id.n;
+    if (r->id.n > 0)
+        memcpy(req->id, r->id.p, r->id.n);
+    s->n_lists++;
+    frame_put_list(hub->sink.begin(hub->sink.arg),
+        &(struct frame_list){.req = number, .filter = r->filters[0], .after = r->after, .limit = r->limit});
+    hub->sink.commit(hub->sink.arg);
+}
+
+static struct hub_req *
+hub_find_list(struct hub *hub, uint64_t number, const char *frame_name)
+{
+    struct hub_req *req = hub_req_find(hub, number);
+
+    if (req != NULL && req->is_list)
+        return req;
+    log_error("the broker sent %s for request %llu, which was not asked", frame_name, (unsigned long long)number);
+    return NULL;
+}
+
+static int
+hub_on_listed(struct hub *hub, const struct frame *frame)
+{
+    const struct frame_listed *f = &frame->listed;
+    struct hub_req *req = hub_find_list(hub, f->req, "LISTED");
+
+    if (req == NULL)
+        return -EPROTO;
+    if (req->session != NULL) {
+        struct answer answer = {.type = ANSWER_TOPIC,
+            .id = slice_of(req->id, req->n_id),
+            .topic = f->topic,
+            .position = {.epoch = hub->position.epoch, .seq = f->seq},
+            .n_kept = f->n_kept,
+            .n_bytes = f->n_bytes,
+            .n_links = f->n_links};
+
+        req->session->ops->on_answer(req->session, &answer);
+    }
+    return 0;
+}
+
+static int
+hub_on_list_end(struct hub *hub, const struct frame *frame)
+{
+    struct hub_req *req = hub_find_list(hub, frame->list_end.req, "LIST_END");
+    struct answer answer = {.type = ANSWER_TOPICS_END, .count = frame->list_end.more};
+    struct session *s;
+    uint8_t id[REQUEST_ID_MAX];
+
+    if (req == NULL)
+        return -EPROTO;
+    s = req->session;
+    memcpy(id, req->id, sizeof id);
+    answer.id = slice_of(id, req->n_id);
+    hub_req_free(hub, frame->list_end.req);
+    if (s != NULL) {
+        s->n_lists--;
+        s->ops->on_answer(s, &answer);
+    }
+    return 0;
+}
+
+/* ---- The link comes and goes. ---- */
+
+void
+hub_on_attached(struct hub *hub)
+{
+    hub->phase = HUB_RESUMING;
+    for (size_t i = 0; i < hub->n_filter_slots; i++) {
+        struct filter *f = hub->filters[i];
+
+        if (f == NULL)
+            continue;
+        if (f->n_members == 0) {
+            filter_free(f); /* nobody has come back for it */
+            continue;
+        }
+        f->has_drop = false;
+        f->has_disconnect = false;
+        filter_ask(f);
+    }
+}
+
+void
+hub_on_down(struct hub *hub)
+{
+    if (hub->phase == HUB_AWAY)
+        return;
+    hub->phase = HUB_AWAY;
+    bus_topic_forget_all(hub);
+    recover_on_down(hub);
+    for (size_t i = 0; i < hub->n_filter_slots; i++) {
+        if (hub->filters[i] != NULL && hub->filters[i]->state == FILTER_ASKED)
+            hub->filters[i]->state = FILTER_NEW;
+    }
+    for (size_t i = 0; i < hub->n_req_slots; i++) {
+        struct hub_req *req = hub->reqs[i];
+
+        hub->reqs[i] = NULL;
+        if (req != NULL && req->session != NULL) {
+            req->session->n_lists--;
+            hub_answer_list(req->session, slice_of(req->id, req->n_id), ANSWER_ERROR, ERROR_UNAVAILABLE);
+        }
+        free(req);
+    }
+}
+
+void
+hub_on_position(struct hub *hub, uint64_t seq)
+{
+    if (hub->phase == HUB_LIVE && seq > hub->position.seq)
+        hub->position.seq = seq;
+}
+
+static int
+hub_on_gap(struct hub *hub, const struct frame *frame)
+{
+    const struct frame_gap *f = &frame->gap;
+
+    if (f->req != 0)
+        return recover_on_gap(hub, f);
+    gaplist_add(&hub->gaps, f->topic);
+    bus_topic_note_gap(hub, f->topic, f->seq);
+    return 0;
+}
+
+/* The epoch is another one: nothing that was known of seqs holds. */
+static void
+hub_reset(struct hub *hub, struct position position)
+{
+    log_notice("the store of the bus is another one: clients are told that their cursors are void");
+    hub->position = position;
+    hub->seq = position.seq;
+    for (size_t i = 0; i < hub->n_topic_slots; i++) {
+        if (hub->topics[i] != NULL)
+            hub->topics[i]->last_seq = 0;
+    }
+    for (size_t i = 0; i < hub->n_filter_slots; i++) {
+        if (hub->filters[i] != NULL && hub->filters[i]->state == FILTER_LIVE)
+            hub->filters[i]->since = position.seq;
+    }
+    gaplist_clear(&hub->gaps);
+    sub_tell_reset(hub);
+}
+
+/* What joiners had left out was of the old link or the old store; they ask again and see. */
+static void
+hub_forget_ignored(struct hub *hub)
+{
+    struct list *const lists[] = {&hub->waiting, &hub->queued, &hub->draining};
+
+    for (unsigned i = 0; i < sizeof lists / sizeof lists[0]; i++) {
+        for (const struct list *it = lists[i]->next; it != lists[i]; it = it->next)
+            list_entry(it, struct sub, in_state)->join->ignored = 0;
+    }
+}
+
+static int
+hub_on_resumed(struct hub *hub, const struct frame *frame)
+{
+    const struct frame_resumed *f = &frame->resumed;
+    struct position position = {.epoch = f->epoch, .seq = f->seq};
+    struct gaplist gaps = hub->gaps;
+
+    if (f->epoch == 0 || f->state > STATE_RESET) {
+        log_error("the broker sent a RESUMED that makes no sense");
+        return -EPROTO;
+    }
+    hub->base = f->seq;
+    if (f->state == STATE_RESET) {
+        hub_forget_ignored(hub);
+        hub_reset(hub, position);
+    } else {
+        hub->position = position;
+        if (hub->seq < f->seq)
+            hub->seq = f->seq;
+        hub->gaps = (struct gaplist){0};
+        if (gaps.n == 0 && f->state == STATE_GAP)
+            gaplist_add(&gaps, (struct slice){0});
+        if (gaps.n > 0)
+            sub_tell_gaps(hub, &gaps);
+        gaplist_clear(&gaps);
+    }
+    hub->phase = HUB_LIVE;
+    for (size_t i = 0; i < hub->n_filter_slots; i++) {
+        if (hub->filters[i] != NULL && hub->filters[i]->state == FILTER_NEW)
+            filter_ask(hub->filters[i]);
+    }
+    sub_proceed_all(hub);
+    recover_poll_draining(hub);
+    return 0;
+}
+
+/* ---- Frames, by number. ---- */
+
+int
+hub_on_frame(struct hub *hub, const struct frame *f)
+{
+    static int (*const handlers[FRAME_N])(struct hub *hub, const struct frame *frame) = {
+        [FRAME_TOPIC] = bus_topic_on_topic,
+        [FRAME_FORGET] = bus_topic_on_forget,
+        [FRAME_SUBSCRIBED] = filter_on_subscribed,
+        [FRAME_UNSUBSCRIBABLE] = filter_on_unsubscribable,
+        [FRAME_RESUMED] = hub_on_resumed,
+        [FRAME_GAP] = hub_on_gap,
+        [FRAME_REPLAY] = recover_on_replay,
+        [FRAME_RECOVERED] = recover_on_recovered,
+        [FRAME_MESSAGE] = fanout_on_message,
+        [FRAME_LISTED] = hub_on_listed,
+        [FRAME_LIST_END] = hub_on_list_end,
+    };
+
+    return handlers[f->type] == NULL ? -ENOTSUP : handlers[f->type](hub, f);
+}
+
+/* ---- Life. ---- */
+
+static struct slice
+group_key(const void *value)
+{
+    const struct group *g = value;
+
+    return slice_of(g->key, g->n_key);
+}
+
+int
+hub_new(struct frontend *fe, const struct hub_sink *sink, struct hub **ret)
+{
+    struct hub *hub = calloc(1, sizeof *hub);
+
+    if (hub == NULL)
+        return -ENOMEM;
+    if (filtertree_new(&hub->tree) < 0) {
+        free(hub);
+        return -ENOMEM;
+    }
+    hub->fe = fe;
+    hub->sink = *sink;
+    hub->generation = 1;
+    hub->drain_timer = (struct loop_timer){.fn = recover_on_drain_timer, .arg = hub};
+    table_init(&hub->groups, group_key);
+    buf_init(&hub->scratch, 0);
+    list_init(&hub->active);
+    list_init(&hub->dead);
+    list_init(&hub->waiting);
+    list_init(&hub->queued);
+    list_init(&hub->asked);
+    list_init(&hub->draining);
+    list_init(&hub->live);
+    *ret = hub;
+    return 0;
+}
+
+struct hub *
+hub_free(struct hub *hub)
+{
+    if (hub == NULL)
+        return NULL;
+    loop_timer_stop(hub->fe->loop, &hub->drain_timer);
+    bus_topic_forget_all(hub);
+    for (size_t i = 0; i < hub->n_filter_slots; i++) {
+        if (hub->filters[i] != NULL)
+            filter_free(hub->filters[i]);
+    }
+    free(hub->filters);
+    for (size_t i = 0; i < hub->n_req_slots; i++)
+        free(hub->reqs[i]);
+    free(hub->reqs);
+    gaplist_clear(&hub->gaps);
+    filtertree_free(hub->tree);
+    table_fini(&hub->groups);
+    buf_fini(&hub->scratch);
+    free(hub);
+    return NULL;
+}
+
+void
+hub_after_writes(struct hub *hub)
+{
+    if (!list_empty(&hub->draining))
+        recover_poll_draining(hub);
+}
+
+size_t
+hub_n_subs(const struct hub *hub)
+{
+    return hub->n_subs;
+}
+
+size_t
+hub_n_filters(const struct hub *hub)
+{
+    return hub->n_filters;
+}
+
+struct position
+hub_position(const struct hub *hub)
+{
+    return hub->position;
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Handles 0, 1, 2 ... are given out until n_max; then the entry at the front of `used` loses its own. */
+#include "config.h"
+
+#include "frontends/sdk/namecache.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+struct namecache_entry {
+    struct list in_used;
+    uint64_t handle, link;
+    size_t n;
+    uint8_t topic[];
+};
+
+static struct slice
+entry_key(const void *value)
+{
+    const struct namecache_entry *e = value;
+
+    return slice_of(e->topic, e->n);
+}
+
+void
+namecache_init(struct namecache *c, uint64_t n_max)
+{
+    *c = (struct namecache){.n_max = n_max, .link = 1};
+    table_init(&c->table, entry_key);
+    list_init(&c->used);
+}
+
+void
+namecache_fini(struct namecache *c)
+{
+    list_for_each_safe (it, following, &c->used)
+        free(list_entry(it, struct namecache_entry, in_used));
+    list_init(&c->used);
+    table_fini(&c->table);
+}
+
+void
+namecache_renew(struct namecache *c)
+{
+    c->link++;
+}
+
+/* A new entry in the table, with a handle of its own. */
+static int
+namecache_add(struct namecache *c, struct slice topic, struct namecache_entry **ret)
+{
+    struct namecache_entry *e = malloc(sizeof *e + topic.n), *oldest = NULL;
+    int r;
+
+    if (e == NULL)
+        return -ENOMEM;
+    *e = (struct namecache_entry){.handle = c->table.n_used, .n = topic.n};
+    memcpy(e->topic, topic.p, topic.n);
+    if (c->table.n_used >= c->n_max) {
+        oldest = list_entry(c->used.next, struct namecache_entry, in_used);
+        e->handle = oldest->handle;
+        (void)table_remove(&c->table, entry_key(oldest));
+        list_remove(&oldest->in_used);
+        free(oldest);
+    }
+    r = table_insert(&c->table, e);
+    if (r < 0) {
+        /* The handle of the oldest would be lost: start with none. */
+        free(e);
+        if (oldest != NULL) {
+            uint64_t n_max = c->n_max, link = c->link;
+
+            namecache_fini(c);
+            namecache_init(c, n_max);
+            c->link = link;
+        }
+        return r;
+    }
+    list_push_back(&c->used, &e->in_used);
+    *ret = e;
+    return 0;
+}
+
+int
+namecache_get(struct namecache *c, struct slice topic, uint64_t *ret_handle, bool *ret_is_new)
+{
+    struct namecache_entry *e = table_find(&c->table, topic);
+    int r;
+
+    if (e == NULL) {
+        r = namecache_add(c, topic, &e);
+        if (r < 0)
+            return r;
+    } else if (c->used.prev != &e->in_used) {
+        list_remove(&e->in_used);
+        list_push_back(&c->used, &e->in_used);
+    }
+    *ret_is_new = e->link != c->link;
+    e->link = c->link;
+    *ret_handle = e->handle;
+    return 0;
+}

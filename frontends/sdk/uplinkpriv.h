@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What uplink.c (the link's life) and uplinkpub.c (publishing on it) share. */
+#ifndef SDK_UPLINKPRIV_H
+#define SDK_UPLINKPRIV_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "base/loop.h"
+#include "frontends/sdk/namecache.h"
+#include "frontends/sdk/publishes.h"
+#include "frontends/sdk/uplink.h"
+#include "wire/link.h"
+
+/* More than this waiting for the transport: publishers wait too. */
+#define UPLINK_BACKLOG_MARK (1024u * 1024)
+
+enum uplink_phase {
+    UPLINK_AWAY,
+    UPLINK_CALLING,
+    UPLINK_ATTACHING,
+    UPLINK_RESUMING,
+    UPLINK_LIVE,
+    UPLINK_PARTING,
+    UPLINK_STOPPED,
+};
+
+struct uplink {
+    struct frontend *fe;
+    struct hub *hub;
+    const struct link_options *options;
+    char *control_path, *kind;
+    uint64_t boot;          /* random: the origin of this process's publish numbers */
+    enum uplink_phase phase;
+    struct control *control;
+    struct link *link;
+    struct loop_timer retry_timer;
+    unsigned n_failures;    /* in a row */
+    uint64_t epoch;         /* of the link: of the seqs in PUBLISHED */
+    uint64_t max_message;   /* the broker's, 0 before the first WELCOME */
+
+    struct publishes held;
+    uint64_t next_send;     /* publishes below were put on this link */
+    struct namecache names;
+    struct list blocked;    /* sessions that were told -EAGAIN */
+    struct loop_hook pump_hook;
+    struct loop_timer hold_timer;
+    bool is_unavailable;    /* the broker has been away for longer than publishes are held */
+
+    void (*on_stopped)(void *arg);
+    void *stop_arg;
+};
+
+/* The link takes frames. */
+bool uplink_is_up(const struct uplink *u);
+void uplink_commit(struct uplink *u);
+
+void uplink_publishing_init(struct uplink *u);
+void uplink_publishing_fini(struct uplink *u);
+/* On a new link: everything without an answer goes again, in order. */
+void uplink_resend(struct uplink *u);
+int uplink_on_published(struct uplink *u, const struct frame *f);
+int uplink_on_rejected(struct uplink *u, const struct frame *f);
+
+#endif

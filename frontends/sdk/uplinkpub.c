@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Publishing: every publish is held until the broker has answered it, and is sent in the order of its number, again on each new
+ * link. What cannot be held pushes back on the clients: session_request() says -EAGAIN and on_unblocked() follows.
+ */
+#include "config.h"
+
+#include "frontends/sdk/uplinkpriv.h"
+
+#include "base/log.h"
+#include "frontends/sdk/frontend.h"
+#include "frontends/sdk/session.h"
+
+#include <errno.h>
+
+#define NAMES_MAX 4096u
+
+/* ---- Sending. ---- */
+
+static void
+uplink_put_publish(struct uplink *u, const struct publish *p)
+{
+    struct buf *out = link_buf(u->link);
+    uint64_t handle;
+    bool is_new;
+
+    if (namecache_get(&u->names, publish_topic(p), &handle, &is_new) < 0) {
+        link_fail(u->link, "no memory for a topic's name");
+        return;
+    }
+    if (is_new)
+        frame_put_name(out, &(struct frame_name){.handle = handle, .topic = publish_topic(p)});
+    frame_put_publish(out,
+        &(struct frame_publish){.pub = p->number,
+            .handle = handle,
+            .flags = p->is_retain ? MESSAGE_RETAIN : 0,
+            .kind = p->kind,
+            .type = publish_type(p),
+            .headers = publish_headers(p),
+            .key = publish_key(p),
+            .body = publish_body(p)});
+    uplink_commit(u);
+}
+
+/* Sends what has not been sent on this link, while it takes it. */
+static void
+uplink_pump(struct uplink *u)
+{
+    while (u->next_send < u->held.next && link_backlog(u->link) <= UPLINK_BACKLOG_MARK) {
+        const struct publish *p = publishes_find(&u->held, u->next_send++);
+
+        if (p != NULL)
+            uplink_put_publish(u, p);
+    }
+}
+
+void
+uplink_resend(struct uplink *u)
+{
+    namecache_renew(&u->names);
+    u->next_send = u->held.first;
+    if (u->held.n_held > 0)
+        log_info("%zu publishes have no answer yet: sending them again", u->held.n_held);
+    uplink_pump(u);
+    loop_defer(u->fe->loop, &u->pump_hook);
+}
+
+/* ---- Pushing back. ---- */
+
+static bool
+uplink_has_ease(const struct uplink *u)
+{
+    const struct limits_options *limits = u->fe->limits;
+
+    if (u->is_unavailable)
+        return true; /* they are answered at once */
+    if (!publishes_has_ease(&u->held, limits->publishes_held, limits->publish_hold_bytes))
+        return false;
+    return !uplink_is_up(u) || link_backlog(u->link) <= UPLINK_BACKLOG_MARK;
+}
+
+static void
+uplink_wake_blocked(struct uplink *u)
+{
+    struct list woken;
+
+    list_init(&woken);
+    while (!list_empty(&u->blocked)) {
+        struct list *member = u->blocked.next;
+
+        list_remove(member);
+        list_push_back(&woken, member);
+    }
+    while (!list_empty(&woken)) {
+        struct session *s = list_entry(woken.next, struct session, in_blocked);
+
+        list_remove(&s->in_blocked);
+        s->is_blocked = false;
+        if (s->ops->on_unblocked != NULL)
+            s->ops->on_unblocked(s);
+    }
+}
+
+static void
+uplink_on_pump(void *arg)
+{
+    struct uplink *u = arg;
+
+    if (uplink_is_up(u))
+        uplink_pump(u);
+    if (!list_empty(&u->blocked) && uplink_has_ease(u))
+        uplink_wake_blocked(u);
+}
+
+static void
+uplink_on_hold_timer(void *arg)
+{
+    struct uplink *u = arg;
+
+    u->is_unavailable = true;
+    if (!list_empty(&u->blocked))
+        loop_defer(u->fe->loop, &u->pump_hook);
+}
+
+/* Something was answered: there may be room. */
+static void
+uplink_note_room(struct uplink *u)
+{
+    if (!list_empty(&u->blocked) && uplink_has_ease(u))
+        loop_defer(u->fe->loop, &u->pump_hook);
+}
+
+static int
+uplink_block(struct uplink *u, struct session *s)
+{
+    if (list_empty(&s->in_blocked))
+        list_push_back(&u->blocked, &s->in_blocked);
+    s->is_blocked = true;
+    return -EAGAIN;
+}
+
+/* ---- For sessions. ---- */
+
+static int
+uplink_refuse(struct uplink *u, struct session *s, const struct request *r, enum error_code code)
+{
+    struct answer answer = {.type = ANSWER_ERROR, .id = r->id, .code = code, .topic = r->topic};
+
+    u->fe->counters.request_errors++;
+    u->fe->counters.publishes_refused++;
+    s->ops->on_answer(s, &answer);
+    return 0;
+}
+
+int
+uplink_publish(struct uplink *u, struct session *s, const struct request *r)
+{
+    const struct limits_options *limits = u->fe->limits;
+    size_t n = r->id.n + r->topic.n + r->type.n + r->key.n + r->headers.n + r->body.n;
+    struct publish *publish;
+    int e;
+
+    if (n > LINK_MESSAGE_MAX || (u->max_message > 0 && r->body.n > u->max_message))
+        return uplink_refuse(u, s, r, ERROR_MESSAGE_TOO_LARGE);
+    if (!publishes_has_room(&u->held, limits->publishes_held, limits->publish_hold_bytes, n))
+        return u->is_unavailable ? uplink_refuse(u, s, r, ERROR_UNAVAILABLE) : uplink_block(u, s);
+    if (uplink_is_up(u) && link_backlog(u->link) > UPLINK_BACKLOG_MARK)
+        return uplink_block(u, s);
+    e = publishes_add(&u->held, s, r, &publish);
+    if (e < 0)
+        return uplink_refuse(u, s, r, e == -EMSGSIZE ? ERROR_REQUEST_INVALID : ERROR_INTERNAL);
+    list_push_back(&s->publishes, &publish->in_session);
+    u->fe->counters.publishes++;
+    if (uplink_is_up(u))
+        uplink_pump(u);
+    return 0;
+}
+
+void
+uplink_leave(struct uplink *u, struct session *s)
+{
+    list_for_each_safe (it, following, &s->publishes) {
+        struct publish *publish = list_entry(it, struct publish, in_session);
+
+        list_remove(it);
+        publish->session = NULL;
+    }
+}
+
+size_t
+uplink_n_held(const struct uplink *u)
+{
+    return u->held.n_held;
+}
+
+/* ---- Answers. ---- */
+
+static void
+uplink_answer(struct publish *publish, const struct answer *answer)
+{
+    struct session *s = publish->session;
+
+    if (s != NULL) {
+        list_remove(&publish->in_session);
+        s->ops->on_answer(s, answer);
+    }
+    publish_free(publish);
+}
+
+int
+uplink_on_published(struct uplink *u, const struct frame *f)
+{
+    uint64_t first = f->published.pub, end, seq = f->published.seq;
+
+    if (first == 0 || f->published.count == 0 || __builtin_add_overflow(first, f->published.count, &end) ||
+        end > u->held.next) {
+        log_error("the broker says that publish %llu was appended, which was never sent", (unsigned long long)first);
+        return -EPROTO;
+    }
+    for (uint64_t number = first < u->held.first ? u->held.first : first; number < end; number++) {
+        struct publish *publish = publishes_take(&u->held, number);
+        struct answer answer = {.type = ANSWER_PUBLISHED, .position = {.epoch = u->epoch, .seq = seq + (number - first)}};
+
+        if (publish == NULL)
+            continue; /* answered on an earlier link */
+        answer.id = publish_id(publish);
+        answer.topic = publish_topic(publish);
+        uplink_answer(publish, &answer);
+    }
+    uplink_note_room(u);
+    return 0;
+}
+
+int
+uplink_on_rejected(struct uplink *u, const struct frame *f)
+{
+    struct publish *publish = publishes_take(&u->held, f->rejected.pub);
+    struct answer answer = {.type = ANSWER_ERROR, .code = error_code_find(f->rejected.code), .text = f->rejected.message};
+
+    if (publish == NULL)
+        return 0;
+    u->fe->counters.publishes_refused++;
+    answer.id = publish_id(publish);
+    answer.topic = publish_topic(publish);
+    uplink_answer(publish, &answer);
+    uplink_note_room(u);
+    return 0;
+}
+
+/* ---- Life. ---- */
+
+void
+uplink_publishing_init(struct uplink *u)
+{
+    publishes_init(&u->held);
+    u->next_send = 1;
+    namecache_init(&u->names, NAMES_MAX);
+    list_init(&u->blocked);
+    u->pump_hook = (struct loop_hook){.fn = uplink_on_pump, .arg = u};
+    u->hold_timer = (struct loop_timer){.fn = uplink_on_hold_timer, .arg = u};
+}
+
+void
+uplink_publishing_fini(struct uplink *u)
+{
+    loop_cancel(u->fe->loop, &u->pump_hook);
+    loop_timer_stop(u->fe->loop, &u->hold_timer);
+    publishes_fini(&u->held);
+    namecache_fini(&u->names);
+}
