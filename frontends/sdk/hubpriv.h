@@ -110,7 +110,7 @@ struct join {
     uint64_t req;          /* while SUB_ASKED */
     /* The page under way. */
     enum recover_mode mode;
-    uint64_t asked_at;     /* the hub's position when it was asked */
+    uint64_t asked_at;     /* the sub's position when it was asked first */
     uint64_t count;
     struct block *page;
     uint64_t n_page, page_first, page_last;
@@ -245,6 +245,8 @@ int filter_on_unsubscribable(struct hub *hub, const struct frame *frame);
 /* ---- sub.c ---- */
 
 void sub_set_state(struct sub *sub, enum sub_state state);
+/* Whatever matches above it will be delivered to one that goes live now. */
+struct position sub_position(const struct sub *sub);
 /* Goes on from SUB_WAITING if nothing is missing any more. */
 void sub_proceed(struct sub *sub);
 void sub_proceed_all(struct hub *hub);

@@ -76,7 +76,7 @@ recover_put(struct sub *sub, uint64_t req)
     }
     join->mode = (enum recover_mode)f.mode;
     if (!join->is_spilling)
-        join->asked_at = hub->position.seq;
+        join->asked_at = sub_position(sub).seq;
     for (unsigned i = 0; i < sub->n_members; i++)
         filters[i] = filter_text(sub->members[i].filter);
     buf_reset(&hub->scratch);
@@ -179,8 +179,7 @@ recover_on_gap(struct hub *hub, const struct frame_gap *f)
     return 0;
 }
 
-/* The kept values are more than a page: what is there is delivered at once, after the answer, and since the position at which
- * they were asked everything is replayed, whether or not it was among them. */
+/* The kept values are more than a page: what is there is delivered at once, after the answer. */
 static bool
 recover_spill_retained(struct sub *sub)
 {
@@ -255,7 +254,8 @@ recover_on_replay(struct hub *hub, const struct frame *frame)
         .seq = f->seq,
         .time_ms = f->time_ms,
         .kind = (enum message_kind)f->kind,
-        .is_retained = join->mode == RECOVER_RETAINED,
+        /* Behind the kept values comes what is new since they were asked for. */
+        .is_retained = join->mode == RECOVER_RETAINED && f->seq <= join->asked_at,
         .type = f->type,
         .headers = f->headers,
         .body = f->body,
@@ -280,7 +280,8 @@ recover_first_answer(const struct join *join, const struct frame_recovered *f)
     struct answer a = {.type = ANSWER_SUBSCRIBED, .state = (enum recover_state)f->state, .position = {f->epoch, f->seq}};
 
     if (join->from == FROM_LIVE) {
-        a.state = STATE_LIVE; /* kept values are older than where the stream begins */
+        a.state = STATE_LIVE;
+        a.position.seq = join->asked_at; /* kept values are older, and what follows them is above */
         return a;
     }
     if (join->from == FROM_SINCE && a.state == STATE_LIVE)
@@ -384,11 +385,7 @@ recover_on_recovered(struct hub *hub, const struct frame *frame)
         reached.seq = join->page_last;
         has_more = true;
     }
-    if (join->is_spilling) {
-        join->is_spilling = false;
-        reached = join->reached; /* replay since they were asked for */
-        has_more = true;
-    }
+    join->is_spilling = false;
     recover_adapt_count(join);
     if (recover_give_page(sub, f)) {
         join->reached = reached;

@@ -63,17 +63,16 @@ sub_set_state(struct sub *sub, enum sub_state state)
     sub->state = state;
 }
 
-/* The highest of what its filters began with: below it nothing is promised to one that only wants what is new. */
-static uint64_t
-sub_since(const struct sub *sub)
+struct position
+sub_position(const struct sub *sub)
 {
-    uint64_t since = 0;
+    struct position position = sub->hub->position;
 
     for (unsigned i = 0; i < sub->n_members; i++) {
-        if (sub->members[i].filter->since > since)
-            since = sub->members[i].filter->since;
+        if (sub->members[i].filter->since > position.seq)
+            position.seq = sub->members[i].filter->since;
     }
-    return since;
+    return position;
 }
 
 void
@@ -97,9 +96,7 @@ sub_proceed(struct sub *sub)
             recover_ask(sub);
         return;
     }
-    answer.position = hub->position;
-    if (sub_since(sub) > answer.position.seq)
-        answer.position.seq = sub_since(sub);
+    answer.position = sub_position(sub);
     if (sub_answer(sub, &answer))
         sub_go_live(sub);
 }
