@@ -129,6 +129,7 @@ def operations_are_answered():
         c.send(op="topics", id=10, after="a/x", limit=1)
         m = c.expect("topic", id=10)
         assert (m["topic"], m["messages"], m["links"]) == ("b", 1, 1), m
+        assert c.expect("topics_end", id=10)["more"] is False
         c.send(op="unsub", id=-5)
         c.expect("unsubscribed", id=-5)
         c.pub("b", 2)
