@@ -135,15 +135,33 @@ origin_matches(const char *pattern, struct slice origin)
                slice_of(origin.p + origin.n - n_tail, n_tail), slice_of(whole.p + whole.n - n_tail, n_tail));
 }
 
-/* "https://example.com:8443" and Host "example.com:8443". */
+/* "[::1]:8081" gives "[::1]", "example.com:8081" gives "example.com". */
+static struct slice
+host_name(struct slice host)
+{
+    const uint8_t *end = NULL;
+
+    if (host.n == 0)
+        return host;
+    if (host.p[0] == '[')
+        end = memchr(host.p, ']', host.n);
+    if (end != NULL)
+        return slice_of(host.p, (size_t)(end - host.p) + 1);
+    end = memchr(host.p, ':', host.n);
+    return end == NULL ? host : slice_of(host.p, (size_t)(end - host.p));
+}
+
+/* "https://example.com:8443" and Host "example.com:8081". */
 static bool
 is_own_origin(struct slice origin, struct slice host)
 {
     static const char *const schemes[] = {"http://", "https://"};
-    for (size_t i = 0; i < 2; i++) {
+    struct slice own = host_name(host);
+
+    for (size_t i = 0; own.n > 0 && i < 2; i++) {
         struct slice scheme = slice_str(schemes[i]);
         if (origin.n > scheme.n && equal_nocase(slice_of(origin.p, scheme.n), scheme))
-            return equal_nocase(slice_of(origin.p + scheme.n, origin.n - scheme.n), host);
+            return equal_nocase(host_name(slice_of(origin.p + scheme.n, origin.n - scheme.n)), own);
     }
     return false;
 }
@@ -160,7 +178,7 @@ is_origin_allowed(const struct wshandshake_request *request, const struct wshand
     for (size_t i = 0; i < policy->n_origins; i++)
         if (origin_matches(policy->origins[i], origin))
             return true;
-    return is_own_origin(origin, header_of(request, "Host", 0));
+    return policy->n_origins == 0 && is_own_origin(origin, header_of(request, "Host", 0));
 }
 
 /* 0 or the status to refuse with. */
@@ -261,11 +279,16 @@ status_name(unsigned status)
         {403, "Forbidden"},
         {404, "Not Found"},
         {405, "Method Not Allowed"},
+        {408, "Request Timeout"},
+        {413, "Content Too Large"},
+        {414, "URI Too Long"},
         {426, "Upgrade Required"},
         {429, "Too Many Requests"},
         {431, "Request Header Fields Too Large"},
         {500, "Internal Server Error"},
+        {501, "Not Implemented"},
         {503, "Service Unavailable"},
+        {505, "HTTP Version Not Supported"},
     };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (names[i].status == status)

@@ -30,8 +30,8 @@ struct wshandshake_policy {
     const char *const *subprotocols; /* that the server speaks; the client's order decides */
     size_t n_subprotocols;
     /* Origins that a browser may come from: scheme and host as a browser sends them, the host's first
-     * labels may be a star and a dot; or a star alone for any. The origin that the request's own Host
-     * names is always allowed, and so is a request without Origin. */
+     * labels may be a star and a dot; or a star alone for any. None: pages of the host that the request's
+     * own Host names, whatever its port. A request without Origin is always allowed: no browser sent it. */
     const char *const *origins;
     size_t n_origins;
     bool has_deflate; /* agree to permessage-deflate if the client offers it */

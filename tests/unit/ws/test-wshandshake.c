@@ -185,12 +185,11 @@ START_TEST(test_origins)
 {
     expect_changed("Origin", "https://app.example.com", 101, NULL);
     expect_changed("Origin", "https://a.b.example.org", 101, NULL);
-    expect_changed("Origin", "http://bus.example.net:8080", 101, NULL);
+    expect_changed("Origin", "http://bus.example.net:8080", 403, NULL); /* the list alone counts */
     expect_changed("Origin", "https://example.org", 403, NULL);
     expect_changed("Origin", "https://.example.org", 403, NULL);
     expect_changed("Origin", "https://evil-example.org", 403, NULL);
     expect_changed("Origin", "http://a.example.org", 403, NULL);
-    expect_changed("Origin", "http://bus.example.net", 403, NULL);
     expect_changed("Origin", "null", 403, NULL);
     expect_changed("Origin", "", 403, NULL);
     expect_changed("Origin", "https://app.example.com.evil.net", 403, NULL);
@@ -203,6 +202,40 @@ START_TEST(test_origins)
     open.n_origins = 1;
     set(&f, "Origin", "null");
     ck_assert_uint_eq(answer(&f, &open, text, sizeof text).status, 101);
+}
+END_TEST
+
+/* Without a list: the host's name decides, not its port. */
+START_TEST(test_own_origin)
+{
+    static const struct {
+        const char *host, *origin;
+        unsigned status;
+    } cases[] = {
+        {"bus.example.net:8081", "http://bus.example.net:8080", 101},
+        {"bus.example.net:8081", "https://BUS.example.net", 101},
+        {"bus.example.net", "http://bus.example.net:8080", 101},
+        {"[::1]:8081", "http://[::1]:8080", 101},
+        {"[::1]:8081", "http://[::2]:8080", 403},
+        {"127.0.0.1:8081", "http://localhost:8081", 403},
+        {"bus.example.net:8081", "http://bus.example.net.evil.net", 403},
+        {"bus.example.net:8081", "http://evil.net:80/bus.example.net", 403},
+        {"bus.example.net:8081", "ws://bus.example.net", 403},
+        {"bus.example.net:8081", "null", 403},
+        {":8081", "http://:80", 403},
+    };
+    struct wshandshake_policy own = policy;
+    char text[2048];
+
+    own.n_origins = 0;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct fields f = good_request();
+        set(&f, "Host", cases[i].host);
+        set(&f, "Origin", cases[i].origin);
+        unsigned status = answer(&f, &own, text, sizeof text).status;
+        ck_assert_msg(status == cases[i].status, "%s from %s: %u instead of %u", cases[i].host, cases[i].origin, status,
+            cases[i].status);
+    }
 }
 END_TEST
 
@@ -234,6 +267,7 @@ main(void)
     tcase_add_test(tc, test_error_body_has_its_length);
     tcase_add_test(tc, test_subprotocols);
     tcase_add_test(tc, test_origins);
+    tcase_add_test(tc, test_own_origin);
     tcase_add_test(tc, test_extensions);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
