@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One WebSocket client's life: frames in, pings, closing. Its opening is in wsopen.c, its messages are in
+ * wsmessage.c.
+ *
+ * Whatever arrives counts as life. A client that was silent for ws.ping_interval is pinged; if neither a byte
+ * has come nor any of what is queued for it has gone when ws.ping_timeout is over, it is not there any more.
+ */
+#include "config.h"
+
+#include "frontends/ws/wsconn.h"
+
+#include "base/log.h"
+#include "frontends/sdk/block.h"
+#include "frontends/sdk/frontend.h"
+#include "frontends/ws/wsdeflate.h"
+#include "frontends/ws/wsserver.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+static struct loop *
+wsconn_loop(const struct wsconn *c)
+{
+    return c->conn.fe->loop;
+}
+
+/* ---- Closing. ---- */
+
+static void
+wsconn_send_close(struct wsconn *c, unsigned code, struct slice reason)
+{
+    struct buf *out = &c->server->scratch;
+
+    buf_reset(out);
+    wsframe_put_close(out, code, reason);
+    conn_send_copy(&c->conn, buf_slice(out));
+}
+
+/* The SDK does the rest: writes, ends TCP from our side, waits a little for the client to end its. */
+static void
+wsconn_end(struct wsconn *c, const char *reason)
+{
+    c->state = WSCONN_OVER;
+    wsmessage_drop_held(c);
+    loop_timer_stop(wsconn_loop(c), &c->timer);
+    conn_close_soon(&c->conn, reason);
+}
+
+void
+wsconn_close(struct wsconn *c, enum wsframe_code code, struct slice reason)
+{
+    if (c->state != WSCONN_OPEN)
+        return;
+    c->state = WSCONN_CLOSING;
+    wsmessage_drop_held(c);
+    wsconn_send_close(c, code, reason);
+    if (c->conn.is_closed)
+        return;
+    if (c->conn.has_eof) {
+        wsconn_end(c, NULL);
+        return;
+    }
+    loop_timer_start(wsconn_loop(c), &c->timer, c->server->options->close_timeout_ms);
+    conn_resume(&c->conn); /* its close frame may stand behind what it was paused for */
+}
+
+void
+wsconn_fail(struct wsconn *c, enum wsframe_code code, const char *reason)
+{
+    if (c->state == WSCONN_OPEN)
+        wsconn_send_close(c, code, slice_str(reason));
+    wsconn_end(c, reason);
+}
+
+/* ---- Frames. ---- */
+
+static void
+wsconn_on_message(struct wsconn *c, const struct wsframe_event *event)
+{
+    if (c->state == WSCONN_OPEN)
+        wsmessage_take(c, event->payload, event->type == WSFRAME_TEXT);
+}
+
+static void
+wsconn_on_ping(struct wsconn *c, const struct wsframe_event *event)
+{
+    struct buf *out = &c->server->scratch;
+
+    if (c->state != WSCONN_OPEN)
+        return;
+    buf_reset(out);
+    wsframe_put(out, WSFRAME_OP_PONG, false, event->payload);
+    conn_send_copy(&c->conn, buf_slice(out));
+}
+
+/* Life was noted when the bytes came. */
+static void
+wsconn_on_pong(struct wsconn *c, const struct wsframe_event *event)
+{
+    (void)c;
+    (void)event;
+}
+
+static void
+wsconn_on_close(struct wsconn *c, const struct wsframe_event *event)
+{
+    if (c->state == WSCONN_OPEN)
+        wsconn_send_close(c, event->code, slice_of(NULL, 0));
+    wsconn_end(c, NULL);
+}
+
+static void
+wsconn_on_error(struct wsconn *c, const struct wsframe_event *event)
+{
+    c->conn.fe->counters.closed_bad_input++;
+    wsconn_fail(c, (enum wsframe_code)event->code, event->reason);
+}
+
+static void (*const wsconn_on_event[])(struct wsconn *c, const struct wsframe_event *event) = {
+    [WSFRAME_TEXT] = wsconn_on_message,
+    [WSFRAME_BINARY] = wsconn_on_message,
+    [WSFRAME_PING] = wsconn_on_ping,
+    [WSFRAME_PONG] = wsconn_on_pong,
+    [WSFRAME_CLOSE] = wsconn_on_close,
+    [WSFRAME_ERROR] = wsconn_on_error,
+};
+
+/* Inflates a message if it must be. The frames of a client that is being closed are only parsed. */
+static void
+wsconn_dispatch(struct wsconn *c, struct wsframe_event *event, size_t max)
+{
+    struct wsserver *server = c->server;
+    bool was_compressed = event->is_compressed && c->state == WSCONN_OPEN;
+
+    if (was_compressed)
+        wsdeflate_open_event(server->deflate, event, max, &server->inflated);
+    wsconn_on_event[event->type](c, event);
+    if (was_compressed) {
+        buf_reset(&server->inflated);
+        buf_trim(&server->inflated);
+    }
+}
+
+/* Its answers pile up: it gets no more to do until it has read them. */
+static bool
+wsconn_check_full(struct wsconn *c)
+{
+    if (c->state != WSCONN_OPEN || c->conn.out_bytes <= c->conn.fe->limits->queue_bytes / 2)
+        return false;
+    c->is_full = true;
+    conn_pause(&c->conn);
+    return true;
+}
+
+/* Returns the bytes that are done with: all, unless the connection was paused. */
+static size_t
+wsconn_take_frames(struct wsconn *c, uint8_t *data, size_t n)
+{
+    const struct wsframe_limits limits = {.max_message = wsmessage_max(c)};
+    struct wsframe_input in = {.p = data, .n = n};
+    struct wsframe_event event;
+
+    while (c->state != WSCONN_OVER && !c->conn.is_paused && !c->conn.is_closed && !wsconn_check_full(c)) {
+        if (wsframe_next(&c->frame, &limits, &in, &event) == WSFRAME_MORE)
+            break;
+        wsconn_dispatch(c, &event, limits.max_message);
+    }
+    return c->state == WSCONN_OVER ? n : (size_t)(in.p - data);
+}
+
+static ssize_t
+wsconn_on_bytes(struct conn *conn, uint8_t *data, size_t n)
+{
+    struct wsconn *c = (struct wsconn *)conn;
+    size_t done = 0;
+
+    c->heard_at_ms = loop_now_ms(wsconn_loop(c));
+    c->is_pinged = false;
+    if (c->state == WSCONN_OPENING) {
+        done = wsopen_take(c, data, n);
+        if (c->state == WSCONN_OPENING)
+            return 0;
+    }
+    if (c->state == WSCONN_OVER || conn->is_closed)
+        return (ssize_t)n;
+    return (ssize_t)(done + wsconn_take_frames(c, data + done, n - done));
+}
+
+static void
+wsconn_on_eof(struct conn *conn)
+{
+    struct wsconn *c = (struct wsconn *)conn;
+
+    if (c->state == WSCONN_OPENING)
+        conn_close(conn, NULL);
+    else if (c->held == NULL || c->state != WSCONN_OPEN)
+        wsconn_end(c, NULL);
+}
+
+/* ---- Time. ---- */
+
+/* True if it was pinged in vain. When this process itself stood still, the answer may have come and not been
+ * read yet. */
+static bool
+wsconn_is_dead(const struct wsconn *c)
+{
+    uint8_t byte;
+
+    if (!c->is_pinged)
+        return false;
+    if (c->conn.is_blocked && c->conn.out_bytes != c->out_at_ping)
+        return false;
+    return c->conn.is_paused || recv(c->conn.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0;
+}
+
+static void
+wsconn_keep_alive(struct wsconn *c)
+{
+    const struct ws_options *options = c->server->options;
+    uint64_t quiet_ms = loop_now_ms(wsconn_loop(c)) - c->heard_at_ms;
+
+    if (c->held != NULL) { /* it is we who do not listen */
+        c->is_pinged = false;
+        loop_timer_start(wsconn_loop(c), &c->timer, options->ping_interval_ms);
+    } else if (wsconn_is_dead(c)) {
+        c->conn.fe->counters.closed_timeout++;
+        wsconn_fail(c, WSFRAME_CODE_POLICY, "timeout: a ping was not answered");
+    } else if (!c->is_pinged && quiet_ms < options->ping_interval_ms) {
+        loop_timer_start(wsconn_loop(c), &c->timer, options->ping_interval_ms - quiet_ms);
+    } else {
+        if (!c->is_pinged)
+            conn_send(&c->conn, c->server->ping, 0, (uint32_t)c->server->ping->buf.n);
+        c->is_pinged = true;
+        c->out_at_ping = c->conn.out_bytes;
+        loop_timer_start(wsconn_loop(c), &c->timer, options->ping_timeout_ms);
+    }
+}
+
+static void
+wsconn_leave(struct wsconn *c)
+{
+    wsconn_close(c, WSFRAME_CODE_GOING_AWAY, slice_str("shutting_down: this server stops; connect again"));
+}
+
+static void
+wsconn_on_timer(void *arg)
+{
+    struct wsconn *c = arg;
+
+    if (c->state == WSCONN_OPENING) {
+        c->conn.fe->counters.closed_timeout++;
+        wsopen_refuse(c, 408, "The request did not come in time");
+    } else if (c->state == WSCONN_CLOSING) {
+        c->state = WSCONN_OVER;
+        conn_close(&c->conn, "it did not answer the close frame");
+    } else if (c->is_leaving) {
+        wsconn_leave(c);
+    } else {
+        wsconn_keep_alive(c);
+    }
+}
+
+/* ---- The queue. ---- */
+
+/* A client that publishes is told how that went before it must go; a raw one is never told. */
+static void
+wsconn_check_leave(struct wsconn *c)
+{
+    if (c->is_leaving && c->held == NULL && (c->dialect == NULL || list_empty(&c->session.publishes)))
+        wsconn_leave(c);
+}
+
+static void
+wsconn_on_drained(struct conn *conn)
+{
+    struct wsconn *c = (struct wsconn *)conn;
+
+    if (c->state != WSCONN_OPEN)
+        return;
+    if (c->is_full) {
+        c->is_full = false;
+        if (c->held == NULL && !c->is_leaving)
+            conn_resume(conn);
+    }
+    wsconn_check_leave(c);
+}
+
+/* Deliveries in the part of the queue that would be thrown away: pieces hold whole frames, but for a first
+ * one that the client has in part. */
+static uint64_t
+wsconn_count_unsent(const struct wsconn *c)
+{
+    uint64_t count = 0;
+
+    for (unsigned i = c->conn.is_cut ? 1 : 0; i < c->conn.out_n; i++) {
+        const struct out_piece *piece = &c->conn.out[c->conn.out_first + i];
+
+        count += wsmessage_count(c, slice_of(piece->block->buf.p + piece->at, piece->n));
+    }
+    return count;
+}
+
+static bool
+wsconn_on_overflow(struct conn *conn, size_t queued)
+{
+    struct wsconn *c = (struct wsconn *)conn;
+
+    (void)queued;
+    if (c->state != WSCONN_OPEN)
+        return false;
+    if (session_may_drop(&c->session)) {
+        session_note_dropped(&c->session, wsconn_count_unsent(c));
+        return true;
+    }
+    conn->fe->counters.closed_too_slow++;
+    wsconn_fail(c, WSFRAME_CODE_TRY_AGAIN, "too_slow: this client did not read fast enough");
+    return false;
+}
+
+/* ---- Begin and end. ---- */
+
+static void
+wsconn_on_closed(struct conn *conn, const char *reason)
+{
+    struct wsconn *c = (struct wsconn *)conn;
+
+    if (reason != NULL)
+        log_debug("a client was closed: %s", reason);
+    loop_timer_stop(wsconn_loop(c), &c->timer);
+    session_fini(&c->session);
+    if (c->is_upgraded)
+        wsframe_fini(&c->frame);
+    wsmessage_drop_held(c);
+    free(c->topic);
+    free(c);
+}
+
+static const struct conn_ops wsconn_ops = {
+    .on_bytes = wsconn_on_bytes,
+    .on_eof = wsconn_on_eof,
+    .on_overflow = wsconn_on_overflow,
+    .on_drained = wsconn_on_drained,
+    .on_closed = wsconn_on_closed,
+};
+
+void
+wsconn_on_accept(struct frontend *fe, int fd, const struct sockaddr *peer, socklen_t peer_n, void *arg)
+{
+    struct wsserver *server = arg;
+    struct wsconn *c = calloc(1, sizeof *c);
+
+    (void)peer;
+    (void)peer_n;
+    if (c == NULL) {
+        close(fd);
+        return;
+    }
+    c->server = server;
+    c->timer = (struct loop_timer){.fn = wsconn_on_timer, .arg = c};
+    if (conn_open_take(&c->conn, fe, fd, &wsconn_ops) < 0) {
+        free(c);
+        return;
+    }
+    loop_timer_start(fe->loop, &c->timer, server->options->handshake_timeout_ms);
+}
+
+void
+wsconn_open(struct wsconn *c, bool has_deflate)
+{
+    c->state = WSCONN_OPEN;
+    c->is_upgraded = true;
+    wsframe_init(&c->frame, WSFRAME_SERVER);
+    if (has_deflate)
+        wsframe_allow_compressed(&c->frame);
+    loop_timer_start(wsconn_loop(c), &c->timer, c->server->options->ping_interval_ms);
+}
+
+void
+wsconn_leave_all(struct wsserver *server)
+{
+    list_for_each_safe(it, following, &server->fe->conns)
+    {
+        struct wsconn *c = (struct wsconn *)list_entry(it, struct conn, in_fe);
+
+        if (c->state == WSCONN_OPENING)
+            conn_close(&c->conn, "the server stops");
+        if (c->state != WSCONN_OPEN)
+            continue;
+        c->is_leaving = true;
+        conn_pause(&c->conn);
+        loop_timer_start(wsconn_loop(c), &c->timer, server->options->close_timeout_ms);
+        wsconn_check_leave(c);
+    }
+}

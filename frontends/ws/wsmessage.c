@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Messages of one WebSocket client: between its frames and its session.
+ *
+ * Native: text frames are JSON, binary frames MessagePack, and what is malformed is answered. Raw: each
+ * message is a publish as it is, each delivery a bare payload; as there are no answers, an error is a close
+ * code.
+ */
+#include "config.h"
+
+#include "frontends/ws/wsconn.h"
+
+#include "frontends/dialects/dialect.h"
+#include "frontends/dialects/raw/raw.h"
+#include "frontends/sdk/frontend.h"
+#include "frontends/ws/wsdeflate.h"
+#include "frontends/ws/wsserver.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* The one subscription of a raw client. */
+#define RAW_ID "1"
+
+static const struct session_ops native_ops, raw_ops;
+
+static struct wsconn *
+wsmessage_conn(struct session *s)
+{
+    return (struct wsconn *)(void *)((char *)s - offsetof(struct wsconn, session));
+}
+
+/* ---- What was sent. ---- */
+
+/* 0, or -EAGAIN: it cannot be published yet. */
+static int
+wsmessage_do_native(struct wsconn *c, struct slice payload)
+{
+    struct frontend *fe = c->conn.fe;
+    struct dialect_error error;
+    struct request request;
+
+    if (c->dialect->decode(payload, (unsigned)fe->limits->json_depth, &fe->scratch, &request, &error) < 0) {
+        struct answer answer = {
+            .type = ANSWER_ERROR, .id = error.id, .code = error.code, .text = slice_str(error.text)};
+
+        fe->counters.requests++;
+        fe->counters.request_errors++;
+        frontend_send_answer(fe, &c->conn, &c->session, &answer);
+        return 0;
+    }
+    return session_request(&c->session, &request);
+}
+
+static int
+wsmessage_do(struct wsconn *c, struct slice payload, bool is_text)
+{
+    struct request request;
+
+    if (c->dialect != NULL)
+        return wsmessage_do_native(c, payload);
+    if (!c->is_subscribed)
+        return -EAGAIN;
+    raw_decode(payload, is_text, slice_of(c->topic, c->n_topic), &request);
+    return session_request(&c->session, &request);
+}
+
+static void
+wsmessage_hold(struct wsconn *c, struct slice payload, bool is_text)
+{
+    struct wsconn_held *held = malloc(sizeof *held + payload.n);
+
+    if (held == NULL) {
+        wsconn_fail(c, WSFRAME_CODE_INTERNAL, "internal: out of memory");
+        return;
+    }
+    held->is_text = is_text;
+    held->n = payload.n;
+    if (payload.n > 0)
+        memcpy(held->bytes, payload.p, payload.n);
+    c->held = held;
+    conn_pause(&c->conn);
+}
+
+void
+wsmessage_drop_held(struct wsconn *c)
+{
+    free(c->held);
+    c->held = NULL;
+}
+
+void
+wsmessage_take(struct wsconn *c, struct slice payload, bool is_text)
+{
+    if (c->dialect != NULL && c->dialect->is_text != is_text) {
+        wsconn_close(c, WSFRAME_CODE_UNSUPPORTED,
+            slice_str(c->dialect->is_text
+                          ? "request_invalid: this connection speaks busbar.v1.json: send text frames"
+                          : "request_invalid: this connection speaks busbar.v1.msgpack: send binary frames"));
+        return;
+    }
+    if (wsmessage_do(c, payload, is_text) == -EAGAIN && c->state == WSCONN_OPEN)
+        wsmessage_hold(c, payload, is_text);
+}
+
+/* Publishing may be possible again. */
+static void
+wsmessage_retry(struct wsconn *c)
+{
+    struct wsconn_held *held = c->held;
+
+    if (c->state != WSCONN_OPEN || held == NULL || c->conn.is_closed)
+        return;
+    c->held = NULL; /* the answer may be the end of the connection */
+    if (wsmessage_do(c, slice_of(held->bytes, held->n), held->is_text) == -EAGAIN &&
+        c->state == WSCONN_OPEN) {
+        c->held = held;
+        return;
+    }
+    free(held);
+    if (c->state != WSCONN_OPEN)
+        return;
+    if (c->conn.has_eof) {
+        c->state = WSCONN_OVER;
+        conn_close_soon(&c->conn, NULL);
+    } else if (!c->is_leaving) {
+        conn_resume(&c->conn);
+    }
+}
+
+size_t
+wsmessage_max(const struct wsconn *c)
+{
+    uint64_t max = c->conn.fe->limits->message_bytes;
+
+    return c->dialect == NULL ? (size_t)max : dialect_message_max(c->dialect, max);
+}
+
+/* ---- What it is told. ---- */
+
+static void
+wsmessage_on_deliver(struct session *s, struct block *block, uint32_t at, uint32_t n)
+{
+    struct wsconn *c = wsmessage_conn(s);
+
+    if (c->state == WSCONN_OPEN)
+        conn_send(&c->conn, block, at, n);
+}
+
+static void
+native_on_answer(struct session *s, const struct answer *answer)
+{
+    struct wsconn *c = wsmessage_conn(s);
+
+    if (c->state == WSCONN_OPEN)
+        frontend_send_answer(c->conn.fe, &c->conn, s, answer);
+}
+
+static enum wsframe_code
+raw_close_code(enum error_code code)
+{
+    switch (code) {
+    case ERROR_MESSAGE_TOO_LARGE:
+        return WSFRAME_CODE_TOO_BIG;
+    case ERROR_UNAVAILABLE:
+    case ERROR_LIMIT_REACHED:
+    case ERROR_TIMEOUT:
+    case ERROR_TOO_SLOW:
+        return WSFRAME_CODE_TRY_AGAIN;
+    case ERROR_SHUTTING_DOWN:
+        return WSFRAME_CODE_GOING_AWAY;
+    case ERROR_STORE_FAILED:
+    case ERROR_INTERNAL:
+        return WSFRAME_CODE_INTERNAL;
+    default:
+        return WSFRAME_CODE_POLICY;
+    }
+}
+
+static void
+raw_on_answer(struct session *s, const struct answer *answer)
+{
+    struct wsconn *c = wsmessage_conn(s);
+    const char *sentence = error_code_sentence(answer->code);
+    struct slice text = answer->text.n > 0 ? answer->text : slice_str(sentence);
+    char reason[256];
+
+    if (answer->type == ANSWER_SUBSCRIBED) {
+        c->is_subscribed = true;
+        wsmessage_retry(c);
+    } else if (answer->type == ANSWER_ERROR) {
+        (void)snprintf(reason, sizeof reason, "%s: %.*s", error_code_name(answer->code), SLICE_ARG(text));
+        wsconn_close(c, raw_close_code(answer->code), slice_str(reason));
+    }
+}
+
+static void
+wsmessage_on_unblocked(struct session *s)
+{
+    wsmessage_retry(wsmessage_conn(s));
+}
+
+static size_t
+wsmessage_queued(struct session *s)
+{
+    return wsmessage_conn(s)->conn.out_bytes;
+}
+
+static const struct session_ops native_ops = {
+    .on_deliver = wsmessage_on_deliver,
+    .on_answer = native_on_answer,
+    .on_unblocked = wsmessage_on_unblocked,
+    .queued = wsmessage_queued,
+};
+
+static const struct session_ops raw_ops = {
+    .on_deliver = wsmessage_on_deliver,
+    .on_answer = raw_on_answer,
+    .on_unblocked = wsmessage_on_unblocked,
+    .queued = wsmessage_queued,
+};
+
+/* ---- Begin. ---- */
+
+static bool
+raw_begin(struct wsconn *c, const struct wstarget *target)
+{
+    struct slice topic = buf_slice(&target->topic);
+    const struct request request = {.op = REQUEST_SUB,
+        .id = slice_str(RAW_ID),
+        .filters = &topic,
+        .n_filters = 1,
+        .from = target->from,
+        .since = buf_slice(&target->since),
+        .last = target->last};
+
+    c->topic = malloc(topic.n);
+    if (c->topic == NULL)
+        return false;
+    memcpy(c->topic, topic.p, topic.n);
+    c->n_topic = (uint16_t)topic.n;
+    (void)session_request(&c->session, &request);
+    return true;
+}
+
+bool
+wsmessage_begin(
+    struct wsconn *c, const struct wstarget *target, int subprotocol, const struct wsdeflate_params *deflate)
+{
+    const struct wsencoders *encoders = &c->server->encoders;
+    enum wsencoders_dialect dialect = WSENCODERS_RAW;
+
+    if (target->kind == WSTARGET_NATIVE)
+        dialect = subprotocol == WSENCODERS_MSGPACK ? WSENCODERS_MSGPACK : WSENCODERS_JSON;
+    if (dialect != WSENCODERS_RAW)
+        c->dialect = dialect == WSENCODERS_JSON ? &dialect_native_json : &dialect_native_msgpack;
+    session_init(&c->session, c->conn.fe, wsencoders_find(encoders, dialect, deflate),
+        dialect == WSENCODERS_RAW ? &raw_ops : &native_ops);
+    return dialect != WSENCODERS_RAW || raw_begin(c, target);
+}
+
+/* ---- What was not sent. ---- */
+
+/* Cuts one whole frame of ours off the front. */
+static bool
+wsmessage_next_frame(struct slice *left, uint8_t *ret_first, struct slice *ret_payload)
+{
+    size_t n7, n_bytes;
+    uint64_t n;
+
+    if (left->n < 2)
+        return false;
+    n7 = left->p[1];
+    n_bytes = n7 < 126 ? 0 : n7 == 126 ? 2 : 8;
+    if (left->n < 2 + n_bytes)
+        return false;
+    n = n_bytes == 0 ? n7 : 0;
+    for (size_t i = 0; i < n_bytes; i++)
+        n = n << 8 | left->p[2 + i];
+    if (n > left->n - 2 - n_bytes)
+        return false;
+    *ret_first = left->p[0];
+    *ret_payload = slice_of(left->p + 2 + n_bytes, (size_t)n);
+    *left = slice_of(ret_payload->p + n, left->n - 2 - n_bytes - (size_t)n);
+    return true;
+}
+
+/* Answers stand among the deliveries; what is compressed is nearly always a delivery. */
+static bool
+wsmessage_is_delivery(const struct wsconn *c, uint8_t first, struct slice payload)
+{
+    static const char json[] = "{\"op\":\"msg\"", msgpack[] = "\242op\243msg"; /* after the map's head */
+    const size_t n_json = sizeof json - 1, n_msgpack = sizeof msgpack - 1;
+
+    if ((first & 0x0f) != WSFRAME_OP_TEXT && (first & 0x0f) != WSFRAME_OP_BINARY)
+        return false;
+    if (c->dialect == NULL || (first & 0x40) != 0)
+        return true;
+    if (c->dialect->is_text)
+        return payload.n >= n_json && memcmp(payload.p, json, n_json) == 0;
+    return payload.n >= 1 + n_msgpack && memcmp(payload.p + 1, msgpack, n_msgpack) == 0;
+}
+
+uint64_t
+wsmessage_count(const struct wsconn *c, struct slice frames)
+{
+    struct slice payload;
+    uint64_t count = 0;
+    uint8_t first;
+
+    while (wsmessage_next_frame(&frames, &first, &payload))
+        count += wsmessage_is_delivery(c, first, payload);
+    return count;
+}

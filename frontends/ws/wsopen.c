@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The opening of a connection: one HTTP request, its address, the handshake. What is no upgrade is told where
+ * to go. */
+#include "config.h"
+
+#include "frontends/ws/wsconn.h"
+
+#include "base/log.h"
+#include "frontends/ws/wshandshake.h"
+#include "frontends/ws/wsserver.h"
+
+/* An upgrade has no body; a Cookie may be long. */
+static const struct httpreq_limits wsopen_limits = {.max_line = 8192, .max_head = 16384, .max_body = 0};
+
+/* In the order of enum wsencoders_dialect. */
+static const char *const wsopen_subprotocols[] = {"busbar.v1.json", "busbar.v1.msgpack"};
+
+static struct slice
+wsopen_header(void *arg, const char *name, unsigned i)
+{
+    const struct httpreq *req = arg;
+
+    for (unsigned k = 0; k < req->n_headers; k++) {
+        if (httpreq_is_name(req->headers[k].name, name) && i-- == 0)
+            return req->headers[k].value;
+    }
+    return slice_of(NULL, 0);
+}
+
+void
+wsopen_refuse(struct wsconn *c, unsigned status, const char *reason)
+{
+    struct buf *out = &c->server->scratch;
+
+    log_info("an upgrade was refused with %u: %s", status, reason);
+    loop_timer_stop(c->conn.fe->loop, &c->timer);
+    buf_reset(out);
+    wshandshake_put_error(out, status, reason);
+    conn_send_copy(&c->conn, buf_slice(out));
+    c->state = WSCONN_OVER;
+    conn_close_soon(&c->conn, "it was no upgrade that we take");
+}
+
+/* The address is good: the handshake decides. */
+static void
+wsopen_shake(struct wsconn *c, const struct httpreq *req, const struct wstarget *target)
+{
+    const struct ws_options *options = c->server->options;
+    const struct wshandshake_request request = {.method = req->method_name,
+        .version = 10 + req->minor,
+        .header = wsopen_header,
+        .header_arg = (void *)(uintptr_t)req};
+    const struct wshandshake_policy policy = {.subprotocols = wsopen_subprotocols,
+        .n_subprotocols =
+            target->kind == WSTARGET_NATIVE ? sizeof wsopen_subprotocols / sizeof wsopen_subprotocols[0] : 0,
+        .origins = (const char *const *)options->origins.items,
+        .n_origins = options->origins.n,
+        .has_deflate = options->deflate};
+    struct wshandshake_result result;
+    struct buf *out = &c->server->scratch;
+
+    buf_reset(out);
+    wshandshake_answer(&request, &policy, out, &result);
+    if (result.status != 101) {
+        wsopen_refuse(c, result.status, result.reason);
+        return;
+    }
+    conn_send_copy(&c->conn, buf_slice(out));
+    wsconn_open(c, result.deflate.is_on);
+    if (!wsmessage_begin(c, target, result.subprotocol, &result.deflate))
+        conn_close(&c->conn, "no memory for its session");
+}
+
+size_t
+wsopen_take(struct wsconn *c, uint8_t *data, size_t n)
+{
+    struct wstarget target;
+    struct httpreq req;
+    int r = httpreq_parse(&c->request, &wsopen_limits, data, n, &req);
+
+    if (r == HTTPREQ_MORE)
+        return 0;
+    if (r == HTTPREQ_REFUSED) {
+        c->conn.fe->counters.closed_bad_input++;
+        wsopen_refuse(c, (unsigned)req.status, req.reason);
+        return n;
+    }
+    wstarget_parse(req.path, req.query, c->server->options, &target);
+    if (target.status != 0)
+        wsopen_refuse(c, target.status, target.reason);
+    else
+        wsopen_shake(c, &req, &target);
+    wstarget_fini(&target);
+    return req.n_used;
+}

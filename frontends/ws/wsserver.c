@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The WebSocket frontend's start, reload and end. */
+#include "config.h"
+
+#include "frontends/ws/wsserver.h"
+
+#include "base/log.h"
+#include "frontends/sdk/block.h"
+#include "frontends/ws/wsconn.h"
+#include "frontends/ws/wsdeflate.h"
+#include "frontends/ws/wsframe.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* Fast and nearly as small as the best for messages of a few KiB. */
+#define DEFLATE_LEVEL 4
+
+/* To clients that are one too many. */
+static const char refuse[] = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\n"
+                             "Content-Type: text/plain; charset=utf-8\r\nContent-Length: 75\r\n\r\n"
+                             "This server has as many connections as it takes, or stops; try again later\n";
+
+static void
+wsserver_free(void *state)
+{
+    struct wsserver *server = state;
+
+    if (server == NULL)
+        return;
+    server->listener = listener_close(server->listener);
+    block_unref(server->ping);
+    wsencoders_fini(&server->encoders);
+    server->deflate = wsdeflate_free(server->deflate);
+    buf_fini(&server->inflated);
+    buf_fini(&server->scratch);
+    free(server);
+}
+
+static int
+wsserver_make_ping(struct wsserver *server)
+{
+    server->ping = block_new();
+    if (server->ping == NULL)
+        return -ENOMEM;
+    wsframe_put(&server->ping->buf, WSFRAME_OP_PING, false, slice_of(NULL, 0));
+    return buf_failed(&server->ping->buf) ? -ENOMEM : 0;
+}
+
+static int
+wsserver_start(struct frontend *fe, const void *options, void **ret_state)
+{
+    struct wsserver *server = calloc(1, sizeof *server);
+    int r;
+
+    if (server == NULL)
+        return -ENOMEM;
+    server->fe = fe;
+    server->options = options;
+    buf_init(&server->inflated, 0);
+    buf_init(&server->scratch, 0);
+    wsencoders_init(&server->encoders, NULL, server->options->deflate_threshold);
+    r = wsdeflate_new(DEFLATE_LEVEL, &server->deflate);
+    if (r == 0)
+        r = wsserver_make_ping(server);
+    server->encoders.deflate = server->deflate;
+    if (r == 0 && server->options->listen.text == NULL) {
+        log_error("ws.listen is empty: there is nothing to serve");
+        r = -EINVAL;
+    }
+    if (r == 0)
+        r = listener_open(fe, server->options->listen.text, slice_of(refuse, sizeof refuse - 1),
+            wsconn_on_accept, server, &server->listener);
+    if (r < 0) {
+        wsserver_free(server);
+        return r;
+    }
+    *ret_state = server;
+    return 0;
+}
+
+static void
+wsserver_stop(struct frontend *fe, void *state)
+{
+    struct wsserver *server = state;
+
+    (void)fe;
+    server->listener = listener_close(server->listener);
+    wsconn_leave_all(server);
+}
+
+static void
+wsserver_reload(struct frontend *fe, void *state, const void *options)
+{
+    struct wsserver *server = state;
+
+    (void)fe;
+    server->options = options;
+    server->encoders.threshold = server->options->deflate_threshold;
+}
+
+const struct frontend_kind wsserver_kind = {
+    .name = "ws",
+    .section = &ws_section,
+    .start = wsserver_start,
+    .stop = wsserver_stop,
+    .free = wsserver_free,
+    .reload = wsserver_reload,
+};
