@@ -17,6 +17,7 @@
 
 /* How soon a client that did not read is looked at again. */
 #define SLOW_POLL_MS 50u
+#define LIST_USUAL 100u
 #define LIST_MAX 1000u
 
 void
@@ -139,7 +140,9 @@ session_do_topics(struct session *s, const struct request *r)
         return session_answer_error(s, r, ERROR_FILTER_INVALID, wrong);
     if (r->id.n > REQUEST_ID_MAX)
         return session_answer_error(s, r, ERROR_REQUEST_INVALID, "the id is too long");
-    if (list.limit == 0 || list.limit > LIST_MAX)
+    if (list.limit == 0)
+        list.limit = LIST_USUAL;
+    if (list.limit > LIST_MAX)
         list.limit = LIST_MAX;
     hub_list(s->fe->hub, s, &list);
     return 0;
