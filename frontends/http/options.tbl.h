@@ -2,7 +2,8 @@
 /* Section http. Columns: base/conf.h. */
 OPTION("enabled", BOOL, enabled, RESTART, "true", "", "", "", "Whether `busbar up` runs this frontend.")
 OPTION("listen", ADDRESS, listen, RESTART, "127.0.0.1:8080", "", "", "",
-    "Where to listen: host:port, [v6]:port, or *:port for every address of this machine. Anything but this machine needs TLS in front.")
+    "Where to listen: host:port, [v6]:port, or *:port for every address of this machine. Anything but this "
+    "machine needs TLS in front.")
 OPTION("workers", COUNT, workers, RESTART, "1", "1", "64", "",
     "How many processes of this frontend `busbar up` runs; they share the port.")
 OPTION("header_bytes", BYTES, header_bytes, LIVE, "16KiB", "1KiB", "1MiB", "",
@@ -24,6 +25,9 @@ OPTION("retry_delay", TIME, retry_delay_ms, LIVE, "1s", "0", "10m", "",
 OPTION("cors_origins", LIST, cors_origins, LIVE, "*", "", "1000", "https://www.example.com",
     "The web sites whose pages may use the HTTP interface, or * for all; empty for none but its own pages.")
 OPTION("static_dir", PATH, static_dir, RESTART, "", "0", "4096", "/srv/www",
-    "A folder of files to serve at /; empty for the console that comes with Busbar.")
-OPTION("console", BOOL, console, LIVE, "true", "", "", "", "Whether the web console is served at /console/.")
+    "A folder of files to serve at /, before the console's own; empty for none.")
+OPTION("console", BOOL, console, LIVE, "true", "", "", "", "Whether the web console is served at /.")
+OPTION("console_websocket", STRING, console_websocket, LIVE, "", "0", "1024", "wss://bus.example.com/ws",
+    "Where the console's browser reaches the WebSocket frontend, if not at ws.listen; {host} stands for the "
+    "host of the page.")
 #undef OPTION

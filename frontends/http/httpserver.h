@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * busbar-http inside: a server, its connections, and the exchanges that cannot be answered at once.
+ *
+ *     httpserver.c    listener, connections, timers, responses
+ *     httpapi.c       which address does what
+ *     httppublish.c   POST and PUT of a topic
+ *     httppoll.c      the long-poll
+ *     httpsse.c       event streams
+ *     httpstatic.c    the console's files
+ *
+ * A connection handles one request at a time. One that can be answered at once (an error, a file) is; for
+ * the others an exchange is made, reading is paused, and what follows in the pipeline waits. An exchange
+ * that has all it needs is finished at the end of the turn, outside of whatever called it, so that nothing
+ * is freed under the SDK's feet. An idle connection has no exchange and no buffer.
+ */
+#ifndef FRONTENDS_HTTP_HTTPSERVER_H
+#define FRONTENDS_HTTP_HTTPSERVER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/list.h"
+#include "base/loop.h"
+#include "frontends/http/httpreq.h"
+#include "frontends/http/httpresp.h"
+#include "frontends/http/options.h"
+#include "frontends/sdk/conn.h"
+#include "frontends/sdk/frontend.h"
+#include "frontends/sdk/session.h"
+
+struct exchange;
+struct httpstatic;
+
+struct http_server {
+    struct frontend *fe;
+    const struct http_options *options;
+    struct listener *listener;
+    struct httpstatic *files;
+    struct httpdate date;
+    struct httpreq req; /* the request being handled */
+    struct buf out;     /* the response being written */
+    struct buf cors;    /* the CORS lines of the request being handled */
+    struct list done;   /* exchanges to be finished at the turn's end */
+    struct loop_hook done_hook;
+};
+
+enum http_phase {
+    HTTP_IDLE,    /* between two requests */
+    HTTP_HEAD,    /* some of a head has come */
+    HTTP_BODY,    /* some of a body is awaited */
+    HTTP_BUSY,    /* an exchange */
+    HTTP_CLOSING, /* the last response is on its way */
+};
+
+struct http_conn {
+    struct conn c; /* first: the SDK's pointer is ours */
+    struct http_server *server;
+    struct httpreq_state parse;
+    struct loop_timer timer; /* of the phase */
+    struct exchange *exchange;
+    uint8_t phase;
+    bool is_draining; /* paused because responses wait to be read */
+    bool has_eof;     /* the client will send no more; what it asked before is still answered */
+};
+
+/* What the response must know of the request once the request is gone. */
+struct http_reply {
+    unsigned minor;
+    bool is_keep_alive, is_head;
+    struct slice cors;
+};
+
+struct exchange_ops {
+    bool is_stream; /* what is unsent are deliveries, which a topic's policy may throw away */
+    /* All is there, or the time is up: respond. Then the exchange is freed. */
+    void (*finish)(struct exchange *x);
+    void (*on_timer)(struct exchange *x);
+    /* The client will send no more. */
+    void (*on_eof)(struct exchange *x);
+    /* The process stops. */
+    void (*on_stop)(struct exchange *x);
+    /* Frees what is more than struct exchange; may be NULL. */
+    void (*fini)(struct exchange *x);
+};
+
+/* Embedded first in a publish, a poll or a stream. */
+struct exchange {
+    const struct exchange_ops *ops;
+    struct http_conn *hc;
+    struct session session;
+    struct http_reply reply;
+    struct buf cors; /* what reply.cors points into */
+    struct list in_done;
+    uint8_t n_turns; /* in which it stays there */
+};
+
+/* --- httpserver.c --- */
+
+/* Makes an exchange of `size` bytes for the request being handled and pauses the connection. NULL: no
+ * memory; that was answered. */
+void *exchange_new(struct http_conn *hc, const struct http_reply *reply, size_t size,
+    const struct exchange_ops *ops, const struct encoder *encoder, const struct session_ops *session_ops);
+/* Has it finished at the end of this turn, or of the nth after it. */
+void exchange_done(struct exchange *x, unsigned n_turns);
+/* The exchange that a session belongs to. */
+struct exchange *exchange_of(struct session *s);
+void exchange_timer(struct exchange *x, uint64_t delay_ms);
+
+/* Responses. r's minor, is_keep_alive and cors are filled in from the reply. */
+void http_respond(
+    struct http_conn *hc, const struct http_reply *reply, struct httpresp *r, struct slice body);
+void http_respond_error(struct http_conn *hc, const struct http_reply *reply, int status,
+    enum error_code code, struct slice text, struct slice headers);
+/* The client is told no more than what is queued. */
+void http_close_after_response(struct http_conn *hc);
+/* Of an error with its usual status. */
+void http_respond_code(
+    struct http_conn *hc, const struct http_reply *reply, enum error_code code, struct slice text);
+
+/* --- httpapi.c --- */
+
+/* Handles server->req: responds, or makes an exchange. */
+void http_handle(struct http_conn *hc);
+
+/* --- httppoll.c and httpsse.c: GET of topics; the request has been decoded --- */
+
+struct topics_get {
+    struct request sub; /* filters, from, since, last; borrowed */
+    uint64_t wait_ms;
+    struct slice tag; /* the If-None-Match that serves as since; may be empty */
+    int envelope;     /* 0, 1, or -1: as usual for these filters */
+};
+void http_poll_start(struct http_conn *hc, const struct http_reply *reply, const struct topics_get *get);
+void http_sse_start(struct http_conn *hc, const struct http_reply *reply, const struct topics_get *get);
+
+/* --- httppublish.c: POST and PUT --- */
+
+void http_publish_start(struct http_conn *hc, const struct http_reply *reply, struct slice topic);
+
+#endif
