@@ -13,6 +13,10 @@
 
 #include <errno.h>
 
+/* What may stand beside a payload of LINK_MESSAGE_MAX: topic, content type, key, headers. It leaves room for the frame's own
+ * numbers in LINK_BATCH_MAX. */
+#define WORDS_MAX (48u * 1024)
+
 #define NAMES_MAX 4096u
 
 /* ---- Sending. ---- */
@@ -160,7 +164,7 @@ uplink_publish(struct uplink *u, struct session *s, const struct request *r)
     struct publish *publish;
     int e;
 
-    if (n > LINK_MESSAGE_MAX || (u->max_message > 0 && r->body.n > u->max_message))
+    if (n > LINK_MESSAGE_MAX + WORDS_MAX || (u->max_message > 0 && r->body.n > u->max_message))
         return uplink_refuse(u, s, r, ERROR_MESSAGE_TOO_LARGE);
     if (!publishes_has_room(&u->held, limits->publishes_held, limits->publish_hold_bytes, n))
         return u->is_unavailable ? uplink_refuse(u, s, r, ERROR_UNAVAILABLE) : uplink_block(u, s);
