@@ -249,7 +249,8 @@ handle_new(struct slice name)
     if (handle == NULL)
         return NULL;
     handle->n_name = (uint16_t)name.n;
-    memcpy(handle->name, name.p, name.n);
+    if (name.n > 0)
+        memcpy(handle->name, name.p, name.n);
     handle->error = ERROR_NONE;
     if (name.n > 0 && name.p[0] == '$')
         handle->error = ERROR_NOT_ALLOWED;

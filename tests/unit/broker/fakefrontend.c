@@ -1,0 +1,557 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A frontend for tests: see fakefrontend.h. */
+#include "config.h"
+
+#include "tests/unit/broker/fakefrontend.h"
+
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/loop.h"
+#include "base/rand.h"
+#include "wire/link.h"
+#include "wire/transport.h"
+
+extern char **environ;
+
+/* ---- The broker. ---- */
+
+static void
+stop_loop(void *arg)
+{
+    loop_stop(arg);
+}
+
+void
+bus_run_ms(struct bus *bus, uint64_t ms)
+{
+    struct loop_timer timer = {.fn = stop_loop, .arg = bus->loop};
+
+    loop_timer_start(bus->loop, &timer, ms);
+    ck_assert_int_eq(loop_run(bus->loop), 0);
+    loop_timer_stop(bus->loop, &timer);
+}
+
+void
+bus_wait(struct bus *bus, const bool *is_done, const char *what)
+{
+    uint64_t end = loop_now_ms(bus->loop) + DEADLINE_MS;
+
+    while (!*is_done) {
+        ck_assert_msg(loop_now_ms(bus->loop) < end, "not in time: %s", what);
+        bus_run_ms(bus, 1);
+    }
+}
+
+void
+bus_write_config(struct bus *bus, const char *yaml)
+{
+    FILE *file = fopen(bus->config_path, "w");
+
+    ck_assert_ptr_nonnull(file);
+    fprintf(file, "runtime_dir: %s\nlog:\n  level: warn\n%s", bus->runtime_dir, yaml != NULL ? yaml : "");
+    ck_assert_int_eq(fclose(file), 0);
+}
+
+static pid_t
+spawn_broker(struct bus *bus, const char *log)
+{
+    const char *build = getenv("BUSBAR_BUILD");
+    char program[512];
+    char option[] = "--config", *argv[] = {program, option, bus->config_path, NULL};
+    const char *sanitizer = getenv("ASAN_OPTIONS");
+    posix_spawn_file_actions_t actions;
+    char sanitizer_options[512];
+    pid_t pid;
+
+    /* What the sanitizer keeps of freed memory must not look like what the broker keeps. */
+    snprintf(sanitizer_options, sizeof(sanitizer_options), "%s:quarantine_size_mb=4", sanitizer != NULL ? sanitizer : "");
+    setenv("ASAN_OPTIONS", sanitizer_options, 1);
+
+    snprintf(program, sizeof(program), "%s/broker/busbar-broker", build != NULL ? build : ".");
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, 2, log, O_WRONLY | O_CREAT | O_APPEND, 0600);
+    ck_assert_int_eq(posix_spawn(&pid, program, &actions, NULL, argv, environ), 0);
+    posix_spawn_file_actions_destroy(&actions);
+    return pid;
+}
+
+static void
+log_path(const struct bus *bus, char *ret, size_t n)
+{
+    snprintf(ret, n, "%s/log", bus->dir);
+}
+
+void
+bus_spawn(struct bus *bus)
+{
+    char log[128];
+
+    log_path(bus, log, sizeof(log));
+    bus->broker = spawn_broker(bus, log);
+}
+
+pid_t
+bus_spawn_another(struct bus *bus)
+{
+    return spawn_broker(bus, "/dev/null");
+}
+
+void
+bus_start(struct bus *bus, const char *yaml)
+{
+    *bus = (struct bus){0};
+    strcpy(bus->dir, "/tmp/bbtest-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(bus->dir));
+    snprintf(bus->runtime_dir, sizeof(bus->runtime_dir), "%s/run", bus->dir);
+    snprintf(bus->config_path, sizeof(bus->config_path), "%s/busbar.yaml", bus->dir);
+    bus_write_config(bus, yaml);
+    ck_assert_int_eq(loop_new(&bus->loop), 0);
+    bus_spawn(bus);
+}
+
+int
+bus_wait_exit(struct bus *bus, pid_t pid)
+{
+    uint64_t end = loop_now_ms(bus->loop) + DEADLINE_MS;
+    int status;
+
+    while (waitpid(pid, &status, WNOHANG) == 0) {
+        ck_assert_msg(loop_now_ms(bus->loop) < end, "the broker does not end");
+        bus_run_ms(bus, 10);
+    }
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+static void
+check_log(const struct bus *bus)
+{
+    char path[128], text[8192];
+    FILE *file;
+    size_t n;
+
+    log_path(bus, path, sizeof(path));
+    file = fopen(path, "r");
+    if (file == NULL)
+        return;
+    n = fread(text, 1, sizeof(text) - 1, file);
+    text[n] = '\0';
+    fclose(file);
+    ck_assert_msg(strstr(text, "Sanitizer") == NULL && strstr(text, "runtime error") == NULL, "%s", text);
+}
+
+void
+bus_kill(struct bus *bus, int signal_number)
+{
+    int code;
+
+    ck_assert_int_eq(kill(bus->broker, signal_number), 0);
+    code = bus_wait_exit(bus, bus->broker);
+    bus->broker = 0;
+    check_log(bus);
+    ck_assert_int_eq(code, signal_number == SIGTERM ? 0 : -signal_number);
+}
+
+void
+bus_stop(struct bus *bus)
+{
+    char command[160];
+
+    if (bus->broker != 0)
+        bus_kill(bus, SIGTERM);
+    bus->loop = loop_free(bus->loop);
+    snprintf(command, sizeof(command), "rm -r %s", bus->dir);
+    ck_assert_int_eq(system(command), 0);
+}
+
+long
+bus_rss_kib(const struct bus *bus)
+{
+    char path[64], line[256];
+    long kib = 0;
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)bus->broker);
+    file = fopen(path, "r");
+    ck_assert_ptr_nonnull(file);
+    while (fgets(line, sizeof(line), file) != NULL)
+        sscanf(line, "VmRSS: %ld", &kib);
+    fclose(file);
+    return kib;
+}
+
+/* ---- What comes. ---- */
+
+static void
+add_line(struct fake *f, const char *fmt, ...)
+{
+    char line[2048];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(line, sizeof(line), fmt, ap);
+    va_end(ap);
+    if (f->n_lines == f->lines_room) {
+        f->lines_room = f->lines_room == 0 ? 64 : f->lines_room * 2;
+        f->lines = realloc(f->lines, f->lines_room * sizeof(f->lines[0]));
+    }
+    f->lines[f->n_lines++] = strdup(line);
+}
+
+static const char *
+topic_of(struct fake *f, uint64_t handle)
+{
+    ck_assert_msg(handle < FAKE_TOPICS && f->topics[handle] != NULL, "handle %" PRIu64 " was never named", handle);
+    return f->topics[handle];
+}
+
+/* Long bodies are cut: the beginning tells them apart. */
+static int
+shown(struct slice body)
+{
+    return body.n < 40 ? (int)body.n : 40;
+}
+
+static void
+note_message(struct fake *f, const struct frame_message *m)
+{
+    const char *topic = topic_of(f, m->handle);
+
+    f->n_messages++;
+    ck_assert_msg(m->seq > f->last_message_seq, "message %" PRIu64 " after %" PRIu64, m->seq, f->last_message_seq);
+    f->last_message_seq = m->seq;
+    if (!f->is_quiet)
+        add_line(f, "MESSAGE %s seq=%" PRIu64 " prev=%" PRIu64 " %.*s", topic, m->seq, m->prev, shown(m->body),
+            (const char *)m->body.p);
+}
+
+static void
+note_replay(struct fake *f, const struct frame_replay *m)
+{
+    const char *topic = topic_of(f, m->handle);
+
+    if (!f->is_quiet)
+        add_line(f, "REPLAY %" PRIu64 " %s seq=%" PRIu64 " prev=%" PRIu64 " %.*s", m->req, topic, m->seq, m->prev,
+            shown(m->body), (const char *)m->body.p);
+}
+
+static void
+note_topic(struct fake *f, const struct frame_topic *t)
+{
+    ck_assert_uint_lt(t->handle, FAKE_TOPICS);
+    ck_assert_msg(f->topics[t->handle] == NULL, "handle %" PRIu64 " is named twice", t->handle);
+    f->topics[t->handle] = strndup((const char *)t->topic.p, t->topic.n);
+    add_line(f, "TOPIC %" PRIu64 " %.*s policy=%" PRIu64, t->handle, SLICE_ARG(t->topic), t->policy);
+}
+
+static void
+note_forget(struct fake *f, uint64_t handle)
+{
+    add_line(f, "FORGET %s", topic_of(f, handle));
+    free(f->topics[handle]);
+    f->topics[handle] = NULL;
+}
+
+static int
+fake_on_frame(struct link *link, const struct frame *frame, void *arg)
+{
+    struct fake *f = arg;
+
+    switch (frame->type) {
+    case FRAME_MESSAGE:
+        note_message(f, &frame->message);
+        break;
+    case FRAME_REPLAY:
+        note_replay(f, &frame->replay);
+        break;
+    case FRAME_TOPIC:
+        note_topic(f, &frame->topic);
+        break;
+    case FRAME_FORGET:
+        note_forget(f, frame->forget.handle);
+        break;
+    case FRAME_SUBSCRIBED:
+        add_line(f, "SUBSCRIBED %" PRIu64 " seq=%" PRIu64 " retained=%" PRIu64, frame->subscribed.filter,
+            frame->subscribed.seq, frame->subscribed.retained);
+        break;
+    case FRAME_UNSUBSCRIBABLE:
+        add_line(f, "UNSUBSCRIBABLE %" PRIu64 " %.*s", frame->unsubscribable.filter, SLICE_ARG(frame->unsubscribable.code));
+        break;
+    case FRAME_RESUMED:
+        add_line(f, "RESUMED state=%" PRIu64 " seq=%" PRIu64, frame->resumed.state, frame->resumed.seq);
+        ck_assert_uint_eq(frame->resumed.epoch, f->epoch);
+        break;
+    case FRAME_GAP:
+        add_line(f, "GAP %" PRIu64 " %.*s seq=%" PRIu64, frame->gap.req, SLICE_ARG(frame->gap.topic), frame->gap.seq);
+        break;
+    case FRAME_RECOVERED:
+        add_line(f, "RECOVERED %" PRIu64 " state=%" PRIu64 " seq=%" PRIu64 " more=%" PRIu64, frame->recovered.req,
+            frame->recovered.state, frame->recovered.seq, frame->recovered.more);
+        break;
+    case FRAME_PUBLISHED:
+        add_line(f, "PUBLISHED %" PRIu64 " seq=%" PRIu64 " count=%" PRIu64, frame->published.pub, frame->published.seq,
+            frame->published.count);
+        break;
+    case FRAME_REJECTED:
+        add_line(f, "REJECTED %" PRIu64 " %.*s", frame->rejected.pub, SLICE_ARG(frame->rejected.code));
+        break;
+    case FRAME_LISTED:
+        add_line(f, "LISTED %" PRIu64 " %.*s seq=%" PRIu64 " kept=%" PRIu64 " links=%" PRIu64, frame->listed.req,
+            SLICE_ARG(frame->listed.topic), frame->listed.seq, frame->listed.n_kept, frame->listed.n_links);
+        break;
+    case FRAME_LIST_END:
+        add_line(f, "LIST_END %" PRIu64 " more=%" PRIu64, frame->list_end.req, frame->list_end.more);
+        break;
+    default:
+        ck_abort_msg("a %s frame came", frame_name(frame->type));
+    }
+    return 0;
+}
+
+static void
+fake_on_up(struct link *link, const struct frame *frame, void *arg)
+{
+    struct fake *f = arg;
+
+    f->is_up = true;
+    f->epoch = frame->attached.epoch;
+    f->seq = frame->attached.seq;
+}
+
+static void
+fake_on_down(struct link *link, const char *reason, bool is_clean, void *arg)
+{
+    struct fake *f = arg;
+
+    f->is_down = true;
+    f->is_clean = is_clean;
+    snprintf(f->reason, sizeof(f->reason), "%s", reason);
+    f->link = link_close(link);
+}
+
+static const struct link_ops fake_link_ops = {.on_up = fake_on_up, .on_frame = fake_on_frame, .on_down = fake_on_down};
+
+/* ---- Opening. ---- */
+
+static void
+fake_on_answer(const struct frame *answer, int error, void *arg)
+{
+    struct fake *f = arg;
+
+    f->has_answer = true;
+    f->control_error = error;
+    if (answer == NULL)
+        return;
+    if (answer->type == FRAME_REFUSED) {
+        snprintf(f->refusal, sizeof(f->refusal), "%.*s", SLICE_ARG(answer->refused.code));
+        return;
+    }
+    f->welcome = answer->welcome;
+    ck_assert_uint_eq(f->welcome.token.n, sizeof(f->token));
+    memcpy(f->token, f->welcome.token.p, sizeof(f->token));
+    snprintf(f->url, sizeof(f->url), "%.*s", SLICE_ARG(f->welcome.url));
+}
+
+void
+fake_hello(struct fake *f, struct bus *bus, const char *name, uint64_t boot, uint64_t proto)
+{
+    uint64_t end = loop_now_ms(bus->loop) + DEADLINE_MS;
+    struct frame_hello hello = {
+        .proto = proto, .name = slice_str(name), .kind = slice_str("fake"), .version = slice_str("1"), .pid = 1};
+    char path[128];
+
+    *f = (struct fake){.bus = bus, .boot = boot};
+    snprintf(f->name, sizeof(f->name), "%s", name);
+    while (f->boot == 0)
+        rand_bytes(&f->boot, sizeof(f->boot));
+    hello.boot = f->boot;
+    snprintf(path, sizeof(path), "%s/" CONTROL_SOCKET_NAME, bus->runtime_dir);
+    for (;;) {
+        struct control *control;
+
+        f->has_answer = false;
+        ck_assert_int_eq(
+            control_call(bus->loop, &transport_nanomsg, path, &hello, 300, fake_on_answer, f, &control), 0);
+        bus_wait(bus, &f->has_answer, "an answer to HELLO");
+        control_close(control);
+        if (f->control_error == 0)
+            return;
+        ck_assert_msg(loop_now_ms(bus->loop) < end, "the broker does not answer HELLO");
+    }
+}
+
+void
+fake_open(struct fake *f, struct bus *bus, const char *name, uint64_t boot)
+{
+    struct link_config config = {
+        .loop = bus->loop, .transport = &transport_nanomsg, .peer = "broker", .own_credit = 1024 * 1024};
+
+    fake_hello(f, bus, name, boot, LINK_PROTO);
+    ck_assert_str_eq(f->refusal, "");
+    ck_assert(strncmp(f->url, LINK_URL_SCHEME, strlen(LINK_URL_SCHEME)) == 0);
+    config.path = f->url + strlen(LINK_URL_SCHEME);
+    config.session = f->welcome.session;
+    memcpy(config.token, f->token, sizeof(config.token));
+    config.peer_credit = f->welcome.credit;
+    config.heartbeat_ms = f->welcome.heartbeat_ms;
+    config.attach_timeout_ms = DEADLINE_MS;
+    ck_assert_int_eq(link_open(&config, &fake_link_ops, f, &f->link), 0);
+    bus_wait(bus, &f->is_up, "ATTACHED");
+}
+
+void
+fake_open_live(struct fake *f, struct bus *bus, const char *name)
+{
+    fake_open(f, bus, name, 0);
+    fake_resume(f, 0, 0);
+    fake_expect(f, "RESUMED state=0 seq=%" PRIu64, f->seq);
+}
+
+void
+fake_close(struct fake *f)
+{
+    f->link = link_close(f->link);
+    for (size_t i = 0; i < FAKE_TOPICS; i++)
+        free(f->topics[i]);
+    for (size_t i = 0; i < f->n_handles; i++)
+        free(f->handles[i]);
+    for (size_t i = 0; i < f->n_lines; i++)
+        free(f->lines[i]);
+    free(f->lines);
+    memset(f, 0, sizeof(*f));
+}
+
+void
+fake_wait_down(struct fake *f)
+{
+    bus_wait(f->bus, &f->is_down, "the end of the link");
+}
+
+/* ---- What it says. ---- */
+
+void
+fake_subscribe(struct fake *f, uint64_t number, const char *pattern)
+{
+    frame_put_subscribe(
+        link_buf(f->link), &(struct frame_subscribe){.filter = number, .pattern = slice_str(pattern)});
+    ck_assert_int_eq(link_commit(f->link), 0);
+}
+
+void
+fake_resume(struct fake *f, uint64_t epoch, uint64_t seq)
+{
+    frame_put_resume(link_buf(f->link), &(struct frame_resume){.epoch = epoch, .seq = seq});
+    ck_assert_int_eq(link_commit(f->link), 0);
+}
+
+void
+fake_recover(struct fake *f, uint64_t req, const char *filter, uint64_t mode, uint64_t epoch, uint64_t seq, uint64_t count)
+{
+    struct frame_recover recover = {.req = req, .mode = mode, .epoch = epoch, .seq = seq, .count = count};
+    struct slice filters[8];
+    char copy[256];
+    struct buf packed;
+    size_t n = 0;
+
+    snprintf(copy, sizeof(copy), "%s", filter);
+    for (char *one = strtok(copy, " "); one != NULL; one = strtok(NULL, " "))
+        filters[n++] = slice_str(one);
+    buf_init(&packed, 0);
+    strs_from(&packed, &recover.filters, filters, n);
+    frame_put_recover(link_buf(f->link), &recover);
+    ck_assert_int_eq(link_commit(f->link), 0);
+    buf_fini(&packed);
+}
+
+static uint64_t
+handle_of(struct fake *f, const char *topic)
+{
+    for (unsigned i = 0; i < f->n_handles; i++)
+        if (strcmp(f->handles[i], topic) == 0)
+            return i;
+    ck_assert_uint_lt(f->n_handles, FAKE_HANDLES);
+    f->handles[f->n_handles] = strdup(topic);
+    frame_put_name(link_buf(f->link), &(struct frame_name){.handle = f->n_handles, .topic = slice_str(topic)});
+    ck_assert_int_eq(link_commit(f->link), 0);
+    return f->n_handles++;
+}
+
+void
+fake_publish_with(struct fake *f, const char *topic, const struct frame_publish *p)
+{
+    struct frame_publish publish = *p;
+
+    publish.handle = handle_of(f, topic);
+    if (publish.pub == 0)
+        publish.pub = ++f->pub;
+    frame_put_publish(link_buf(f->link), &publish);
+    ck_assert_int_eq(link_commit(f->link), 0);
+}
+
+void
+fake_publish(struct fake *f, const char *topic, const char *body)
+{
+    fake_publish_with(f, topic, &(struct frame_publish){.kind = MESSAGE_TEXT, .body = slice_str(body)});
+}
+
+/* ---- What must come. ---- */
+
+static bool
+is_about_names(const char *line)
+{
+    return strncmp(line, "TOPIC ", 6) == 0 || strncmp(line, "FORGET ", 7) == 0;
+}
+
+static const char *
+next_line(struct fake *f, bool wants_names)
+{
+    uint64_t end = loop_now_ms(f->bus->loop) + DEADLINE_MS;
+
+    for (;;) {
+        while (f->at < f->n_lines) {
+            const char *line = f->lines[f->at++];
+
+            if (wants_names || !is_about_names(line))
+                return line;
+        }
+        ck_assert_msg(!f->is_down, "%s: the link is down: %s", f->name, f->reason);
+        ck_assert_msg(loop_now_ms(f->bus->loop) < end, "%s: nothing came", f->name);
+        bus_run_ms(f->bus, 1);
+    }
+}
+
+const char *
+fake_next(struct fake *f)
+{
+    return next_line(f, false);
+}
+
+void
+fake_expect(struct fake *f, const char *fmt, ...)
+{
+    char expected[2048];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(expected, sizeof(expected), fmt, ap);
+    va_end(ap);
+    ck_assert_str_eq(next_line(f, is_about_names(expected)), expected);
+}
+
+void
+fake_expect_nothing(struct fake *f)
+{
+    frame_put_list(link_buf(f->link), &(struct frame_list){.req = 999, .filter = slice_str("no/such/topic")});
+    ck_assert_int_eq(link_commit(f->link), 0);
+    fake_expect(f, "LIST_END 999 more=0");
+}
