@@ -338,6 +338,7 @@ fanout_on_message(struct hub *hub, const struct frame *frame)
     }
     if (f->seq <= hub->seq)
         return 0; /* delivered on the link before this one */
+    hub_tell_gaps(hub);
     if (bus_topic_match(hub, t) < 0)
         return -ENOMEM;
     if (fanout_has_hole(hub, t, f->prev)) {

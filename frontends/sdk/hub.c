@@ -182,6 +182,7 @@ hub_on_down(struct hub *hub)
     if (hub->phase == HUB_AWAY)
         return;
     hub->phase = HUB_AWAY;
+    hub->has_told_gap = false;
     bus_topic_forget_all(hub);
     recover_on_down(hub);
     for (size_t i = 0; i < hub->n_filter_slots; i++) {
@@ -217,6 +218,19 @@ hub_on_gap(struct hub *hub, const struct frame *frame)
     gaplist_add(&hub->gaps, f->topic);
     bus_topic_note_gap(hub, f->topic, f->seq);
     return 0;
+}
+
+void
+hub_tell_gaps(struct hub *hub)
+{
+    struct gaplist gaps = hub->gaps;
+
+    if (gaps.n == 0)
+        return;
+    hub->gaps = (struct gaplist){0};
+    hub->has_told_gap = true;
+    sub_tell_gaps(hub, &gaps);
+    gaplist_clear(&gaps);
 }
 
 /* The epoch is another one: nothing that was known of seqs holds. */
@@ -255,7 +269,6 @@ hub_on_resumed(struct hub *hub, const struct frame *frame)
 {
     const struct frame_resumed *f = &frame->resumed;
     struct position position = {.epoch = f->epoch, .seq = f->seq};
-    struct gaplist gaps = hub->gaps;
 
     if (f->epoch == 0 || f->state > STATE_RESET) {
         log_error("the broker sent a RESUMED that makes no sense");
@@ -269,13 +282,11 @@ hub_on_resumed(struct hub *hub, const struct frame *frame)
         hub->position = position;
         if (hub->seq < f->seq)
             hub->seq = f->seq;
-        hub->gaps = (struct gaplist){0};
-        if (gaps.n == 0 && f->state == STATE_GAP)
-            gaplist_add(&gaps, (struct slice){0});
-        if (gaps.n > 0)
-            sub_tell_gaps(hub, &gaps);
-        gaplist_clear(&gaps);
+        if (hub->gaps.n == 0 && f->state == STATE_GAP && !hub->has_told_gap)
+            gaplist_add(&hub->gaps, (struct slice){0});
+        hub_tell_gaps(hub);
     }
+    hub->has_told_gap = false;
     hub->phase = HUB_LIVE;
     for (size_t i = 0; i < hub->n_filter_slots; i++) {
         if (hub->filters[i] != NULL && hub->filters[i]->state == FILTER_NEW)

@@ -165,6 +165,7 @@ struct hub {
     uint64_t seq;             /* the last message that was fanned out, perhaps above position while resuming */
     uint64_t base;            /* nothing is known of what came before it on this link: no checks of `prev` below */
     struct gaplist gaps;      /* GAPs of the link that subs have not been told yet */
+    bool has_told_gap;        /* they were told of some since the last RESUMED */
 
     struct filtertree *tree;
     struct filter **filters;  /* by number - 1 */
@@ -230,6 +231,9 @@ void hub_take_all(struct list *to, struct list *from);
 int hub_req_new(struct hub *hub, struct hub_req **ret, uint64_t *ret_number);
 struct hub_req *hub_req_find(struct hub *hub, uint64_t number);
 void hub_req_free(struct hub *hub, uint64_t number);
+/* Before anything that comes after the hole: whoever leaves between the two must not hold a cursor that looks as if
+ * nothing had been missed. */
+void hub_tell_gaps(struct hub *hub);
 
 /* ---- filter.c ---- */
 

@@ -108,11 +108,16 @@ listener_take(struct listener *l, int fd, const struct sockaddr *peer, socklen_t
     struct frontend *fe = l->fe;
 
     if (fe->is_stopping || fe->n_conns >= fe->limits->connections) {
+        if (!fe->is_stopping)
+            log_warn("%u clients are connected, as many as limits.connections says: more are turned away",
+                (unsigned)fe->n_conns);
         fe->counters.refused_limit++;
         listener_refuse(l, fd);
         return;
     }
     if (fe->fd_limit > 2 * FDS_KEPT && (uint64_t)fd >= fe->fd_limit - FDS_KEPT) {
+        log_warn("of %llu file descriptors none is left for clients: they are turned away (raise the limit of open files)",
+            (unsigned long long)fe->fd_limit);
         fe->counters.refused_fds++;
         listener_refuse(l, fd);
         return;
