@@ -359,3 +359,53 @@ http_put_sse(struct buf *out, bool is_chunked, struct slice text)
     buf_put_slice(out, text);
     chunk_finish(out, is_chunked, at);
 }
+
+/* An event that is a message has no name, and data: `id: …\ndata: …`, or `data: …` alone. */
+static bool
+is_message_event(struct slice event)
+{
+    static const char id[] = "id: ", data[] = "data: ";
+
+    if (event.n > strlen(id) && memcmp(event.p, id, strlen(id)) == 0) {
+        const uint8_t *lf = memchr(event.p, '\n', event.n);
+        event = lf == NULL ? slice_of(NULL, 0) : slice_of(lf + 1, event.n - (size_t)(lf + 1 - event.p));
+    }
+    return event.n >= strlen(data) && memcmp(event.p, data, strlen(data)) == 0;
+}
+
+/* Passes one event with what is around it; its text is in *ret. */
+static void
+pass_event(struct slice *rest, bool is_chunked, struct slice *ret)
+{
+    size_t n_head = 0, n = 0, n_tail = 0;
+
+    if (is_chunked) {
+        while (n_head < rest->n && rest->p[n_head] != '\r') {
+            uint8_t c = rest->p[n_head++];
+            n = n * 16 + (size_t)(c <= '9' ? c - '0' : c - 'a' + 10);
+        }
+        n_head += 2;
+        n_tail = 2;
+    } else {
+        const uint8_t *end = memmem(rest->p, rest->n, "\n\n", 2);
+        n = end == NULL ? rest->n : (size_t)(end - rest->p) + 2;
+    }
+    if (n_head > rest->n || n > rest->n - n_head)
+        n_head = 0, n = rest->n;
+    *ret = slice_of(rest->p + n_head, n);
+    size_t n_all = n_head + n + n_tail < rest->n ? n_head + n + n_tail : rest->n;
+    *rest = slice_of(rest->p + n_all, rest->n - n_all);
+}
+
+size_t
+http_count_sse(struct slice stream, bool is_chunked)
+{
+    size_t count = 0;
+    struct slice event;
+
+    while (stream.n > 0) {
+        pass_event(&stream, is_chunked, &event);
+        count += is_message_event(event);
+    }
+    return count;
+}

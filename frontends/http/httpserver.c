@@ -322,10 +322,10 @@ on_overflow(struct conn *c, size_t queued)
     struct http_conn *hc = conn_of(c);
 
     (void)queued;
-    if (hc->exchange != NULL && hc->exchange->ops->is_stream) {
+    if (hc->exchange != NULL && hc->exchange->ops->note_dropped != NULL) {
         if (!session_may_drop(&hc->exchange->session))
             return false;
-        session_note_dropped(&hc->exchange->session, c->out_n);
+        hc->exchange->ops->note_dropped(hc->exchange);
         return true;
     }
     return c->out_bytes == 0;

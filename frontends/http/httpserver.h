@@ -73,7 +73,9 @@ struct http_reply {
 };
 
 struct exchange_ops {
-    bool is_stream; /* what is unsent are deliveries, which a topic's policy may throw away */
+    /* A stream's: what is unsent are deliveries, which a topic's policy may throw away. Notes how many. NULL
+     * for the others, whose answers are sent whole or not at all. */
+    void (*note_dropped)(struct exchange *x);
     /* All is there, or the time is up: respond. Then the exchange is freed. */
     void (*finish)(struct exchange *x);
     void (*on_timer)(struct exchange *x);
