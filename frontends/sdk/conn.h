@@ -32,6 +32,9 @@ struct conn_ops {
     /* More than limits.queue_bytes would be queued for this client. Return true to have the whole unsent part (except a piece
      * that was half written) thrown away and the new bytes queued, false to be closed. */
     bool (*on_overflow)(struct conn *c, size_t queued);
+    /* It was thrown away, and the new bytes follow: what is sent here stands where the hole is. Usual:
+     * session_tell_dropped(). May be NULL. */
+    void (*on_dropped)(struct conn *c);
     /* The queue has become empty after it was not. May be NULL. */
     void (*on_drained)(struct conn *c);
     /* The socket is closed and nothing refers to c any more (from the loop, never from inside another call on c): free it.
@@ -61,6 +64,9 @@ struct conn {
     size_t out_bytes;
     struct buf *in;        /* what on_bytes() left, NULL while empty */
     struct out_piece one;  /* what out points to while one piece is enough */
+    uint64_t n_written;    /* bytes, ever */
+    uint64_t notice_at;    /* what n_written was to be when the last ANSWER_DROPPED begins */
+    uint64_t notice_count; /* and what it told */
     struct peer *peer;     /* whom it counts for; NULL if addresses are not counted */
     struct list in_fe;     /* all connections: fe->conns, or fe->closing_conns */
     struct list in_turn;   /* dirty, to be written at the turn's end; or closed, to be freed */
@@ -74,6 +80,9 @@ int conn_open_take(struct conn *c, struct frontend *fe, int fd, const struct con
 void conn_send(struct conn *c, struct block *block, uint32_t at, uint32_t n);
 /* Queues a copy: for answers, whose bytes are nobody else's. */
 void conn_send_copy(struct conn *c, struct slice bytes);
+/* The count of an ANSWER_DROPPED that is in the queue and of which nothing was written, once: it is about to be thrown away
+ * with the rest, so it counts for the next one. */
+uint64_t conn_take_notice(struct conn *c);
 /* Writes now what can be written. */
 void conn_flush(struct conn *c);
 

@@ -159,6 +159,7 @@ static void
 conn_advance(struct conn *c, size_t n)
 {
     c->out_bytes -= n;
+    c->n_written += n;
     while (n > 0) {
         struct out_piece *piece = &c->out[c->out_first];
 
@@ -313,7 +314,22 @@ conn_make_room(struct conn *c, uint32_t n)
     if (c->is_closed || c->is_closing)
         return false;
     conn_drop_unsent(c);
-    return true;
+    if (c->ops->on_dropped != NULL) {
+        c->is_over = true;
+        c->ops->on_dropped(c);
+        c->is_over = false;
+    }
+    return !c->is_closed && !c->is_closing;
+}
+
+uint64_t
+conn_take_notice(struct conn *c)
+{
+    uint64_t count = c->n_written <= c->notice_at ? c->notice_count : 0;
+
+    c->notice_count = 0;
+    c->fe->counters.dropped -= count; /* counted already */
+    return count;
 }
 
 void
@@ -397,6 +413,10 @@ frontend_send_answer(struct frontend *fe, struct conn *c, const struct session *
         return;
     }
     at = block->buf.n;
+    if (answer->type == ANSWER_DROPPED) {
+        c->notice_at = c->n_written + c->out_bytes;
+        c->notice_count = answer->count;
+    }
     s->encoder->put_answer(s->encoder, &block->buf, answer);
     conn_send_answer_block(c, block, at);
 }

@@ -191,11 +191,14 @@ session_note_dropped(struct session *s, uint64_t n)
         loop_timer_start(fe->loop, &fe->slow_poll, SLOW_POLL_MS);
 }
 
-static void
+void
 session_tell_dropped(struct session *s)
 {
     struct answer answer = {.type = ANSWER_DROPPED, .count = s->n_dropped, .code = ERROR_TOO_SLOW};
 
+    list_remove(&s->in_slow);
+    if (s->n_dropped == 0)
+        return; /* only answers were in the queue */
     s->n_dropped = 0;
     s->is_slow = false;
     s->ops->on_answer(s, &answer);

@@ -56,9 +56,12 @@ void session_fini(struct session *s);
  * after on_unblocked(). */
 int session_request(struct session *s, const struct request *request);
 
-/* Counts and remembers that `n` deliveries to this client were thrown away (from conn's on_overflow); the session then sends
- * ANSWER_DROPPED when it can. */
+/* Counts and remembers that `n` deliveries to this client were thrown away (from conn's on_overflow; add conn_take_notice()); the
+ * session then sends ANSWER_DROPPED when it can, if session_tell_dropped() was not called before. */
 void session_note_dropped(struct session *s, uint64_t n);
+
+/* Sends it now: from conn's on_dropped, so that the client reads it where the hole is. */
+void session_tell_dropped(struct session *s);
 
 /* What conn's on_overflow of a stream transport asks: true if every topic that this session is subscribed to right now says
  * drop_oldest, false if one says disconnect. */

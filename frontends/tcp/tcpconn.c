@@ -402,8 +402,14 @@ tcp_on_overflow(struct conn *c, size_t queued)
     (void)queued;
     if (t->dialect == NULL || !session_may_drop(&t->session))
         return false;
-    session_note_dropped(&t->session, tcp_count_unsent(t));
+    session_note_dropped(&t->session, tcp_count_unsent(t) + conn_take_notice(c));
     return true;
+}
+
+static void
+tcp_on_dropped(struct conn *c)
+{
+    session_tell_dropped(&((struct tcp_conn *)c)->session);
 }
 
 /* ---- Begin and end. ---- */
@@ -424,6 +430,7 @@ static const struct conn_ops tcp_conn_ops = {
     .on_bytes = tcp_on_bytes,
     .on_eof = tcp_on_eof,
     .on_overflow = tcp_on_overflow,
+    .on_dropped = tcp_on_dropped,
     .on_drained = tcp_on_drained,
     .on_closed = tcp_on_closed,
 };

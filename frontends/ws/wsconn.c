@@ -310,12 +310,18 @@ wsconn_on_overflow(struct conn *conn, size_t queued)
     if (c->state != WSCONN_OPEN)
         return false;
     if (session_may_drop(&c->session)) {
-        session_note_dropped(&c->session, wsconn_count_unsent(c));
+        session_note_dropped(&c->session, wsconn_count_unsent(c) + conn_take_notice(conn));
         return true;
     }
     conn->fe->counters.closed_too_slow++;
     wsconn_fail(c, WSFRAME_CODE_TRY_AGAIN, "too_slow: this client did not read fast enough");
     return false;
+}
+
+static void
+wsconn_on_dropped(struct conn *conn)
+{
+    session_tell_dropped(&((struct wsconn *)conn)->session);
 }
 
 /* ---- Begin and end. ---- */
@@ -340,6 +346,7 @@ static const struct conn_ops wsconn_ops = {
     .on_bytes = wsconn_on_bytes,
     .on_eof = wsconn_on_eof,
     .on_overflow = wsconn_on_overflow,
+    .on_dropped = wsconn_on_dropped,
     .on_drained = wsconn_on_drained,
     .on_closed = wsconn_on_closed,
 };
