@@ -13,9 +13,9 @@ enum error_code {
     ERROR_N,
 };
 
-const char *error_code_name(enum error_code code);     /* "topic_invalid" */
+const char *error_code_name(enum error_code code); /* "topic_invalid" */
 const char *error_code_sentence(enum error_code code);
-int error_code_http(enum error_code code);             /* 400 */
-enum error_code error_code_find(struct slice name);    /* ERROR_INTERNAL if unknown */
+int error_code_http(enum error_code code);          /* 400 */
+enum error_code error_code_find(struct slice name); /* ERROR_INTERNAL if unknown */
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Filters by their levels, each with a value of the caller's: which of 100,000 filters match this topic, in time that
- * depends on the topic's levels and the wildcards on its path, not on the number of filters. The broker keeps
- * links in it, a frontend its own subscriptions.
+ * Filters by their levels, each with a value of the caller's: which of 100,000 filters match this topic, in
+ * time that depends on the topic's levels and the wildcards on its path, not on the number of filters. The
+ * broker keeps links in it, a frontend its own subscriptions.
  */
 #ifndef WIRE_FILTERTREE_H
 #define WIRE_FILTERTREE_H
@@ -24,7 +24,9 @@ void *filtertree_find(const struct filtertree *tree, struct slice filter);
 void *filtertree_remove(struct filtertree *tree, struct slice filter);
 size_t filtertree_count(const struct filtertree *tree);
 
-/* Calls fn for the non-NULL value of each filter that matches the topic, in no order. fn must not change the tree. */
-void filtertree_match(const struct filtertree *tree, struct slice topic, void (*fn)(void *value, void *arg), void *arg);
+/* Calls fn for the non-NULL value of each filter that matches the topic, in no order. fn must not change the
+ * tree. */
+void filtertree_match(
+    const struct filtertree *tree, struct slice topic, void (*fn)(void *value, void *arg), void *arg);
 
 #endif

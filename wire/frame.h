@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The frames of wire/frames.tbl.h as structs, with their packer and decoder. Slices in a decoded frame point into
- * the batch that it was read from.
+ * The frames of wire/frames.tbl.h as structs, with their packer and decoder. Slices in a decoded frame point
+ * into the batch that it was read from.
  *
  *     frame_put_publish(buf, &(struct frame_publish){.pub = 7, .handle = 3, ...});
  *
@@ -27,7 +27,8 @@
 #define LINK_BATCH_BYTES (32u * 1024)
 /* No batch is larger: NN_RCVMAXSIZE on both ends, and checked by the sender. */
 #define LINK_BATCH_MAX (LINK_MESSAGE_MAX + 64u * 1024)
-/* The largest body, a power of two that people expect to pass; a batch has room for one with all its fields. */
+/* The largest body, a power of two that people expect to pass; a batch has room for one with all its fields.
+ */
 #define LINK_MESSAGE_MAX (16u * 1024 * 1024)
 
 enum frame_direction { TO_BROKER = 1, TO_FRONTEND = 2, BOTH = 3 };
@@ -58,7 +59,8 @@ typedef struct strs frame_strs;
 #define FIELD(type, name) frame_##type name;
 #define FRAME_END(name, NAME)                                                                                \
     char end_[0];                                                                                            \
-    };
+    }                                                                                                        \
+    ;
 #include "wire/frames.tbl.h"
 #undef FRAME_BEGIN
 #undef FIELD
@@ -100,11 +102,12 @@ struct frame {
 
 enum frame_outcome { FRAME_OK = 0, FRAME_END_OF_BATCH = 1 };
 
-/* Reads one whole frame. FRAME_OK, FRAME_END_OF_BATCH when nothing is left, or -EINVAL: an unknown number, a wrong type,
- * count or arity, bad UTF-8 in a str, or a truncated frame; *ret_error (may be NULL) then says what, static. */
+/* Reads one whole frame. FRAME_OK, FRAME_END_OF_BATCH when nothing is left, or -EINVAL: an unknown number, a
+ * wrong type, count or arity, bad UTF-8 in a str, or a truncated frame; *ret_error (may be NULL) then says
+ * what, static. */
 int frame_next(struct mp *cursor, struct frame *ret, const char **ret_error);
 
-const char *frame_name(enum frame_type type);            /* "PUBLISH"; "unknown" */
+const char *frame_name(enum frame_type type); /* "PUBLISH"; "unknown" */
 enum frame_direction frame_direction(enum frame_type type);
 
 #endif

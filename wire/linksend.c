@@ -63,6 +63,12 @@ link_close_batch(struct link *link, uint64_t position)
         return -ENOMEM;
     batch->frames = link->open;
     batch->position = position;
+    /* It may wait for long, and the buffer has grown by doubling. */
+    uint8_t *exact = realloc(batch->frames.p, batch->frames.n);
+    if (exact != NULL) {
+        batch->frames.p = exact;
+        batch->frames.cap = batch->frames.n;
+    }
     *link->last = batch;
     link->last = &batch->next;
     link->n_queued += batch->frames.n - BATCH_HEAD;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What is a topic, what is a filter, and which matches which (DESIGN: topics and filters). Both sides of the link
- * judge by these functions.
+ * What is a topic, what is a filter, and which matches which (DESIGN: topics and filters). Both sides of the
+ * link judge by these functions.
  *
  *     topic    chat/room1        levels separated by '/', an empty level is a level
  *     filter   chat/+   chat/#   '+' one whole level, '#' the rest and only last; "a/#" matches "a" too
@@ -17,8 +17,8 @@
 #define TOPIC_MAX_BYTES 1024
 #define TOPIC_MAX_LEVELS 128
 
-/* NULL if valid, else what is wrong, as a static clause ("it contains the control character at byte 3" without
- * the number: the function tells kinds, not positions). */
+/* NULL if valid, else what is wrong, as a static clause ("it contains the control character at byte 3"
+ * without the number: the function tells kinds, not positions). */
 const char *topic_name_error(struct slice topic);
 const char *filter_error(struct slice filter);
 

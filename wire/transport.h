@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a link needs of the thing that carries it: whole messages between two processes, with push-back. nanomsg.c is
- * the default and the only file that includes nanomsg. All calls are made in the loop's thread and none blocks.
+ * What a link needs of the thing that carries it: whole messages between two processes, with push-back.
+ * nanomsg.c is the default and the only file that includes nanomsg. All calls are made in the loop's thread
+ * and none blocks.
  *
- * A channel is one endpoint: a control server (answers one request at a time), a control client (asks one), or one
- * end of a link, bound or connected.
+ * A channel is one endpoint: a control server (answers one request at a time), a control client (asks one),
+ * or one end of a link, bound or connected.
  */
 #ifndef WIRE_TRANSPORT_H
 #define WIRE_TRANSPORT_H
@@ -20,14 +21,15 @@ struct transport_ops {
     const char *name;
     size_t path_max; /* the longest file path that open() takes, in bytes */
 
-    /* Opens at a file path: server ends create it (and remove a stale socket there, never anything else), client ends
-     * connect to it, perhaps later. 0 or negative errno. */
+    /* Opens at a file path: server ends create it (and remove a stale socket there, never anything else),
+     * client ends connect to it, perhaps later. 0 or negative errno. */
     int (*serve)(const char *path, struct channel **ret);   /* control, broker */
     int (*call)(const char *path, struct channel **ret);    /* control, frontend */
     int (*bind)(const char *path, struct channel **ret);    /* link, broker */
     int (*connect)(const char *path, struct channel **ret); /* link, frontend */
 
-    /* Takes the message (copied) or leaves it: 0, -EAGAIN (wait for send_fd), -EMSGSIZE, another negative errno: close. */
+    /* Takes the message (copied) or leaves it: 0, -EAGAIN (wait for send_fd), -EMSGSIZE, another negative
+     * errno: close. */
     int (*send)(struct channel *c, struct slice message);
     /* 0 and a message, valid until release(); -EAGAIN; another negative errno: close. */
     int (*recv)(struct channel *c, struct slice *ret);
