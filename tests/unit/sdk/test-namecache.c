@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "frontends/sdk/namecache.h"
+
+#include "tests/unit/base/suite.h"
+
+static void
+get(struct namecache *c, const char *topic, uint64_t handle, bool is_new)
+{
+    uint64_t got = 99;
+    bool got_new = !is_new;
+
+    ck_assert_int_eq(namecache_get(c, slice_str(topic), &got, &got_new), 0);
+    ck_assert_uint_eq(got, handle);
+    ck_assert_msg(got_new == is_new, "%s: new %d", topic, got_new);
+}
+
+START_TEST(test_names_once)
+{
+    struct namecache c;
+
+    namecache_init(&c, 4);
+    get(&c, "a", 0, true);
+    get(&c, "a", 0, false);
+    get(&c, "b", 1, true);
+    get(&c, "a", 0, false);
+    namecache_renew(&c); /* another link knows none */
+    get(&c, "b", 1, true);
+    get(&c, "b", 1, false);
+    get(&c, "a", 0, true);
+    namecache_fini(&c);
+}
+END_TEST
+
+START_TEST(test_longest_unused_goes)
+{
+    struct namecache c;
+
+    namecache_init(&c, 3);
+    get(&c, "a", 0, true);
+    get(&c, "b", 1, true);
+    get(&c, "c", 2, true);
+    get(&c, "a", 0, false);
+    get(&c, "d", 1, true); /* b's */
+    get(&c, "b", 2, true); /* c's */
+    get(&c, "a", 0, false);
+    namecache_fini(&c);
+}
+END_TEST
+
+SUITE_MAIN("namecache", test_names_once, test_longest_unused_goes)
