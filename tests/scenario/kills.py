@@ -3,7 +3,7 @@
 import threading
 import time
 
-from tests.support.bus import Bus, main, wait_until
+from tests.support.bus import SANITIZED, Bus, main, wait_until
 from tests.support.clients import Closed
 
 HISTORY = [{"match": "#", "history": {"messages": 100000, "bytes": "256MiB"}}]
@@ -138,7 +138,8 @@ def a_stopped_frontend_delays_nobody():
     """SIGSTOP of one frontend: the others go on; the broker's memory stays bounded; after SIGCONT its clients miss nothing or are
     told."""
     topics = [{"match": "#", "history": {"messages": 400, "bytes": "64MiB"}}]
-    with Bus(topics=topics, broker={"outbox_max": "1MiB"}) as bus:
+    # What the frontend is given in one go after SIGCONT must fit its client's queue: this is not about slow clients.
+    with Bus(topics=topics, broker={"outbox_max": "1MiB"}, limits={"queue_bytes": "256MiB"}) as bus:
         stopped = bus.ws()
         start = cursor = stopped.sub("load")["cursor"]
         watcher = bus.tcp()
@@ -158,7 +159,8 @@ def a_stopped_frontend_delays_nobody():
             longest = max(longest, time.monotonic() - began)
         grown = bus.process("broker").rss_kib() - before
         # History of 400 messages is 20 MB; outbox and kernel buffers a few more. 100 MB would be the whole stream.
-        assert grown < 64 * 1024, f"the broker grew by {grown} KiB"
+        # (A sanitizer keeps what was freed, so that it sees it used again.)
+        assert grown < 64 * 1024 or SANITIZED, f"the broker grew by {grown} KiB"
         bus.cont("ws")
         seen, states = [], []
         end = time.monotonic() + 30
@@ -188,7 +190,7 @@ def everything_restarts_in_any_order():
             bus.start(instance, wait=False)
         c = wait_until(lambda: _connects(bus), "the TCP frontend listens without a broker")
         c.send(op="pub", id=1, topic="early", data="held")
-        assert bus.http("GET", "/health/live").status == 200
+        wait_until(lambda: _status(bus, "/health/live") == 200, "the HTTP frontend listens without a broker")
         assert bus.http("GET", "/health/ready").status == 503
         bus.start("broker")
         assert c.expect("published", id=1)["cursor"]
@@ -199,7 +201,19 @@ def everything_restarts_in_any_order():
             x, y = bus.tcp(), bus.ws()
             x.sub("again")
             y.pub("again", victim)
-            assert x.message()["data"] == victim
+            m = x.recv()
+            if m["op"] == "state":  # the frontend had not seen yet that its broker was another: it said so
+                assert m["state"] == "reset", m
+                y.pub("again", victim)
+                m = x.recv()
+            assert m["op"] == "msg" and m["data"] == victim, m
+
+
+def _status(bus, path):
+    try:
+        return bus.http("GET", path).status
+    except OSError:
+        return None
 
 
 def _connects(bus):

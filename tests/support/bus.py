@@ -24,6 +24,7 @@ BUILD = os.environ.get("BUSBAR_BUILD") or os.path.join(SRC, "build")
 SANITIZER_REPORTS = ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "runtime error:", "Assertion failed")
 # Sanitizers and a busy machine make everything slower; a deadline is there to end a hung test, not to measure.
 DEADLINE = float(os.environ.get("BUSBAR_TEST_DEADLINE", "30"))
+SANITIZED = os.environ.get("BUSBAR_SANITIZED") == "yes"
 PROGRAMS = {
     "busbar": "cli/busbar",
     "broker": "broker/busbar-broker",
