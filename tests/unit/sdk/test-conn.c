@@ -83,7 +83,8 @@ on_closed(struct conn *c, const char *reason)
         loop_stop(loop);
 }
 
-static const struct conn_ops ops = {on_bytes, on_eof, on_overflow, on_drained, on_closed};
+static const struct conn_ops ops = {
+    .on_bytes = on_bytes, .on_eof = on_eof, .on_overflow = on_overflow, .on_drained = on_drained, .on_closed = on_closed};
 
 static void
 on_deadline(void *arg)

@@ -497,7 +497,7 @@ START_TEST(test_gap_is_told_to_whom_it_concerns)
     ck_assert_int_eq(message(1, 16, 15, "kept"), 0);
     resumed(STATE_GAP, EPOCH, 20);
     loop_settle(loop);
-    expect(&x, "SUBSCRIBED(1,live,e-10) 1:a/1=kept STATE(1,gap,e-20,a/1,a/2) ");
+    expect(&x, "SUBSCRIBED(1,live,e-10) STATE(1,gap,e-10,a/1,a/2) 1:a/1=kept ");
     expect(&y, "SUBSCRIBED(1,live,e-10) ");
     client_end(&x);
     client_end(&y);
