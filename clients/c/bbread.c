@@ -227,6 +227,11 @@ on_dropped(struct bb_client *client, struct line *line)
     uint64_t last = client->n_subs > 0 ? client->subs[client->n_subs - 1]->id : 0;
     struct bb_subscription *sub;
 
+    /* Answers that waited in the server's queue may be gone with them: what has none is asked again. */
+    client->unsent = client->pending.next;
+    list_for_each_safe (it, next, &client->queries)
+        bb_query_put_request(list_entry(it, struct bb_query, in_queries), &client->control);
+    bb_want_write(client);
     event.n_topics = topic != NULL ? 1 : 0;
     if (line->sub.n > 0) {
         sub = bb_sub_find(client, line_number(line->sub));

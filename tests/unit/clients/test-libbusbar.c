@@ -405,6 +405,22 @@ START_TEST(test_publish_again)
 }
 END_TEST
 
+/* A server that drops what a slow client did not read drops its acknowledgements too. */
+START_TEST(test_dropped_answers)
+{
+    struct fixture f;
+
+    begin(&f, (struct bb_options){0});
+    connected(&f);
+    ck_assert_int_eq(bb_publish_text(f.bus, "t", "one", on_published, &f), 0);
+    server_wait(&f.server, "\"one\"", 1);
+    server_say(&f.server, "{\"op\":\"dropped\",\"count\":3}\n");
+    server_wait(&f.server, "\"one\"", 2);
+    ck_assert_uint_eq(f.n_states[BB_WAITING], 0);
+    end(&f);
+}
+END_TEST
+
 START_TEST(test_closing_says_why)
 {
     struct fixture f;
@@ -595,5 +611,5 @@ START_TEST(test_much)
 END_TEST
 
 SUITE_MAIN("libbusbar", test_message_kinds, test_one_byte_at_a_time, test_resume, test_refused, test_publish,
-    test_publish_refuses, test_publish_again, test_closing_says_why, test_publish_timeout, test_ping,
+    test_publish_refuses, test_publish_again, test_dropped_answers, test_closing_says_why, test_publish_timeout, test_ping,
     test_mute_server, test_nonsense, test_end_inside, test_topics, test_much)
