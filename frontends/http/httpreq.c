@@ -333,6 +333,8 @@ parse_head(struct slice in, const struct httpreq_limits *limits, struct httpreq 
         struct slice line = slice_of(in.p, (size_t)(lf - in.p) - 1);
         in = slice_of(lf + 1, in.n - line.n - 2);
         int r;
+        if (has_line && (size_t)(in.p - start) > limits->max_head)
+            return refuse(req, 431, "the headers are too large");
         if (!has_line) {
             if (line.n > limits->max_line)
                 return refuse(req, 414, "the request line is too long");
@@ -349,8 +351,6 @@ parse_head(struct slice in, const struct httpreq_limits *limits, struct httpreq 
         }
         if (r != 0)
             return r;
-        if ((size_t)(in.p - start) > limits->max_head)
-            return refuse(req, 431, "the headers are too large");
     }
     int r = judge_framing(&framing, limits, req, ret_length);
     if (r != 0)

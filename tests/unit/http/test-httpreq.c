@@ -302,6 +302,31 @@ START_TEST(test_header_count)
 }
 END_TEST
 
+/* The limit holds for the whole head, its last CRLF too, however it comes. */
+START_TEST(test_head_limit_is_exact)
+{
+    for (size_t n = limits.max_head - 3; n <= limits.max_head + 3; n++) {
+        struct feed whole = {0}, bytes = {0};
+        struct buf in;
+        buf_init(&in, 0);
+        buf_put_str(&in, "GET / HTTP/1.1\r\n" H "A: ");
+        while (in.n < n - 4)
+            buf_put_byte(&in, 'a');
+        buf_put_str(&in, "\r\n\r\n");
+        int want = n <= limits.max_head ? 0 : HTTPREQ_REFUSED, r = HTTPREQ_MORE;
+        ck_assert_int_eq(feed(&whole, in.p, in.n), want);
+        ck_assert(want == 0 || req.status == 431);
+        for (size_t i = 0; i < in.n && r == HTTPREQ_MORE; i++)
+            r = feed(&bytes, in.p + i, 1);
+        ck_assert_int_eq(r, want);
+        ck_assert(want == 0 || req.status == 431);
+        buf_fini(&in);
+        free(whole.p);
+        free(bytes.p);
+    }
+}
+END_TEST
+
 /* What a chunked body is wrapped in is bounded too, whatever it is wrapped in. */
 START_TEST(test_chunk_framing_is_bounded)
 {
@@ -461,6 +486,7 @@ main(void)
     tcase_add_loop_test(tc, test_bad, 0, sizeof bads / sizeof *bads);
     tcase_add_test(tc, test_nul_bytes);
     tcase_add_test(tc, test_header_count);
+    tcase_add_test(tc, test_head_limit_is_exact);
     tcase_add_test(tc, test_chunk_framing_is_bounded);
     tcase_add_test(tc, test_pipelined);
     tcase_add_test(tc, test_expect_continue);
