@@ -107,5 +107,7 @@ typedef void (*listener_accept_fn)(struct frontend *fe, int fd, const struct soc
 int listener_open(struct frontend *fe, const char *address, struct slice refuse, listener_accept_fn on_accept, void *arg,
     struct listener **ret);
 struct listener *listener_close(struct listener *listener); /* NULL is fine */
+/* Where it really listens: "127.0.0.1:40123". */
+const char *listener_address(const struct listener *listener);
 
 #endif

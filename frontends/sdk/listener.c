@@ -39,6 +39,7 @@ struct listener {
     int fd;
     int spare_fd; /* -1 while it could not be opened again */
     bool is_added;
+    char address[80];
 };
 
 /* ---- Turning away. ---- */
@@ -81,23 +82,28 @@ listener_on_again(void *arg)
         l->is_added = true;
 }
 
-/* No descriptor is left: the spare one's place is used to close one client. False: that did not work either. */
+/* No descriptor is left: the spare one's place is used to close one client. True to go on with the next. */
 static bool
 listener_shed(struct listener *l)
 {
-    int fd;
+    int fd = -1, error = EMFILE;
 
-    log_warn("no file descriptor is left: clients are turned away (raise the limit of open files)");
-    if (l->spare_fd < 0)
-        return false;
-    close(l->spare_fd);
-    fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd >= 0) {
-        l->fe->counters.refused_fds++;
-        listener_refuse(l, fd);
+    if (l->spare_fd >= 0) {
+        close(l->spare_fd);
+        fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        error = errno;
+        if (fd >= 0) {
+            log_warn("no file descriptor is left: clients are turned away (raise the limit of open files)");
+            l->fe->counters.refused_fds++;
+            listener_refuse(l, fd);
+        }
+        l->spare_fd = listener_open_spare();
     }
-    l->spare_fd = listener_open_spare();
-    return fd >= 0 && l->spare_fd >= 0;
+    if (fd >= 0 && l->spare_fd >= 0)
+        return true;
+    if (error != EAGAIN) /* somebody waits whom we cannot even turn away */
+        listener_pause(l);
+    return false;
 }
 
 /* ---- Taking. ---- */
@@ -146,10 +152,7 @@ listener_may_go_on(struct listener *l, int error)
         return false;
     case EMFILE:
     case ENFILE:
-        if (listener_shed(l))
-            return true;
-        listener_pause(l);
-        return false;
+        return listener_shed(l);
     case ENOBUFS:
     case ENOMEM:
         listener_pause(l);
@@ -244,20 +247,20 @@ listener_bind(const struct conf_address *address, bool shares_port, int *ret_fd)
 
 /* The address as it really is: a port of 0 filled in. */
 static void
-listener_announce(int fd, const struct conf_address *address)
+listener_announce(struct listener *l, const struct conf_address *address)
 {
     struct sockaddr_storage name = {0};
     socklen_t n = sizeof name;
-    char host[NI_MAXHOST] = "?", port[NI_MAXSERV] = "?", text[sizeof host + sizeof port + 4];
+    char host[64] = "?", port[8] = "?"; /* numbers only */
 
-    if (getsockname(fd, (struct sockaddr *)&name, &n) == 0)
+    if (getsockname(l->fd, (struct sockaddr *)&name, &n) == 0)
         (void)getnameinfo((struct sockaddr *)&name, n, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV);
     if (address->host == NULL)
-        (void)snprintf(text, sizeof text, "*:%s", port);
+        (void)snprintf(l->address, sizeof l->address, "*:%s", port);
     else
-        (void)snprintf(text, sizeof text, name.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
-    log_notice("listening on %s", text);
-    notify_listening(text);
+        (void)snprintf(l->address, sizeof l->address, name.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
+    log_notice("listening on %s", l->address);
+    notify_listening(l->address);
 }
 
 static int
@@ -300,10 +303,16 @@ listener_open(struct frontend *fe, const char *address, struct slice refuse, lis
         return r;
     }
     l->spare_fd = listener_open_spare();
-    listener_announce(l->fd, &parsed);
+    listener_announce(l, &parsed);
     conf_address_fini(&parsed);
     *ret = l;
     return 0;
+}
+
+const char *
+listener_address(const struct listener *listener)
+{
+    return listener->address;
 }
 
 struct listener *
