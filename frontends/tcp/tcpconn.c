@@ -66,12 +66,26 @@ tcp_tell(struct tcp_conn *t, enum answer_type type, enum error_code code, const 
     frontend_send_answer(t->conn.fe, &t->conn, &t->session, &answer);
 }
 
+/* It has read enough to be given more to do: also while deliveries go on and its queue is never empty. */
+static void
+tcp_check_room(struct tcp_conn *t)
+{
+    if (!t->is_full || t->conn.out_bytes > t->conn.fe->limits->queue_bytes / 4)
+        return;
+    t->is_full = false;
+    if (!t->is_leaving)
+        conn_resume(&t->conn);
+}
+
 /* ---- The session's callbacks. ---- */
 
 static void
 tcp_on_deliver(struct session *s, struct block *block, uint32_t at, uint32_t n)
 {
-    conn_send(&tcp_of_session(s)->conn, block, at, n);
+    struct tcp_conn *t = tcp_of_session(s);
+
+    conn_send(&t->conn, block, at, n);
+    tcp_check_room(t);
 }
 
 /* Of the answers to one request the last: a list has lines before. */
@@ -359,11 +373,7 @@ tcp_on_drained(struct conn *c)
 {
     struct tcp_conn *t = (struct tcp_conn *)c;
 
-    if (t->is_full) {
-        t->is_full = false;
-        if (!t->is_leaving)
-            conn_resume(c);
-    }
+    tcp_check_room(t);
     if (t->dialect != NULL && (t->is_leaving || c->has_eof))
         (void)tcp_check_end(t);
 }
@@ -409,7 +419,10 @@ tcp_on_overflow(struct conn *c, size_t queued)
 static void
 tcp_on_dropped(struct conn *c)
 {
-    session_tell_dropped(&((struct tcp_conn *)c)->session);
+    struct tcp_conn *t = (struct tcp_conn *)c;
+
+    session_tell_dropped(&t->session);
+    tcp_check_room(t);
 }
 
 /* ---- Begin and end. ---- */

@@ -271,6 +271,17 @@ wsconn_check_leave(struct wsconn *c)
         wsconn_leave(c);
 }
 
+/* It has read enough to be given more to do: also while deliveries go on and its queue is never empty. */
+void
+wsconn_check_room(struct wsconn *c)
+{
+    if (!c->is_full || c->conn.out_bytes > c->conn.fe->limits->queue_bytes / 4)
+        return;
+    c->is_full = false;
+    if (c->held == NULL && !c->is_leaving)
+        conn_resume(&c->conn);
+}
+
 static void
 wsconn_on_drained(struct conn *conn)
 {
@@ -278,11 +289,7 @@ wsconn_on_drained(struct conn *conn)
 
     if (c->state != WSCONN_OPEN)
         return;
-    if (c->is_full) {
-        c->is_full = false;
-        if (c->held == NULL && !c->is_leaving)
-            conn_resume(conn);
-    }
+    wsconn_check_room(c);
     wsconn_check_leave(c);
 }
 
@@ -321,7 +328,10 @@ wsconn_on_overflow(struct conn *conn, size_t queued)
 static void
 wsconn_on_dropped(struct conn *conn)
 {
-    session_tell_dropped(&((struct wsconn *)conn)->session);
+    struct wsconn *c = (struct wsconn *)conn;
+
+    session_tell_dropped(&c->session);
+    wsconn_check_room(c);
 }
 
 /* ---- Begin and end. ---- */

@@ -72,6 +72,8 @@ void wsconn_leave_all(struct wsserver *server);
 void wsconn_close(struct wsconn *c, enum wsframe_code code, struct slice reason);
 /* The client broke the protocol, or is not there: a close frame, and the end without waiting for its. */
 void wsconn_fail(struct wsconn *c, enum wsframe_code code, const char *reason);
+/* Goes on reading if it was full and is not any more. */
+void wsconn_check_room(struct wsconn *c);
 /* 101 was sent. */
 void wsconn_open(struct wsconn *c, bool has_deflate);
 

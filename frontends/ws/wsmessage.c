@@ -144,8 +144,10 @@ wsmessage_on_deliver(struct session *s, struct block *block, uint32_t at, uint32
 {
     struct wsconn *c = wsmessage_conn(s);
 
-    if (c->state == WSCONN_OPEN)
-        conn_send(&c->conn, block, at, n);
+    if (c->state != WSCONN_OPEN)
+        return;
+    conn_send(&c->conn, block, at, n);
+    wsconn_check_room(c);
 }
 
 static void

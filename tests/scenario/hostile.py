@@ -185,6 +185,33 @@ def _dropped(told):
     return sum(m["count"] for m in told if m["op"] == "dropped")
 
 
+def a_slow_client_can_unsubscribe():
+    """What a client asks is heard though its queue never gets empty."""
+    topics = [{"match": "#", "slow_consumer": "drop_oldest", "history": {"messages": 10}}]
+    with Bus(frontends=("tcp", "ws"), topics=topics, limits={"queue_bytes": "64KiB"}) as bus:
+        for slow in (bus.tcp(rcvbuf=4096), bus.ws(rcvbuf=4096)):
+            fast = bus.tcp()
+            slow.sub("s", id=1)
+            fast.sub("s")
+            n, body = 1500, "w" * 10000
+            for i in range(n):
+                if n // 2 - 50 < i < n // 2:
+                    slow.send(op="ping")  # at some of these its queue is nearly full
+                if i == n // 2:
+                    slow.send(op="unsub", id=1)
+                fast.pub("s", [i, body])
+                assert fast.message()["data"][0] == i
+            count = 0
+            while True:
+                m = slow.recv(10)
+                if m["op"] == "unsubscribed":
+                    break
+                count += {"msg": 1, "pong": 0, "dropped": m.get("count")}[m["op"]]
+            assert count < n, count
+            slow.close()
+            fast.close()
+
+
 def half_requests_cost_only_their_sender():
     """Slow senders are closed by the timers, and hold nobody up."""
     with Bus(http={"header_timeout": "1s"}, ws={"handshake_timeout": "1s"}) as bus:
@@ -210,5 +237,5 @@ def the_link_takes_no_garbage():
 
 
 if __name__ == "__main__":
-    main([garbage_on_every_port, errors_name_what_was_wrong, limits_hold, out_of_descriptors, a_slow_client_delays_nobody,
+    main([garbage_on_every_port, errors_name_what_was_wrong, limits_hold, out_of_descriptors, a_slow_client_delays_nobody, a_slow_client_can_unsubscribe,
           half_requests_cost_only_their_sender, the_link_takes_no_garbage])
