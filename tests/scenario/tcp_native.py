@@ -332,7 +332,7 @@ def works_while_the_broker_is_away():
         c = bus.tcp()
         c.sub("w", id=1)
         bus.kill("broker")
-        wait_until(lambda: "broker" in bus.process("tcp").log(), "the loss is logged")
+        wait_until(lambda: "has ended" in bus.process("tcp").log(), "the loss is logged")
         c.send(op="ping", id=1)
         c.expect("pong", id=1)
         s = bus._keep(Stream("127.0.0.1", bus.tcp_port))
@@ -344,8 +344,23 @@ def works_while_the_broker_is_away():
         assert c.message()["data"] == "held"
 
 
+def publishers_are_not_kept_waiting_for_ever():
+    with Bus(frontends=("tcp",), limits={"publishes_held": 10, "publish_hold_time": "300ms"}) as bus:
+        c = bus.tcp()
+        bus.kill("broker")
+        wait_until(lambda: "has ended" in bus.process("tcp").log(), "the loss is logged")
+        for i in range(30):
+            c.send(op="pub", id=i, topic="w", data=i)
+        for i in range(10, 30):
+            assert c.expect("error", id=i)["code"] == "unavailable"
+        bus.start("broker")
+        for i in range(10):
+            c.expect("published", id=i)
+        c.pub("w", "after")
+
+
 if __name__ == "__main__":
     main([operations_are_answered, retained_values_come_first, both_forms_are_one_protocol, bytes_may_come_in_any_pieces,
           other_protocols_are_told, what_is_too_long_ends_the_connection, a_client_that_ends_its_side_gets_its_answers,
           a_subscriber_may_end_its_side, silence_has_a_limit, a_planned_stop_is_told, who_does_not_read_answers_is_not_read_from,
-          works_while_the_broker_is_away])
+          works_while_the_broker_is_away, publishers_are_not_kept_waiting_for_ever])
