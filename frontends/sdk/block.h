@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Encoded bytes that many connections send: counted references, one allocation of growing content while a turn lasts. The
- * content at an offset never changes once written, but data may move until the turn's end: refer to it by offset.
+ * Encoded bytes that many connections send: counted references, one allocation of growing content while a
+ * turn lasts. The content at an offset never changes once written, but data may move until the turn's end:
+ * refer to it by offset.
  */
 #ifndef SDK_BLOCK_H
 #define SDK_BLOCK_H

@@ -99,7 +99,8 @@ bus_topic_on_topic(struct hub *hub, const struct frame *frame)
     struct bus_topic *t;
 
     if (f->handle > HANDLES_MAX) {
-        log_error("the broker gave a topic the number %llu, which is too high", (unsigned long long)f->handle);
+        log_error(
+            "the broker gave a topic the number %llu, which is too high", (unsigned long long)f->handle);
         return -EPROTO;
     }
     t = malloc(sizeof *t + f->topic.n);

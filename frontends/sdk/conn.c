@@ -2,9 +2,10 @@
 /*
  * Reading from one client socket, and its life: open, paused, closing, closed. Writing is in connout.c.
  *
- * The loop's one event of a connection is for EV_READ while it may read and EV_WRITE while it is blocked; it is added anew only
- * when that set changes. While it may not read, the event is edge-triggered: it then tells once of a peer that went away (by a
- * reset even, which libevent does not count as EV_CLOSED) and does not tell over and over of bytes that nobody wants yet.
+ * The loop's one event of a connection is for EV_READ while it may read and EV_WRITE while it is blocked; it
+ * is added anew only when that set changes. While it may not read, the event is edge-triggered: it then tells
+ * once of a peer that went away (by a reset even, which libevent does not count as EV_CLOSED) and does not
+ * tell over and over of bytes that nobody wants yet.
  */
 #include "config.h"
 
@@ -61,7 +62,8 @@ conn_update_event(struct conn *c)
     c->events = 0;
     if (want == 0)
         return;
-    if (event_assign(&c->ev, loop_base(c->fe->loop), c->fd, want, conn_on_event, c) < 0 || event_add(&c->ev, NULL) < 0) {
+    if (event_assign(&c->ev, loop_base(c->fe->loop), c->fd, want, conn_on_event, c) < 0 ||
+        event_add(&c->ev, NULL) < 0) {
         conn_close(c, "no memory for its event");
         return;
     }
@@ -141,7 +143,8 @@ conn_close_soon(struct conn *c, const char *reason)
 void
 conn_sweep_closing(struct frontend *fe)
 {
-    list_for_each_safe (it, following, &fe->closing_conns) {
+    list_for_each_safe(it, following, &fe->closing_conns)
+    {
         struct conn *c = list_entry(it, struct conn, in_fe);
 
         if (c->is_aged)
@@ -311,10 +314,12 @@ conn_read(struct conn *c)
         c->is_resumed = false;
         if (n == 0 && !c->is_closed && !c->is_paused && !c->is_closing)
             conn_on_eof(c);
-    } while (n == (ssize_t)READ_BYTES && ++n_reads < READS_PER_TURN && !c->is_closed && !c->is_paused && !c->is_closing);
+    } while (n == (ssize_t)READ_BYTES && ++n_reads < READS_PER_TURN && !c->is_closed && !c->is_paused &&
+             !c->is_closing);
 }
 
-/* Something came while we do not read. If it is the end, with nothing before it that is still to be read, tell it now. */
+/* Something came while we do not read. If it is the end, with nothing before it that is still to be read,
+ * tell it now. */
 static void
 conn_peek(struct conn *c)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One client socket: reads into a buffer that all connections share, keeps only what a transport could not use yet, and
- * writes from a queue of references into blocks, once per turn. Embedded as the first member of a transport's connection.
- * An idle one has one libevent event, no buffers and no queue.
+ * One client socket: reads into a buffer that all connections share, keeps only what a transport could not
+ * use yet, and writes from a queue of references into blocks, once per turn. Embedded as the first member of
+ * a transport's connection. An idle one has one libevent event, no buffers and no queue.
  */
 #ifndef SDK_CONN_H
 #define SDK_CONN_H
@@ -23,22 +23,22 @@ struct frontend;
 struct peer;
 
 struct conn_ops {
-    /* Bytes of the stream, in order; they may be changed in place. Returns how many are done with: the rest is kept and comes
-     * again with more behind it; or negative errno: close. conn_close() may be called in here (then the result is ignored).
-     * After conn_pause() the rest is kept until conn_resume(). */
+    /* Bytes of the stream, in order; they may be changed in place. Returns how many are done with: the rest
+     * is kept and comes again with more behind it; or negative errno: close. conn_close() may be called in
+     * here (then the result is ignored). After conn_pause() the rest is kept until conn_resume(). */
     ssize_t (*on_bytes)(struct conn *c, uint8_t *data, size_t n);
     /* The peer will send no more. Usual: conn_close(c, NULL) or conn_close_soon(). */
     void (*on_eof)(struct conn *c);
-    /* More than limits.queue_bytes would be queued for this client. Return true to have the whole unsent part (except a piece
-     * that was half written) thrown away and the new bytes queued, false to be closed. */
+    /* More than limits.queue_bytes would be queued for this client. Return true to have the whole unsent part
+     * (except a piece that was half written) thrown away and the new bytes queued, false to be closed. */
     bool (*on_overflow)(struct conn *c, size_t queued);
     /* It was thrown away, and the new bytes follow: what is sent here stands where the hole is. Usual:
      * session_tell_dropped(). May be NULL. */
     void (*on_dropped)(struct conn *c);
     /* The queue has become empty after it was not. May be NULL. */
     void (*on_drained)(struct conn *c);
-    /* The socket is closed and nothing refers to c any more (from the loop, never from inside another call on c): free it.
-     * reason is a clause for the log, or NULL. */
+    /* The socket is closed and nothing refers to c any more (from the loop, never from inside another call on
+     * c): free it. reason is a clause for the log, or NULL. */
     void (*on_closed)(struct conn *c, const char *reason);
 };
 
@@ -80,13 +80,14 @@ int conn_open_take(struct conn *c, struct frontend *fe, int fd, const struct con
 void conn_send(struct conn *c, struct block *block, uint32_t at, uint32_t n);
 /* Queues a copy: for answers, whose bytes are nobody else's. */
 void conn_send_copy(struct conn *c, struct slice bytes);
-/* The count of an ANSWER_DROPPED that is in the queue and of which nothing was written, once: it is about to be thrown away
- * with the rest, so it counts for the next one. */
+/* The count of an ANSWER_DROPPED that is in the queue and of which nothing was written, once: it is about to
+ * be thrown away with the rest, so it counts for the next one. */
 uint64_t conn_take_notice(struct conn *c);
 /* Writes now what can be written. */
 void conn_flush(struct conn *c);
 
-void conn_pause(struct conn *c);  /* read no more until conn_resume(); EOF is still seen where the kernel tells it */
+void conn_pause(
+    struct conn *c); /* read no more until conn_resume(); EOF is still seen where the kernel tells it */
 void conn_resume(struct conn *c);
 
 /* At once; on_closed() follows from the loop. reason must live long: a literal. */

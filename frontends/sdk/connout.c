@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Writing to one client socket: a queue of pieces of blocks. Pieces that follow one another in one block are one piece. What is
- * queued in a turn is written at its end by one call; the rest waits for EV_WRITE.
+ * Writing to one client socket: a queue of pieces of blocks. Pieces that follow one another in one block are
+ * one piece. What is queued in a turn is written at its end by one call; the rest waits for EV_WRITE.
  */
 #include "config.h"
 
@@ -344,8 +344,8 @@ conn_send(struct conn *c, struct block *block, uint32_t at, uint32_t n)
         conn_mark_dirty(c);
 }
 
-/* A block to append a small answer to: for a blocked client one of its own, so that it keeps nothing of others; else the turn's
- * shared one. NULL if memory ran out. */
+/* A block to append a small answer to: for a blocked client one of its own, so that it keeps nothing of
+ * others; else the turn's shared one. NULL if memory ran out. */
 static struct block *
 conn_answer_block(struct conn *c)
 {
@@ -354,7 +354,8 @@ conn_answer_block(struct conn *c)
     if (c->is_blocked && c->out_n > 0) {
         struct out_piece *last = &c->out[c->out_first + c->out_n - 1];
 
-        if (last->block->n_refs == 1 && last->at + last->n == last->block->buf.n && last->block->buf.n < ANSWERS_MAX)
+        if (last->block->n_refs == 1 && last->at + last->n == last->block->buf.n &&
+            last->block->buf.n < ANSWERS_MAX)
             return block_ref(last->block);
         return block_new();
     }
@@ -400,7 +401,8 @@ conn_send_copy(struct conn *c, struct slice bytes)
 }
 
 void
-frontend_send_answer(struct frontend *fe, struct conn *c, const struct session *s, const struct answer *answer)
+frontend_send_answer(
+    struct frontend *fe, struct conn *c, const struct session *s, const struct answer *answer)
 {
     struct block *block;
     size_t at;

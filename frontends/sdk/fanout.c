@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One message, many clients. For each filter that matches and each group of it the message is encoded once, behind what the turn
- * brought before. Singles get the group's block when the turn ends: for them nothing is done per message. Multis get their piece
- * at once, so that what comes from several groups stays in order; pieces that follow one another are merged by the connection.
+ * One message, many clients. For each filter that matches and each group of it the message is encoded once,
+ * behind what the turn brought before. Singles get the group's block when the turn ends: for them nothing is
+ * done per message. Multis get their piece at once, so that what comes from several groups stays in order;
+ * pieces that follow one another are merged by the connection.
  */
 #include "config.h"
 
@@ -205,7 +206,10 @@ hub_flush(struct hub *hub)
 static void
 group_tell_lost(struct hub *hub, struct group *g, const struct message *m)
 {
-    struct answer answer = {.type = ANSWER_STATE, .state = STATE_GAP, .gaps = &m->topic, .n_gaps = 1,
+    struct answer answer = {.type = ANSWER_STATE,
+        .state = STATE_GAP,
+        .gaps = &m->topic,
+        .n_gaps = 1,
         .position = {.epoch = hub->position.epoch, .seq = m->seq}};
     struct list *const lists[] = {&g->singles, &g->multis};
 
@@ -235,7 +239,8 @@ group_encode(struct hub *hub, struct group *g, const struct message *m, uint32_t
         loop_defer(hub->fe->loop, &hub->fe->turn_hook);
     }
     at = g->block->buf.n;
-    g->encoder->put_message(g->encoder, &g->block->buf, m, slice_of(g->key + GROUP_KEY_HEAD, g->n_key - GROUP_KEY_HEAD));
+    g->encoder->put_message(
+        g->encoder, &g->block->buf, m, slice_of(g->key + GROUP_KEY_HEAD, g->n_key - GROUP_KEY_HEAD));
     if (buf_failed(&g->block->buf)) {
         g->block->buf.n = at;
         g->block->buf.is_failed = false;
@@ -333,7 +338,8 @@ fanout_on_message(struct hub *hub, const struct frame *frame)
     char cursor[CURSOR_MAX];
 
     if (t == NULL) {
-        log_error("the broker sent a message of topic %llu, which it never named", (unsigned long long)f->handle);
+        log_error(
+            "the broker sent a message of topic %llu, which it never named", (unsigned long long)f->handle);
         return -EPROTO;
     }
     if (f->seq <= hub->seq)
@@ -342,8 +348,9 @@ fanout_on_message(struct hub *hub, const struct frame *frame)
     if (bus_topic_match(hub, t) < 0)
         return -ENOMEM;
     if (fanout_has_hole(hub, t, f->prev)) {
-        log_error("messages of %.*s are missing between %llu and %llu: resuming from %llu", SLICE_ARG(bus_topic_name(t)),
-            (unsigned long long)t->last_seq, (unsigned long long)f->seq, (unsigned long long)hub->position.seq);
+        log_error("messages of %.*s are missing between %llu and %llu: resuming from %llu",
+            SLICE_ARG(bus_topic_name(t)), (unsigned long long)t->last_seq, (unsigned long long)f->seq,
+            (unsigned long long)hub->position.seq);
         return -EPROTO;
     }
     t->last_seq = f->seq;

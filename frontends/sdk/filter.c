@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What this process wants of the broker: each filter once, however many clients share it, and for a while after the last left. */
+/* What this process wants of the broker: each filter once, however many clients share it, and for a while
+ * after the last left. */
 #include "config.h"
 
 #include "frontends/sdk/hubpriv.h"
@@ -23,14 +24,15 @@ filter_on_linger(void *arg)
         return;
     }
     if (hub->phase == HUB_LIVE && f->state == FILTER_LIVE) {
-        frame_put_unsubscribe(hub->sink.begin(hub->sink.arg), &(struct frame_unsubscribe){.filter = f->number});
+        frame_put_unsubscribe(
+            hub->sink.begin(hub->sink.arg), &(struct frame_unsubscribe){.filter = f->number});
         hub->sink.commit(hub->sink.arg);
     }
     filter_free(f);
 }
 
-/* A free number, from 1; looked for where the last was found, so that a number rests before it is given again. 0 if memory
- * ran out. */
+/* A free number, from 1; looked for where the last was found, so that a number rests before it is given
+ * again. 0 if memory ran out. */
 static uint64_t
 filter_number(struct hub *hub)
 {
@@ -137,8 +139,8 @@ filter_ask(struct filter *f)
 {
     struct hub *hub = f->hub;
 
-    frame_put_subscribe(
-        hub->sink.begin(hub->sink.arg), &(struct frame_subscribe){.filter = f->number, .pattern = filter_text(f)});
+    frame_put_subscribe(hub->sink.begin(hub->sink.arg),
+        &(struct frame_subscribe){.filter = f->number, .pattern = filter_text(f)});
     hub->sink.commit(hub->sink.arg);
     if (f->state == FILTER_NEW)
         f->state = FILTER_ASKED;
@@ -149,7 +151,8 @@ filter_find(struct hub *hub, uint64_t number, const char *frame_name)
 {
     if (number >= 1 && number <= hub->n_filter_slots && hub->filters[number - 1] != NULL)
         return hub->filters[number - 1];
-    log_error("the broker sent %s for filter %llu, which was not asked for", frame_name, (unsigned long long)number);
+    log_error("the broker sent %s for filter %llu, which was not asked for", frame_name,
+        (unsigned long long)number);
     return NULL;
 }
 
@@ -213,7 +216,8 @@ filter_on_unsubscribable(struct hub *hub, const struct frame *frame)
 
     if (f == NULL)
         return -EPROTO;
-    log_info("the broker does not take the filter %.*s: %.*s", SLICE_ARG(filter_text(f)), SLICE_ARG(u->message));
+    log_info(
+        "the broker does not take the filter %.*s: %.*s", SLICE_ARG(filter_text(f)), SLICE_ARG(u->message));
     f->state = FILTER_NEW; /* not held: nothing to be unsubscribed */
     while ((m = filter_any_member(f)) != NULL)
         sub_fail(m->sub, error_code_find(u->code), u->message);

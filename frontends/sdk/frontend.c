@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What hangs from struct frontend, and the end of a turn: fan-out, then writes, then those that were closed. */
+/* What hangs from struct frontend, and the end of a turn: fan-out, then writes, then those that were closed.
+ */
 #include "config.h"
 
 #include "frontends/sdk/frontend.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A frontend process: the loop, the uplink to the broker, the hub of local subscriptions, listeners and connections, limits,
- * figures. A transport is a struct frontend_kind and a main() that calls frontend_main().
+ * A frontend process: the loop, the uplink to the broker, the hub of local subscriptions, listeners and
+ * connections, limits, figures. A transport is a struct frontend_kind and a main() that calls
+ * frontend_main().
  *
  *     listener → the transport's on_accept → conn_open_take() → on_bytes → dialect decode → session_request()
  *     uplink → hub → encoder → session on_deliver → conn_send() → one write at the turn's end
@@ -39,7 +40,7 @@ struct frontend_counters {
 
 struct frontend {
     const struct frontend_kind *kind;
-    const char *instance;          /* "ws.1" */
+    const char *instance; /* "ws.1" */
     struct loop *loop;
     const struct limits_options *limits; /* a reload points it to others */
     struct uplink *uplink;
@@ -47,37 +48,39 @@ struct frontend {
     struct frontend_counters counters;
     struct request_scratch scratch; /* for the request being decoded */
     struct buf encode_scratch;
-    struct block *answers;          /* this turn's small answers of all connections */
+    struct block *answers; /* this turn's small answers of all connections */
     struct list conns;
     struct list dirty_conns;
     struct list closed_conns;
     struct loop_hook turn_hook;
-    uint8_t *read_buffer;           /* shared by all connections */
+    uint8_t *read_buffer; /* shared by all connections */
     uint32_t n_conns;
     bool is_stopping;
-    void *state;                    /* the transport's, from start() */
+    void *state; /* the transport's, from start() */
 
     /* For the sdk's own files. */
-    struct list closing_conns;      /* conn_close_soon(): they end by themselves or by the sweep */
+    struct list closing_conns; /* conn_close_soon(): they end by themselves or by the sweep */
     struct loop_timer closing_sweep;
-    struct list slow_sessions;      /* those that have not been told yet what they missed */
+    struct list slow_sessions; /* those that have not been told yet what they missed */
     struct loop_timer slow_poll;
-    struct peers *peers;            /* connections by address */
-    struct peer *accepted;          /* of the listener's call under way, until conn_open_take() takes it */
-    uint64_t fd_limit;              /* descriptors this process may have; 0: unknown */
-    bool shares_port;               /* several workers listen on one port */
+    struct peers *peers;   /* connections by address */
+    struct peer *accepted; /* of the listener's call under way, until conn_open_take() takes it */
+    uint64_t fd_limit;     /* descriptors this process may have; 0: unknown */
+    bool shares_port;      /* several workers listen on one port */
 };
 
 struct frontend_kind {
-    const char *name;                    /* "ws"; also the config section that frontend_main() loads */
-    const struct conf_section *section;  /* the transport's own options */
-    /* Opens listeners. 0, or negative errno after logging why (-EADDRINUSE ends the process with exit code 5). */
+    const char *name;                   /* "ws"; also the config section that frontend_main() loads */
+    const struct conf_section *section; /* the transport's own options */
+    /* Opens listeners. 0, or negative errno after logging why (-EADDRINUSE ends the process with exit code
+     * 5). */
     int (*start)(struct frontend *fe, const void *options, void **ret_state);
-    /* Planned end: tell clients, stop listening. The process ends when no connection is left, or after stop_timeout. */
+    /* Planned end: tell clients, stop listening. The process ends when no connection is left, or after
+     * stop_timeout. */
     void (*stop)(struct frontend *fe, void *state);
     void (*free)(void *state);
-    /* The config was read again: `options` hold from now on, the old ones are freed after. Only what its table calls LIVE may
-     * change. May be NULL: the options stay as they were until a restart. */
+    /* The config was read again: `options` hold from now on, the old ones are freed after. Only what its
+     * table calls LIVE may change. May be NULL: the options stay as they were until a restart. */
     void (*reload)(struct frontend *fe, void *state, const void *options);
 };
 
@@ -96,16 +99,19 @@ struct position frontend_position(const struct frontend *fe);
 /* Answers through the session's encoder on a connection: what most transports' on_answer does. */
 struct conn;
 struct session;
-void frontend_send_answer(struct frontend *fe, struct conn *c, const struct session *s, const struct answer *answer);
+void frontend_send_answer(
+    struct frontend *fe, struct conn *c, const struct session *s, const struct answer *answer);
 
 /* ---- Listeners. ---- */
 
 struct listener;
-/* fd is non-blocking and close-on-exec, the callee's to keep. Limits (connections, per address, spare descriptors) were checked
- * before: over them the client was closed (after `refuse`, bytes that may be empty, was written) and counted. */
-typedef void (*listener_accept_fn)(struct frontend *fe, int fd, const struct sockaddr *peer, socklen_t peer_n, void *arg);
-int listener_open(struct frontend *fe, const char *address, struct slice refuse, listener_accept_fn on_accept, void *arg,
-    struct listener **ret);
+/* fd is non-blocking and close-on-exec, the callee's to keep. Limits (connections, per address, spare
+ * descriptors) were checked before: over them the client was closed (after `refuse`, bytes that may be empty,
+ * was written) and counted. */
+typedef void (*listener_accept_fn)(
+    struct frontend *fe, int fd, const struct sockaddr *peer, socklen_t peer_n, void *arg);
+int listener_open(struct frontend *fe, const char *address, struct slice refuse, listener_accept_fn on_accept,
+    void *arg, struct listener **ret);
 struct listener *listener_close(struct listener *listener); /* NULL is fine */
 /* Where it really listens: "127.0.0.1:40123". */
 const char *listener_address(const struct listener *listener);

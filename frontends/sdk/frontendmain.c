@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * main() of every frontend: arguments, config, limits of the machine, signals, the link, the loop, and a planned end. The
- * transport's part is behind struct frontend_kind.
+ * main() of every frontend: arguments, config, limits of the machine, signals, the link, the loop, and a
+ * planned end. The transport's part is behind struct frontend_kind.
  *
- * A frontend starts whether or not the broker is there: it listens, serves what it can, and goes on looking for the broker.
+ * A frontend starts whether or not the broker is there: it listens, serves what it can, and goes on looking
+ * for the broker.
  */
 #include "config.h"
 
@@ -58,7 +59,8 @@ struct main_state {
 #define N_BINDS 5u
 
 static void
-main_config_binds(const struct frontend_kind *kind, struct main_config *config, struct conf_bind binds[N_BINDS])
+main_config_binds(
+    const struct frontend_kind *kind, struct main_config *config, struct conf_bind binds[N_BINDS])
 {
     binds[0] = (struct conf_bind){&bus_section, &config->bus};
     binds[1] = (struct conf_bind){&log_section, &config->log};
@@ -137,7 +139,8 @@ main_on_ready_timer(void *arg)
         return;
     }
     if (!is_ready)
-        log_warn("the broker does not answer in %s yet; serving, and looking for it", m->config.bus.runtime_dir);
+        log_warn(
+            "the broker does not answer in %s yet; serving, and looking for it", m->config.bus.runtime_dir);
     notify_status(is_ready ? "attached to the broker" : "waiting for the broker");
     notify_ready();
 }
@@ -153,8 +156,9 @@ main_on_stats_timer(void *arg)
     if (!buf_failed(&json))
         uplink_send_stats(m->fe.uplink, buf_slice(&json));
     buf_fini(&json);
-    notify_status("%s, %u clients, %zu subscriptions", frontend_is_ready(&m->fe) ? "attached" : "waiting for the broker",
-        (unsigned)m->fe.n_conns, hub_n_subs(m->fe.hub));
+    notify_status("%s, %u clients, %zu subscriptions",
+        frontend_is_ready(&m->fe) ? "attached" : "waiting for the broker", (unsigned)m->fe.n_conns,
+        hub_n_subs(m->fe.hub));
     loop_timer_start(m->fe.loop, &m->stats_timer, STATS_EVERY_MS);
 }
 
@@ -275,7 +279,8 @@ main_start_link(struct main_state *m)
     char path[PATH_MAX];
     int r;
 
-    if (snprintf(path, sizeof path, "%s/%s", m->config.bus.runtime_dir, CONTROL_SOCKET_NAME) >= (int)sizeof path)
+    if (snprintf(path, sizeof path, "%s/%s", m->config.bus.runtime_dir, CONTROL_SOCKET_NAME) >=
+        (int)sizeof path)
         return -ENAMETOOLONG;
     r = uplink_new(&m->fe, &m->config.link, path, m->kind->name, &m->fe.uplink);
     if (r < 0)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Gaps are rare and few: an array, looked through. When memory runs out the list becomes "of unknown topics", never shorter. */
+/* Gaps are rare and few: an array, looked through. When memory runs out the list becomes "of unknown topics",
+ * never shorter. */
 #include "config.h"
 
 #include "frontends/sdk/gaplist.h"

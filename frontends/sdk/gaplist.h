@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The names of topics of which messages are missing, each once, bounded: past the bound the empty name stands for the rest. */
+/* The names of topics of which messages are missing, each once, bounded: past the bound the empty name stands
+ * for the rest. */
 #ifndef SDK_GAPLIST_H
 #define SDK_GAPLIST_H
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The hub's life, the frames that are its own, and what happens to everything when the link comes and goes. */
+/* The hub's life, the frames that are its own, and what happens to everything when the link comes and goes.
+ */
 #include "config.h"
 
 #include "frontends/sdk/hubpriv.h"
@@ -108,7 +109,8 @@ hub_find_list(struct hub *hub, uint64_t number, const char *frame_name)
 
     if (req != NULL && req->is_list)
         return req;
-    log_error("the broker sent %s for request %llu, which was not asked", frame_name, (unsigned long long)number);
+    log_error(
+        "the broker sent %s for request %llu, which was not asked", frame_name, (unsigned long long)number);
     return NULL;
 }
 
@@ -302,7 +304,7 @@ hub_on_resumed(struct hub *hub, const struct frame *frame)
 int
 hub_on_frame(struct hub *hub, const struct frame *f)
 {
-    static int (*const handlers[FRAME_N])(struct hub *hub, const struct frame *frame) = {
+    static int (*const handlers[FRAME_N])(struct hub * hub, const struct frame *frame) = {
         [FRAME_TOPIC] = bus_topic_on_topic,
         [FRAME_FORGET] = bus_topic_on_forget,
         [FRAME_SUBSCRIBED] = filter_on_subscribed,

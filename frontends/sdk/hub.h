@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The hub: which sessions of this process want which filters, and the fan-out to them. It knows no socket and no link: frames
- * for the broker go to a sink, frames from the broker come by hub_on_frame() from the uplink.
+ * The hub: which sessions of this process want which filters, and the fan-out to them. It knows no socket and
+ * no link: frames for the broker go to a sink, frames from the broker come by hub_on_frame() from the uplink.
  *
  *     filter    one for each filter text that anybody here subscribed to; asked of the broker once
  *     sub       one subscription of one session: an id and some filters
- *     group     the subs of one filter with the same encoder and the same id: a message is encoded once for them
+ *     group     the subs of one filter with the same encoder and the same id: a message is encoded once for
+ * them
  *
- * A session with exactly one sub of one filter ("single") gets its group's whole block once at the end of the turn; the others
- * get each message when it is handled, so that all that a client gets is in the order of seq.
+ * A session with exactly one sub of one filter ("single") gets its group's whole block once at the end of the
+ * turn; the others get each message when it is handled, so that all that a client gets is in the order of
+ * seq.
  *
- * The cursor in ANSWER_SUBSCRIBED is the position that has been reached before the messages that follow it. A client that keeps
- * the newest cursor it saw, of answers and of messages, never skips anything.
+ * The cursor in ANSWER_SUBSCRIBED is the position that has been reached before the messages that follow it. A
+ * client that keeps the newest cursor it saw, of answers and of messages, never skips anything.
  */
 #ifndef SDK_HUB_H
 #define SDK_HUB_H
@@ -40,7 +42,8 @@ struct hub *hub_free(struct hub *hub); /* all sessions have ended; NULL is fine 
 
 /* ---- For sessions. ---- */
 
-/* What the request says was checked but for filters and limits; everything is answered by the session's on_answer(). */
+/* What the request says was checked but for filters and limits; everything is answered by the session's
+ * on_answer(). */
 void hub_subscribe(struct hub *hub, struct session *s, const struct request *r, struct position since);
 void hub_unsubscribe(struct hub *hub, struct session *s, struct slice id);
 void hub_list(struct hub *hub, struct session *s, const struct request *r);
@@ -68,8 +71,8 @@ void hub_on_down(struct hub *hub);
 /* The link is at `seq` without holes (the position of a batch). */
 void hub_on_position(struct hub *hub, uint64_t seq);
 
-/* A frame from the broker. 0; -ENOTSUP: not one for the hub; -EPROTO: it makes no sense or proves that something was missed, and
- * was logged: drop the link and resume. */
+/* A frame from the broker. 0; -ENOTSUP: not one for the hub; -EPROTO: it makes no sense or proves that
+ * something was missed, and was logged: drop the link and resume. */
 int hub_on_frame(struct hub *hub, const struct frame *f);
 
 #endif

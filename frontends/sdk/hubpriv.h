@@ -9,9 +9,9 @@
  *     fanout.c    messages to groups and their members
  *     bustopic.c  the broker's handles for topics
  *
- * Callbacks of sessions (on_answer, on_deliver) may end that session, and with it its subs. So: lists are walked in ways that
- * bear it; a struct sub_watch around a callback tells whether the sub is still there; and groups are freed only while nobody
- * walks.
+ * Callbacks of sessions (on_answer, on_deliver) may end that session, and with it its subs. So: lists are
+ * walked in ways that bear it; a struct sub_watch around a callback tells whether the sub is still there; and
+ * groups are freed only while nobody walks.
  */
 #ifndef SDK_HUBPRIV_H
 #define SDK_HUBPRIV_H
@@ -46,17 +46,17 @@
 enum hub_phase { HUB_AWAY, HUB_RESUMING, HUB_LIVE };
 
 enum filter_state {
-    FILTER_NEW,   /* not asked on this link */
+    FILTER_NEW, /* not asked on this link */
     FILTER_ASKED,
-    FILTER_LIVE,  /* what matches comes; stays so while the link is away, for it is resumed */
+    FILTER_LIVE, /* what matches comes; stays so while the link is away, for it is resumed */
 };
 
 struct filter {
     struct hub *hub;
     uint64_t number;
     enum filter_state state;
-    uint64_t since;           /* what matches above it comes */
-    bool may_retain;          /* a kept value may exist that matches */
+    uint64_t since;                /* what matches above it comes */
+    bool may_retain;               /* a kept value may exist that matches */
     bool has_drop, has_disconnect; /* policies of topics seen to match */
     uint32_t n_members;
     struct list groups;
@@ -78,7 +78,7 @@ struct group {
     uint32_t n_frames;           /* in block */
     uint32_t n_singles;
     size_t n_key;
-    uint8_t key[];               /* filter, encoder, then the id: hub->groups is by it */
+    uint8_t key[]; /* filter, encoder, then the id: hub->groups is by it */
 };
 #define GROUP_KEY_HEAD (2 * sizeof(void *))
 
@@ -104,18 +104,18 @@ struct join {
     enum request_from from;
     struct position since;
     uint64_t last;
-    bool is_answered;      /* ANSWER_SUBSCRIBED was given; reached holds */
+    bool is_answered;        /* ANSWER_SUBSCRIBED was given; reached holds */
     struct position reached; /* everything up to it was delivered */
-    uint64_t ignored;      /* the highest live seq that matched and was not delivered */
-    uint64_t req;          /* while SUB_ASKED */
+    uint64_t ignored;        /* the highest live seq that matched and was not delivered */
+    uint64_t req;            /* while SUB_ASKED */
     /* The page under way. */
     enum recover_mode mode;
-    uint64_t asked_at;     /* the sub's position when it was asked first */
+    uint64_t asked_at; /* the sub's position when it was asked first */
     uint64_t count;
     struct block *page;
     uint64_t n_page, page_first, page_last;
-    bool is_cut;           /* it became too large: the rest was left out */
-    bool is_spilling;      /* kept values are delivered while they come, for they are more than a page */
+    bool is_cut;      /* it became too large: the rest was left out */
+    bool is_spilling; /* kept values are delivered while they come, for they are more than a page */
     struct gaplist gaps;
 };
 
@@ -134,8 +134,8 @@ struct sub {
 struct bus_topic {
     uint64_t handle;
     bool is_drop_oldest;
-    uint64_t last_seq;       /* seen on this link */
-    uint64_t generation;     /* of matches */
+    uint64_t last_seq;   /* seen on this link */
+    uint64_t generation; /* of matches */
     struct filter **matches;
     size_t n_matches, n_room;
     size_t n_name;
@@ -162,15 +162,15 @@ struct hub {
     struct hub_sink sink;
     enum hub_phase phase;
     struct position position; /* resume from here */
-    uint64_t seq;             /* the last message that was fanned out, perhaps above position while resuming */
-    uint64_t base;            /* nothing is known of what came before it on this link: no checks of `prev` below */
-    struct gaplist gaps;      /* GAPs of the link that subs have not been told yet */
-    bool has_told_gap;        /* they were told of some since the last RESUMED */
+    uint64_t seq;        /* the last message that was fanned out, perhaps above position while resuming */
+    uint64_t base;       /* nothing is known of what came before it on this link: no checks of `prev` below */
+    struct gaplist gaps; /* GAPs of the link that subs have not been told yet */
+    bool has_told_gap;   /* they were told of some since the last RESUMED */
 
     struct filtertree *tree;
-    struct filter **filters;  /* by number - 1 */
+    struct filter **filters; /* by number - 1 */
     size_t n_filter_slots, n_filters, filter_hint;
-    uint64_t generation;      /* of filters: cached matches are good while it stays */
+    uint64_t generation; /* of filters: cached matches are good while it stays */
 
     struct bus_topic **topics; /* by handle */
     size_t n_topic_slots;
@@ -185,9 +185,9 @@ struct hub {
     struct sub_watch *watches;
     struct loop_timer drain_timer;
 
-    struct hub_req **reqs;    /* by number - 1 */
+    struct hub_req **reqs; /* by number - 1 */
     size_t n_req_slots;
-    struct buf scratch;       /* of RECOVER's filters */
+    struct buf scratch; /* of RECOVER's filters */
 };
 
 static inline struct slice
@@ -231,8 +231,8 @@ void hub_take_all(struct list *to, struct list *from);
 int hub_req_new(struct hub *hub, struct hub_req **ret, uint64_t *ret_number);
 struct hub_req *hub_req_find(struct hub *hub, uint64_t number);
 void hub_req_free(struct hub *hub, uint64_t number);
-/* Before anything that comes after the hole: whoever leaves between the two must not hold a cursor that looks as if
- * nothing had been missed. */
+/* Before anything that comes after the hole: whoever leaves between the two must not hold a cursor that looks
+ * as if nothing had been missed. */
 void hub_tell_gaps(struct hub *hub);
 
 /* ---- filter.c ---- */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Listening sockets. A client that cannot be served is told so if that costs nothing, and is closed: it must not wait in the
- * kernel's queue for something that will not happen. When descriptors run out, a spare one is given up for a moment so that the
- * client can be taken and closed; if even that fails, listening pauses.
+ * Listening sockets. A client that cannot be served is told so if that costs nothing, and is closed: it must
+ * not wait in the kernel's queue for something that will not happen. When descriptors run out, a spare one is
+ * given up for a moment so that the client can be taken and closed; if even that fails, listening pauses.
  */
 #include "config.h"
 
@@ -122,7 +122,8 @@ listener_take(struct listener *l, int fd, const struct sockaddr *peer, socklen_t
         return;
     }
     if (fe->fd_limit > 2 * FDS_KEPT && (uint64_t)fd >= fe->fd_limit - FDS_KEPT) {
-        log_warn("of %llu file descriptors none is left for clients: they are turned away (raise the limit of open files)",
+        log_warn("of %llu file descriptors none is left for clients: they are turned away (raise the limit "
+                 "of open files)",
             (unsigned long long)fe->fd_limit);
         fe->counters.refused_fds++;
         listener_refuse(l, fd);
@@ -218,7 +219,8 @@ listener_socket(const struct addrinfo *at, bool shares_port, int *ret_fd)
     return 0;
 }
 
-/* The first of the host's addresses that can be listened on. "*": any address, IPv6 and IPv4 in one socket if possible. */
+/* The first of the host's addresses that can be listened on. "*": any address, IPv6 and IPv4 in one socket if
+ * possible. */
 static int
 listener_bind(const struct conf_address *address, bool shares_port, int *ret_fd)
 {
@@ -254,11 +256,13 @@ listener_announce(struct listener *l, const struct conf_address *address)
     char host[64] = "?", port[8] = "?"; /* numbers only */
 
     if (getsockname(l->fd, (struct sockaddr *)&name, &n) == 0)
-        (void)getnameinfo((struct sockaddr *)&name, n, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV);
+        (void)getnameinfo((struct sockaddr *)&name, n, host, sizeof host, port, sizeof port,
+            NI_NUMERICHOST | NI_NUMERICSERV);
     if (address->host == NULL)
         (void)snprintf(l->address, sizeof l->address, "*:%s", port);
     else
-        (void)snprintf(l->address, sizeof l->address, name.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
+        (void)snprintf(
+            l->address, sizeof l->address, name.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
     log_notice("listening on %s", l->address);
     notify_listening(l->address);
 }
@@ -266,7 +270,8 @@ listener_announce(struct listener *l, const struct conf_address *address)
 static int
 listener_start(struct listener *l)
 {
-    if (event_assign(&l->ev, loop_base(l->fe->loop), l->fd, EV_READ | EV_PERSIST, listener_on_readable, l) < 0 ||
+    if (event_assign(&l->ev, loop_base(l->fe->loop), l->fd, EV_READ | EV_PERSIST, listener_on_readable, l) <
+            0 ||
         event_add(&l->ev, NULL) < 0)
         return -ENOMEM;
     l->is_added = true;
@@ -274,8 +279,8 @@ listener_start(struct listener *l)
 }
 
 int
-listener_open(struct frontend *fe, const char *address, struct slice refuse, listener_accept_fn on_accept, void *arg,
-    struct listener **ret)
+listener_open(struct frontend *fe, const char *address, struct slice refuse, listener_accept_fn on_accept,
+    void *arg, struct listener **ret)
 {
     struct conf_address parsed = {0};
     struct listener *l;
@@ -291,7 +296,8 @@ listener_open(struct frontend *fe, const char *address, struct slice refuse, lis
         conf_address_fini(&parsed);
         return -ENOMEM;
     }
-    *l = (struct listener){.fe = fe, .on_accept = on_accept, .arg = arg, .refuse = refuse, .fd = -1, .spare_fd = -1};
+    *l = (struct listener){
+        .fe = fe, .on_accept = on_accept, .arg = arg, .refuse = refuse, .fd = -1, .spare_fd = -1};
     l->again = (struct loop_timer){.fn = listener_on_again, .arg = l};
     r = listener_bind(&parsed, fe->shares_port, &l->fd);
     if (r == 0)

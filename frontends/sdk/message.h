@@ -11,7 +11,7 @@
 
 struct message {
     struct slice topic;
-    struct slice cursor;  /* of this message, as text, formatted once */
+    struct slice cursor; /* of this message, as text, formatted once */
     uint64_t seq;
     uint64_t time_ms;
     enum message_kind kind;

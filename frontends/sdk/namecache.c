@@ -33,8 +33,7 @@ namecache_init(struct namecache *c, uint64_t n_max)
 void
 namecache_fini(struct namecache *c)
 {
-    list_for_each_safe (it, following, &c->used)
-        free(list_entry(it, struct namecache_entry, in_used));
+    list_for_each_safe(it, following, &c->used) free(list_entry(it, struct namecache_entry, in_used));
     list_init(&c->used);
     table_fini(&c->table);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The numbers that stand for topics in PUBLISH on the present link. A topic's name crosses once; when all numbers are in use, the
- * one that was used longest ago is given to another topic.
+ * The numbers that stand for topics in PUBLISH on the present link. A topic's name crosses once; when all
+ * numbers are in use, the one that was used longest ago is given to another topic.
  */
 #ifndef SDK_NAMECACHE_H
 #define SDK_NAMECACHE_H
@@ -17,7 +17,7 @@ struct namecache {
     struct table table; /* of struct namecache_entry, by topic */
     struct list used;   /* the longest ago first */
     uint64_t n_max;
-    uint64_t link;      /* counts links: a name that was sent on another one is sent again */
+    uint64_t link; /* counts links: a name that was sent on another one is sent again */
 };
 
 void namecache_init(struct namecache *c, uint64_t n_max);

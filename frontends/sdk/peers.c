@@ -74,7 +74,8 @@ peer_key_of(const struct sockaddr *address, uint8_t key[PEER_KEY_BYTES])
     if (address->sa_family == AF_INET6) {
         const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)address;
 
-        memcpy(key, &in6->sin6_addr, IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr) ? PEER_KEY_BYTES : PEER_IPV6_BYTES);
+        memcpy(
+            key, &in6->sin6_addr, IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr) ? PEER_KEY_BYTES : PEER_IPV6_BYTES);
         return true;
     }
     return false;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A position on the bus, and the cursor that stands for it in every protocol: "<epoch>-<seq>", the epoch in lower-case
- * hexadecimal, the seq in decimal. Opaque to clients, the same on every transport.
+ * A position on the bus, and the cursor that stands for it in every protocol: "<epoch>-<seq>", the epoch in
+ * lower-case hexadecimal, the seq in decimal. Opaque to clients, the same on every transport.
  */
 #ifndef SDK_POSITION_H
 #define SDK_POSITION_H

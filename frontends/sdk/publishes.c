@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The ring of unanswered publishes, indexed by number. One allocation each; the window of numbers is what the ring spans. */
+/* The ring of unanswered publishes, indexed by number. One allocation each; the window of numbers is what the
+ * ring spans. */
 #include "config.h"
 
 #include "frontends/sdk/publishes.h"
@@ -36,7 +37,8 @@ publishes_has_room(const struct publishes *p, uint64_t n_max, uint64_t bytes_max
 {
     if (p->n_held == 0)
         return true;
-    /* The window counts, not only what is in it: one publish without an answer must not make the ring grow for ever. */
+    /* The window counts, not only what is in it: one publish without an answer must not make the ring grow
+     * for ever. */
     return p->next - p->first < n_max && p->n_bytes + n_bytes <= bytes_max;
 }
 
@@ -84,7 +86,8 @@ publishes_add(struct publishes *p, struct session *s, const struct request *r, s
         return -EMSGSIZE;
     if (publishes_grow(p) < 0)
         return -ENOMEM;
-    publish = malloc(sizeof *publish + r->id.n + r->topic.n + r->type.n + r->key.n + r->headers.n + r->body.n);
+    publish =
+        malloc(sizeof *publish + r->id.n + r->topic.n + r->type.n + r->key.n + r->headers.n + r->body.n);
     if (publish == NULL)
         return -ENOMEM;
     *publish = (struct publish){.number = p->next++,
@@ -148,8 +151,8 @@ publish_free(struct publish *publish)
 size_t
 publish_size(const struct publish *publish)
 {
-    return sizeof *publish + publish->n_id + publish->n_topic + publish->n_type + publish->n_key + publish->n_headers +
-        publish->n_body;
+    return sizeof *publish + publish->n_id + publish->n_topic + publish->n_type + publish->n_key +
+           publish->n_headers + publish->n_body;
 }
 
 /* ---- The parts, in the order in which they stand. ---- */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Publishes that the broker has not answered, by their numbers: 1, 2, 3 ... without gaps for the life of the process. Each
- * keeps what is needed to send it again on another link, and whom to tell. Answers may come in any order.
+ * Publishes that the broker has not answered, by their numbers: 1, 2, 3 ... without gaps for the life of the
+ * process. Each keeps what is needed to send it again on another link, and whom to tell. Answers may come in
+ * any order.
  */
 #ifndef SDK_PUBLISHES_H
 #define SDK_PUBLISHES_H
@@ -44,8 +45,8 @@ bool publishes_has_room(const struct publishes *p, uint64_t n_max, uint64_t byte
 /* Below three quarters of both limits. */
 bool publishes_has_ease(const struct publishes *p, uint64_t n_max, uint64_t bytes_max);
 
-/* Copies what the request says (a PUB) and gives it the next number. 0, -ENOMEM, or -EMSGSIZE (a part is too large for its
- * field). The session may be NULL. */
+/* Copies what the request says (a PUB) and gives it the next number. 0, -ENOMEM, or -EMSGSIZE (a part is too
+ * large for its field). The session may be NULL. */
 int publishes_add(struct publishes *p, struct session *s, const struct request *r, struct publish **ret);
 
 /* NULL if it is not held. */

@@ -2,10 +2,11 @@
 /*
  * Recovery of one joiner: what it missed, or the last messages, or the kept values, before what is live.
  *
- * A replay comes in pages, so that neither this process nor the client's queue holds more than a part of it: a page is collected
- * until its RECOVERED, which also says for the first page what the client must be told before; then it is delivered, and the next
- * is asked for when the client has read most of it. Messages that come live meanwhile are left out and remembered by their
- * seq: the sub goes live only when a page reaches past all of them.
+ * A replay comes in pages, so that neither this process nor the client's queue holds more than a part of it:
+ * a page is collected until its RECOVERED, which also says for the first page what the client must be told
+ * before; then it is delivered, and the next is asked for when the client has read most of it. Messages that
+ * come live meanwhile are left out and remembered by their seq: the sub goes live only when a page reaches
+ * past all of them.
  */
 #include "config.h"
 
@@ -134,7 +135,8 @@ recover_is_drained(const struct sub *sub)
 void
 recover_poll_draining(struct hub *hub)
 {
-    list_for_each_safe (it, following, &hub->draining) {
+    list_for_each_safe(it, following, &hub->draining)
+    {
         struct sub *sub = list_entry(it, struct sub, in_state);
 
         if (recover_is_drained(sub))
@@ -160,7 +162,8 @@ recover_sub(struct hub *hub, uint64_t number, const char *frame_name, struct sub
     struct hub_req *req = hub_req_find(hub, number);
 
     if (req == NULL || req->is_list) {
-        log_error("the broker sent %s for request %llu, which was not asked", frame_name, (unsigned long long)number);
+        log_error("the broker sent %s for request %llu, which was not asked", frame_name,
+            (unsigned long long)number);
         return -EPROTO;
     }
     *ret = req->sub;
@@ -277,7 +280,8 @@ recover_on_replay(struct hub *hub, const struct frame *frame)
 static struct answer
 recover_first_answer(const struct join *join, const struct frame_recovered *f)
 {
-    struct answer a = {.type = ANSWER_SUBSCRIBED, .state = (enum recover_state)f->state, .position = {f->epoch, f->seq}};
+    struct answer a = {
+        .type = ANSWER_SUBSCRIBED, .state = (enum recover_state)f->state, .position = {f->epoch, f->seq}};
 
     if (join->from == FROM_LIVE) {
         a.state = STATE_LIVE;
@@ -289,7 +293,8 @@ recover_first_answer(const struct join *join, const struct frame_recovered *f)
     if (a.state == STATE_RECOVERED && join->gaps.n > 0)
         a.state = STATE_GAP;
     if (join->n_page > 0)
-        a.position.seq = join->from == FROM_SINCE && a.state == STATE_RECOVERED ? join->since.seq : join->page_first - 1;
+        a.position.seq =
+            join->from == FROM_SINCE && a.state == STATE_RECOVERED ? join->since.seq : join->page_first - 1;
     if (a.state == STATE_GAP) {
         a.gaps = join->gaps.items;
         a.n_gaps = join->gaps.n;
@@ -301,7 +306,8 @@ recover_first_answer(const struct join *join, const struct frame_recovered *f)
 static bool
 recover_later_answer(const struct join *join, const struct frame_recovered *f, struct answer *ret)
 {
-    struct answer a = {.type = ANSWER_STATE, .state = (enum recover_state)f->state, .position = {f->epoch, f->seq}};
+    struct answer a = {
+        .type = ANSWER_STATE, .state = (enum recover_state)f->state, .position = {f->epoch, f->seq}};
 
     if (a.state != STATE_RESET && a.state != STATE_GAP && join->gaps.n == 0)
         return false;

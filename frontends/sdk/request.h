@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a client asks and what it is answered, in no protocol's words. A dialect makes a struct request from bytes and
- * bytes from a struct answer; session.c does what is asked. Everything in them is borrowed for the call.
+ * What a client asks and what it is answered, in no protocol's words. A dialect makes a struct request from
+ * bytes and bytes from a struct answer; session.c does what is asked. Everything in them is borrowed for the
+ * call.
  */
 #ifndef SDK_REQUEST_H
 #define SDK_REQUEST_H
@@ -16,13 +17,14 @@
 #include "wire/errors.h"
 #include "wire/frame.h"
 
-/* An id is the client's own, kept and given back as the raw token that it sent (JSON: a number or a quoted string). */
+/* An id is the client's own, kept and given back as the raw token that it sent (JSON: a number or a quoted
+ * string). */
 #define REQUEST_ID_MAX 64
 /* One subscription may name several filters: they share one order and one cursor. */
 #define REQUEST_FILTERS_MAX 64
 
 enum request_op {
-    REQUEST_HELLO,  /* who are you, what are your limits */
+    REQUEST_HELLO, /* who are you, what are your limits */
     REQUEST_SUB,
     REQUEST_UNSUB,
     REQUEST_PUB,
@@ -58,14 +60,14 @@ enum answer_type {
     ANSWER_WELCOME,    /* to HELLO: position, text: the frontend's name, count: limits.message_bytes */
     ANSWER_SUBSCRIBED, /* state, position, gaps */
     ANSWER_UNSUBSCRIBED,
-    ANSWER_PUBLISHED,  /* position */
+    ANSWER_PUBLISHED, /* position */
     ANSWER_PONG,
     ANSWER_TOPIC,      /* one line of a list: topic, position (last), n_kept, n_bytes, n_links */
     ANSWER_TOPICS_END, /* count is 1 if there are more */
     ANSWER_ERROR,      /* code, text */
     ANSWER_STATE,      /* unasked, of one subscription: state, position, gaps: what happened to its stream */
-    ANSWER_DROPPED,    /* unasked: count messages of topic were dropped because this client reads too slowly */
-    ANSWER_CLOSING,    /* the connection is about to be closed by us: code, text */
+    ANSWER_DROPPED, /* unasked: count messages of topic were dropped because this client reads too slowly */
+    ANSWER_CLOSING, /* the connection is about to be closed by us: code, text */
 };
 
 struct answer {
@@ -73,7 +75,8 @@ struct answer {
     struct slice id; /* the request's, or the subscription's */
     enum recover_state state;
     struct position position;
-    const struct slice *gaps; /* names of topics of which messages are missing; an empty name: of unknown ones */
+    const struct slice
+        *gaps; /* names of topics of which messages are missing; an empty name: of unknown ones */
     size_t n_gaps;
     enum error_code code;
     struct slice text; /* of an error: what was wrong and what to do; empty: the code's own sentence */
@@ -81,9 +84,10 @@ struct answer {
     uint64_t count, n_kept, n_bytes, n_links;
 };
 
-/* Where a decoder puts what it had to unescape, and the filters. One for each frontend, reset for each request. */
+/* Where a decoder puts what it had to unescape, and the filters. One for each frontend, reset for each
+ * request. */
 struct request_scratch {
-    struct buf text;    /* reserve before use: slices into it must not move */
+    struct buf text; /* reserve before use: slices into it must not move */
     struct buf headers;
     struct slice filters[REQUEST_FILTERS_MAX];
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What one client may do, and doing it: checks that are the same for every protocol, then the hub or the uplink. One function
- * for each operation.
+ * What one client may do, and doing it: checks that are the same for every protocol, then the hub or the
+ * uplink. One function for each operation.
  */
 #include "config.h"
 
@@ -21,7 +21,8 @@
 #define LIST_MAX 1000u
 
 void
-session_init(struct session *s, struct frontend *fe, const struct encoder *encoder, const struct session_ops *ops)
+session_init(
+    struct session *s, struct frontend *fe, const struct encoder *encoder, const struct session_ops *ops)
 {
     *s = (struct session){.ops = ops, .encoder = encoder, .fe = fe};
     list_init(&s->subs);
@@ -48,7 +49,8 @@ session_fini(struct session *s)
 static int
 session_answer_error(struct session *s, const struct request *r, enum error_code code, const char *text)
 {
-    struct answer answer = {.type = ANSWER_ERROR, .id = r->id, .code = code, .text = slice_str(text), .topic = r->topic};
+    struct answer answer = {
+        .type = ANSWER_ERROR, .id = r->id, .code = code, .text = slice_str(text), .topic = r->topic};
 
     s->fe->counters.request_errors++;
     if (r->op == REQUEST_PUB)
@@ -115,7 +117,8 @@ session_do_pub(struct session *s, const struct request *r)
     if (wrong != NULL)
         return session_answer_error(s, r, ERROR_TOPIC_INVALID, wrong);
     if (topic_is_reserved(r->topic))
-        return session_answer_error(s, r, ERROR_NOT_ALLOWED, "topics below $sys are published by the bus only");
+        return session_answer_error(
+            s, r, ERROR_NOT_ALLOWED, "topics below $sys are published by the bus only");
     if (r->id.n > REQUEST_ID_MAX)
         return session_answer_error(s, r, ERROR_REQUEST_INVALID, "the id is too long");
     if (r->body.n > s->fe->limits->message_bytes || r->headers.n > s->fe->limits->message_bytes)
@@ -151,7 +154,7 @@ session_do_topics(struct session *s, const struct request *r)
 int
 session_request(struct session *s, const struct request *request)
 {
-    static int (*const operations[])(struct session *s, const struct request *r) = {
+    static int (*const operations[])(struct session * s, const struct request *r) = {
         [REQUEST_HELLO] = session_do_hello,
         [REQUEST_SUB] = session_do_sub,
         [REQUEST_UNSUB] = session_do_unsub,
@@ -204,7 +207,8 @@ session_tell_dropped(struct session *s)
     s->ops->on_answer(s, &answer);
 }
 
-/* Tells those that have read what was queued. An answer that stood in a full queue would only be thrown away in its turn. */
+/* Tells those that have read what was queued. An answer that stood in a full queue would only be thrown away
+ * in its turn. */
 void
 frontend_poll_slow(void *arg)
 {

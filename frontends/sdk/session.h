@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One client as the bus sees it: its subscriptions, its publishes under way, its limits. A transport embeds one in its
- * connection (or in one held poll), hands it requests, and gets answers and deliveries back through ops.
+ * One client as the bus sees it: its subscriptions, its publishes under way, its limits. A transport embeds
+ * one in its connection (or in one held poll), hands it requests, and gets answers and deliveries back
+ * through ops.
  */
 #ifndef SDK_SESSION_H
 #define SDK_SESSION_H
@@ -19,14 +20,15 @@ struct frontend;
 struct session;
 
 struct session_ops {
-    /* Deliveries, encoded by the session's encoder, in the order of seq. A stream transport passes them to conn_send(). */
+    /* Deliveries, encoded by the session's encoder, in the order of seq. A stream transport passes them to
+     * conn_send(). */
     void (*on_deliver)(struct session *s, struct block *block, uint32_t at, uint32_t n);
     /* An answer to a request, or an unasked one. A stream transport usually calls frontend_send_answer(). */
     void (*on_answer)(struct session *s, const struct answer *answer);
     /* Publishing is possible again after session_request() said -EAGAIN: conn_resume(). */
     void (*on_unblocked)(struct session *s);
-    /* How many bytes wait for this client: a stream transport gives conn's out_bytes. Replays and what was dropped are sent as
-     * this shrinks. May be NULL: nothing ever waits. */
+    /* How many bytes wait for this client: a stream transport gives conn's out_bytes. Replays and what was
+     * dropped are sent as this shrinks. May be NULL: nothing ever waits. */
     size_t (*queued)(struct session *s);
 };
 
@@ -37,34 +39,36 @@ struct session {
     struct list subs;      /* hub's */
     struct list publishes; /* uplink's: publishes that wait for an answer */
     struct list in_blocked;
-    struct list in_slow;   /* frontend's slow_sessions */
+    struct list in_slow; /* frontend's slow_sessions */
     uint32_t n_subs;
-    uint32_t n_filters;    /* of all its subscriptions */
-    uint32_t n_lists;      /* REQUEST_TOPICS without an answer yet */
+    uint32_t n_filters; /* of all its subscriptions */
+    uint32_t n_lists;   /* REQUEST_TOPICS without an answer yet */
     bool is_blocked : 1;
-    bool is_slow : 1;      /* messages were dropped since it last was told */
-    bool is_single : 1;    /* hub's: exactly one subscription, live, of one filter */
+    bool is_slow : 1;   /* messages were dropped since it last was told */
+    bool is_single : 1; /* hub's: exactly one subscription, live, of one filter */
     uint64_t n_dropped;
 };
 
-void session_init(struct session *s, struct frontend *fe, const struct encoder *encoder, const struct session_ops *ops);
+void session_init(
+    struct session *s, struct frontend *fe, const struct encoder *encoder, const struct session_ops *ops);
 /* Ends its subscriptions; its publishes go on, unanswered. */
 void session_fini(struct session *s);
 
-/* Does what is asked; the answer comes by on_answer(), perhaps before this returns, perhaps much later. 0: taken or answered.
- * -EAGAIN (only for PUB): the hold buffer is full; keep the bytes, pause the connection, and give the same request again
- * after on_unblocked(). */
+/* Does what is asked; the answer comes by on_answer(), perhaps before this returns, perhaps much later. 0:
+ * taken or answered. -EAGAIN (only for PUB): the hold buffer is full; keep the bytes, pause the connection,
+ * and give the same request again after on_unblocked(). */
 int session_request(struct session *s, const struct request *request);
 
-/* Counts and remembers that `n` deliveries to this client were thrown away (from conn's on_overflow; add conn_take_notice()); the
- * session then sends ANSWER_DROPPED when it can, if session_tell_dropped() was not called before. */
+/* Counts and remembers that `n` deliveries to this client were thrown away (from conn's on_overflow; add
+ * conn_take_notice()); the session then sends ANSWER_DROPPED when it can, if session_tell_dropped() was not
+ * called before. */
 void session_note_dropped(struct session *s, uint64_t n);
 
 /* Sends it now: from conn's on_dropped, so that the client reads it where the hole is. */
 void session_tell_dropped(struct session *s);
 
-/* What conn's on_overflow of a stream transport asks: true if every topic that this session is subscribed to right now says
- * drop_oldest, false if one says disconnect. */
+/* What conn's on_overflow of a stream transport asks: true if every topic that this session is subscribed to
+ * right now says drop_oldest, false if one says disconnect. */
 bool session_may_drop(const struct session *s);
 
 #endif

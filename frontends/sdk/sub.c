@@ -262,7 +262,9 @@ hub_subscribe(struct hub *hub, struct session *s, const struct request *r, struc
         return;
     }
     if (s->n_filters + r->n_filters > hub->fe->limits->subscriptions_per_client) {
-        struct answer answer = {.type = ANSWER_ERROR, .id = r->id, .code = ERROR_LIMIT_REACHED,
+        struct answer answer = {.type = ANSWER_ERROR,
+            .id = r->id,
+            .code = ERROR_LIMIT_REACHED,
             .text = slice_str("limits.subscriptions_per_client: this client holds too many subscriptions")};
 
         s->fe->counters.request_errors++;
@@ -390,7 +392,8 @@ hub_may_drop(const struct hub *hub, const struct session *s)
 
 /* Calls tell() for each live sub; any of them may end meanwhile. */
 static void
-sub_tell_all(struct hub *hub, bool (*tell)(struct sub *sub, const struct gaplist *gaps), const struct gaplist *gaps)
+sub_tell_all(
+    struct hub *hub, bool (*tell)(struct sub *sub, const struct gaplist *gaps), const struct gaplist *gaps)
 {
     struct list todo;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The life of the link: asking for one, attaching, resuming, and starting over. What is published on it is in uplinkpub.c; what
- * is subscribed and received is the hub's.
+ * The life of the link: asking for one, attaching, resuming, and starting over. What is published on it is in
+ * uplinkpub.c; what is subscribed and received is the hub's.
  */
 #include "config.h"
 
@@ -80,8 +80,8 @@ uplink_on_drained(struct link *link, void *arg)
     loop_defer(u->fe->loop, &u->pump_hook);
 }
 
-/* Some milliseconds more for each failure in a row, up to a limit, and a bit of chance, so that the frontends of a bus do not
- * come all at once. */
+/* Some milliseconds more for each failure in a row, up to a limit, and a bit of chance, so that the frontends
+ * of a bus do not come all at once. */
 static uint64_t
 uplink_retry_delay(struct uplink *u)
 {
@@ -133,7 +133,8 @@ uplink_on_down(struct link *link, const char *reason, bool is_clean, void *arg)
     hub_on_down(u->hub);
     loop_timer_start(u->fe->loop, &u->hold_timer, u->fe->limits->publish_hold_time_ms);
     if (was == UPLINK_RESUMING && u->n_failures > 0) {
-        /* It broke before it was of any use: not at once again, or a fault that repeats would keep two processes busy. */
+        /* It broke before it was of any use: not at once again, or a fault that repeats would keep two
+         * processes busy. */
         uplink_retry(u, "resuming", reason);
         return;
     }
@@ -169,7 +170,8 @@ uplink_open_link(struct uplink *u, const struct frame_welcome *w)
 
     if (url.n > scheme_n && memcmp(url.p, LINK_URL_SCHEME, scheme_n) == 0)
         url = slice_of(url.p + scheme_n, url.n - scheme_n);
-    if (w->proto != LINK_PROTO || w->token.n != sizeof config.token || w->heartbeat_ms == 0 || url.n >= sizeof path)
+    if (w->proto != LINK_PROTO || w->token.n != sizeof config.token || w->heartbeat_ms == 0 ||
+        url.n >= sizeof path)
         return -EPROTO;
     memcpy(path, url.p, url.n);
     path[url.n] = '\0';
@@ -215,8 +217,8 @@ uplink_call(struct uplink *u)
     int r;
 
     u->phase = UPLINK_CALLING;
-    r = control_call(u->fe->loop, &transport_nanomsg, u->control_path, &hello, u->options->hello_timeout_ms, uplink_on_answer,
-        u, &u->control);
+    r = control_call(u->fe->loop, &transport_nanomsg, u->control_path, &hello, u->options->hello_timeout_ms,
+        uplink_on_answer, u, &u->control);
     if (r < 0)
         uplink_retry(u, "asking the broker for a link", strerror(-r));
 }
@@ -253,8 +255,8 @@ uplink_commit(struct uplink *u)
 /* ---- Life. ---- */
 
 int
-uplink_new(struct frontend *fe, const struct link_options *options, const char *control_path, const char *kind,
-    struct uplink **ret)
+uplink_new(struct frontend *fe, const struct link_options *options, const char *control_path,
+    const char *kind, struct uplink **ret)
 {
     struct uplink *u;
     struct hub_sink sink = {.begin = uplink_sink_begin, .commit = uplink_sink_commit};

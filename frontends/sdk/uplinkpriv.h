@@ -32,22 +32,22 @@ struct uplink {
     struct hub *hub;
     const struct link_options *options;
     char *control_path, *kind;
-    uint64_t boot;          /* random: the origin of this process's publish numbers */
+    uint64_t boot; /* random: the origin of this process's publish numbers */
     enum uplink_phase phase;
     struct control *control;
     struct link *link;
     struct loop_timer retry_timer;
-    unsigned n_failures;    /* in a row */
-    uint64_t epoch;         /* of the link: of the seqs in PUBLISHED */
-    uint64_t max_message;   /* the broker's, 0 before the first WELCOME */
+    unsigned n_failures;  /* in a row */
+    uint64_t epoch;       /* of the link: of the seqs in PUBLISHED */
+    uint64_t max_message; /* the broker's, 0 before the first WELCOME */
 
     struct publishes held;
-    uint64_t next_send;     /* publishes below were put on this link */
+    uint64_t next_send; /* publishes below were put on this link */
     struct namecache names;
-    struct list blocked;    /* sessions that were told -EAGAIN */
+    struct list blocked; /* sessions that were told -EAGAIN */
     struct loop_hook pump_hook;
     struct loop_timer hold_timer;
-    bool is_unavailable;    /* the broker has been away for longer than publishes are held */
+    bool is_unavailable; /* the broker has been away for longer than publishes are held */
 
     void (*on_stopped)(void *arg);
     void *stop_arg;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Publishing: every publish is held until the broker has answered it, and is sent in the order of its number, again on each new
- * link. What cannot be held pushes back on the clients: session_request() says -EAGAIN and on_unblocked() follows.
+ * Publishing: every publish is held until the broker has answered it, and is sent in the order of its number,
+ * again on each new link. What cannot be held pushes back on the clients: session_request() says -EAGAIN and
+ * on_unblocked() follows.
  */
 #include "config.h"
 
@@ -13,8 +14,8 @@
 
 #include <errno.h>
 
-/* What may stand beside a payload of LINK_MESSAGE_MAX: topic, content type, key, headers. It leaves room for the frame's own
- * numbers in LINK_BATCH_MAX. */
+/* What may stand beside a payload of LINK_MESSAGE_MAX: topic, content type, key, headers. It leaves room for
+ * the frame's own numbers in LINK_BATCH_MAX. */
 #define WORDS_MAX (48u * 1024)
 
 #define NAMES_MAX 4096u
@@ -34,15 +35,14 @@ uplink_put_publish(struct uplink *u, const struct publish *p)
     }
     if (is_new)
         frame_put_name(out, &(struct frame_name){.handle = handle, .topic = publish_topic(p)});
-    frame_put_publish(out,
-        &(struct frame_publish){.pub = p->number,
-            .handle = handle,
-            .flags = p->is_retain ? MESSAGE_RETAIN : 0,
-            .kind = p->kind,
-            .type = publish_type(p),
-            .headers = publish_headers(p),
-            .key = publish_key(p),
-            .body = publish_body(p)});
+    frame_put_publish(out, &(struct frame_publish){.pub = p->number,
+                               .handle = handle,
+                               .flags = p->is_retain ? MESSAGE_RETAIN : 0,
+                               .kind = p->kind,
+                               .type = publish_type(p),
+                               .headers = publish_headers(p),
+                               .key = publish_key(p),
+                               .body = publish_body(p)});
     uplink_commit(u);
 }
 
@@ -183,7 +183,8 @@ uplink_publish(struct uplink *u, struct session *s, const struct request *r)
 void
 uplink_leave(struct uplink *u, struct session *s)
 {
-    list_for_each_safe (it, following, &s->publishes) {
+    list_for_each_safe(it, following, &s->publishes)
+    {
         struct publish *publish = list_entry(it, struct publish, in_session);
 
         list_remove(it);
@@ -218,12 +219,14 @@ uplink_on_published(struct uplink *u, const struct frame *f)
 
     if (first == 0 || f->published.count == 0 || __builtin_add_overflow(first, f->published.count, &end) ||
         end > u->held.next) {
-        log_error("the broker says that publish %llu was appended, which was never sent", (unsigned long long)first);
+        log_error("the broker says that publish %llu was appended, which was never sent",
+            (unsigned long long)first);
         return -EPROTO;
     }
     for (uint64_t number = first < u->held.first ? u->held.first : first; number < end; number++) {
         struct publish *publish = publishes_take(&u->held, number);
-        struct answer answer = {.type = ANSWER_PUBLISHED, .position = {.epoch = u->epoch, .seq = seq + (number - first)}};
+        struct answer answer = {
+            .type = ANSWER_PUBLISHED, .position = {.epoch = u->epoch, .seq = seq + (number - first)}};
 
         if (publish == NULL)
             continue; /* answered on an earlier link */
@@ -239,7 +242,8 @@ int
 uplink_on_rejected(struct uplink *u, const struct frame *f)
 {
     struct publish *publish = publishes_take(&u->held, f->rejected.pub);
-    struct answer answer = {.type = ANSWER_ERROR, .code = error_code_find(f->rejected.code), .text = f->rejected.message};
+    struct answer answer = {
+        .type = ANSWER_ERROR, .code = error_code_find(f->rejected.code), .text = f->rejected.message};
 
     if (publish == NULL)
         return 0;

@@ -10,7 +10,8 @@
 #include "base/loop.h"
 
 static inline int
-suite_main_with(const char *name, void (*setup)(void), void (*teardown)(void), const TTest *const *tests, size_t n_tests)
+suite_main_with(
+    const char *name, void (*setup)(void), void (*teardown)(void), const TTest *const *tests, size_t n_tests)
 {
     Suite *suite = suite_create(name);
     TCase *tcase = tcase_create(name);
@@ -37,7 +38,8 @@ suite_main_with(const char *name, void (*setup)(void), void (*teardown)(void), c
         return suite_main_with(name, setup, teardown, tests, sizeof tests / sizeof tests[0]);                \
     }
 
-/* Some turns of the loop, which wait for nothing: whatever was ready, and what followed from it, has been done. */
+/* Some turns of the loop, which wait for nothing: whatever was ready, and what followed from it, has been
+ * done. */
 struct settling {
     struct loop *loop;
     struct loop_hook hook;

@@ -83,8 +83,11 @@ on_closed(struct conn *c, const char *reason)
         loop_stop(loop);
 }
 
-static const struct conn_ops ops = {
-    .on_bytes = on_bytes, .on_eof = on_eof, .on_overflow = on_overflow, .on_drained = on_drained, .on_closed = on_closed};
+static const struct conn_ops ops = {.on_bytes = on_bytes,
+    .on_eof = on_eof,
+    .on_overflow = on_overflow,
+    .on_drained = on_drained,
+    .on_closed = on_closed};
 
 static void
 on_deadline(void *arg)
@@ -501,5 +504,6 @@ END_TEST
 
 SUITE_MAIN_WITH("conn", setup, teardown, test_keeps_what_is_left, test_keeps_much, test_pause_and_resume,
     test_resume_gives_what_was_kept, test_eof_while_paused, test_bad_input_closes, test_close_in_on_bytes,
-    test_one_write_for_a_turn, test_slow_client_gets_all_in_order, test_overflow_closes, test_overflow_drops_whole_frames,
-    test_large_piece_passes_an_empty_queue, test_close_soon_writes_all, test_close_soon_does_not_wait_for_ever, test_peer_gone)
+    test_one_write_for_a_turn, test_slow_client_gets_all_in_order, test_overflow_closes,
+    test_overflow_drops_whole_frames, test_large_piece_passes_an_empty_queue, test_close_soon_writes_all,
+    test_close_soon_does_not_wait_for_ever, test_peer_gone)

@@ -17,8 +17,8 @@
 static struct loop *loop;
 static struct frontend fe;
 static struct limits_options limits;
-static struct buf sent;  /* frames for the broker */
-static struct buf told;  /* sent, as text */
+static struct buf sent; /* frames for the broker */
+static struct buf told; /* sent, as text */
 static struct encoder encoder;
 
 struct client {
@@ -34,7 +34,8 @@ struct client {
 static void
 put_message(const struct encoder *e, struct buf *out, const struct message *m, struct slice sub_id)
 {
-    buf_printf(out, "%.*s:%.*s=%.*s%s ", SLICE_ARG(sub_id), SLICE_ARG(m->topic), SLICE_ARG(m->body), m->is_retained ? "(kept)" : "");
+    buf_printf(out, "%.*s:%.*s=%.*s%s ", SLICE_ARG(sub_id), SLICE_ARG(m->topic), SLICE_ARG(m->body),
+        m->is_retained ? "(kept)" : "");
 }
 
 static void
@@ -58,9 +59,13 @@ on_deliver(struct session *s, struct block *block, uint32_t at, uint32_t n)
 static void
 on_answer(struct session *s, const struct answer *a)
 {
-    static const char *const names[] = {
-        [ANSWER_SUBSCRIBED] = "SUBSCRIBED", [ANSWER_UNSUBSCRIBED] = "UNSUBSCRIBED", [ANSWER_ERROR] = "ERROR",
-        [ANSWER_STATE] = "STATE", [ANSWER_TOPIC] = "TOPIC", [ANSWER_TOPICS_END] = "END", [ANSWER_DROPPED] = "DROPPED"};
+    static const char *const names[] = {[ANSWER_SUBSCRIBED] = "SUBSCRIBED",
+        [ANSWER_UNSUBSCRIBED] = "UNSUBSCRIBED",
+        [ANSWER_ERROR] = "ERROR",
+        [ANSWER_STATE] = "STATE",
+        [ANSWER_TOPIC] = "TOPIC",
+        [ANSWER_TOPICS_END] = "END",
+        [ANSWER_DROPPED] = "DROPPED"};
     static const char *const states[] = {"live", "recovered", "gap", "reset"};
     struct client *x = (struct client *)s;
 
@@ -87,7 +92,8 @@ queued(struct session *s)
     return ((struct client *)s)->queued;
 }
 
-static const struct session_ops session_ops = {.on_deliver = on_deliver, .on_answer = on_answer, .queued = queued};
+static const struct session_ops session_ops = {
+    .on_deliver = on_deliver, .on_answer = on_answer, .queued = queued};
 
 static void
 client_begin(struct client *x)
@@ -188,27 +194,31 @@ give(struct frame f)
 static void
 resumed(enum recover_state state, uint64_t epoch, uint64_t seq)
 {
-    ck_assert_int_eq(give((struct frame){.type = FRAME_RESUMED, .resumed = {.state = state, .epoch = epoch, .seq = seq}}), 0);
+    ck_assert_int_eq(
+        give((struct frame){.type = FRAME_RESUMED, .resumed = {.state = state, .epoch = epoch, .seq = seq}}),
+        0);
 }
 
 static void
 topic(uint64_t handle, const char *name)
 {
-    ck_assert_int_eq(give((struct frame){.type = FRAME_TOPIC, .topic = {.handle = handle, .topic = slice_str(name)}}), 0);
+    ck_assert_int_eq(
+        give((struct frame){.type = FRAME_TOPIC, .topic = {.handle = handle, .topic = slice_str(name)}}), 0);
 }
 
 static void
 subscribed(uint64_t filter, uint64_t seq, bool retained)
 {
-    ck_assert_int_eq(
-        give((struct frame){.type = FRAME_SUBSCRIBED, .subscribed = {.filter = filter, .seq = seq, .retained = retained}}), 0);
+    ck_assert_int_eq(give((struct frame){.type = FRAME_SUBSCRIBED,
+                         .subscribed = {.filter = filter, .seq = seq, .retained = retained}}),
+        0);
 }
 
 static int
 message(uint64_t handle, uint64_t seq, uint64_t prev, const char *body)
 {
-    return give((struct frame){
-        .type = FRAME_MESSAGE, .message = {.handle = handle, .seq = seq, .prev = prev, .body = slice_str(body)}});
+    return give((struct frame){.type = FRAME_MESSAGE,
+        .message = {.handle = handle, .seq = seq, .prev = prev, .body = slice_str(body)}});
 }
 
 static void
@@ -222,15 +232,18 @@ replay(uint64_t req, uint64_t handle, uint64_t seq, const char *body)
 static void
 recovered(uint64_t req, enum recover_state state, uint64_t seq, bool more)
 {
-    ck_assert_int_eq(give((struct frame){.type = FRAME_RECOVERED,
-                         .recovered = {.req = req, .state = state, .epoch = EPOCH, .seq = seq, .more = more}}),
+    ck_assert_int_eq(
+        give((struct frame){.type = FRAME_RECOVERED,
+            .recovered = {.req = req, .state = state, .epoch = EPOCH, .seq = seq, .more = more}}),
         0);
 }
 
 static void
 gap(uint64_t req, const char *name, uint64_t seq)
 {
-    ck_assert_int_eq(give((struct frame){.type = FRAME_GAP, .gap = {.req = req, .topic = slice_str(name), .seq = seq}}), 0);
+    ck_assert_int_eq(
+        give((struct frame){.type = FRAME_GAP, .gap = {.req = req, .topic = slice_str(name), .seq = seq}}),
+        0);
 }
 
 /* A link that is live at seq 10, with a/1 and a/2 and b/1 as topics 1, 2, 3. */
@@ -250,7 +263,8 @@ setup(void)
     const struct hub_sink sink = {.begin = sink_begin, .commit = sink_commit};
 
     ck_assert_int_eq(loop_new(&loop), 0);
-    limits = (struct limits_options){.queue_bytes = 64 * 1024, .message_bytes = 1 << 20, .subscriptions_per_client = 5};
+    limits = (struct limits_options){
+        .queue_bytes = 64 * 1024, .message_bytes = 1 << 20, .subscriptions_per_client = 5};
     ck_assert_int_eq(frontend_init(&fe, loop, &limits), 0);
     ck_assert_int_eq(hub_new(&fe, &sink, &fe.hub), 0);
     buf_init(&sent, 0);
@@ -404,8 +418,9 @@ START_TEST(test_refusals)
     expect(&x, "ERROR(3,filter_invalid) ");
     sub(&x, "4", "a", "nonsense");
     expect(&x, "ERROR(4,cursor_invalid) ");
-    ck_assert_int_eq(give((struct frame){.type = FRAME_UNSUBSCRIBABLE,
-                         .unsubscribable = {.filter = 1, .code = slice_str("not_allowed"), .message = slice_str("no")}}),
+    ck_assert_int_eq(
+        give((struct frame){.type = FRAME_UNSUBSCRIBABLE,
+            .unsubscribable = {.filter = 1, .code = slice_str("not_allowed"), .message = slice_str("no")}}),
         0);
     expect(&x, "ERROR(1,not_allowed) ");
     ck_assert_uint_eq(hub_n_subs(fe.hub), 0);
@@ -714,8 +729,9 @@ START_TEST(test_kept_values_first)
     expect(&x, "SUBSCRIBED(1,live,e-10) 1:a/1=kept(kept) 1:a/1=new meanwhile ");
     sub(&y, "1", "b/#", NULL);
     subscribed(2, 12, false);
-    ck_assert_int_eq(give((struct frame){.type = FRAME_MESSAGE,
-                         .message = {.handle = 3, .seq = 13, .flags = MESSAGE_RETAIN, .body = slice_str("keep")}}),
+    ck_assert_int_eq(
+        give((struct frame){.type = FRAME_MESSAGE,
+            .message = {.handle = 3, .seq = 13, .flags = MESSAGE_RETAIN, .body = slice_str("keep")}}),
         0);
     loop_settle(loop);
     expect(&y, "SUBSCRIBED(1,live,e-12) 1:b/1=keep ");
@@ -783,8 +799,10 @@ START_TEST(test_lists)
     ck_assert_int_eq(session_request(&y.session, &r), 0);
     ck_assert_str_eq(frames(), "LIST 1 # 100; LIST 2 # 100; ");
     client_end(&y);
-    ck_assert_int_eq(give((struct frame){.type = FRAME_LISTED, .listed = {.req = 1, .topic = slice_str("a/1")}}), 0);
-    ck_assert_int_eq(give((struct frame){.type = FRAME_LISTED, .listed = {.req = 2, .topic = slice_str("a/1")}}), 0);
+    ck_assert_int_eq(
+        give((struct frame){.type = FRAME_LISTED, .listed = {.req = 1, .topic = slice_str("a/1")}}), 0);
+    ck_assert_int_eq(
+        give((struct frame){.type = FRAME_LISTED, .listed = {.req = 2, .topic = slice_str("a/1")}}), 0);
     ck_assert_int_eq(give((struct frame){.type = FRAME_LIST_END, .list_end = {.req = 1}}), 0);
     expect(&x, "TOPIC(9,a/1) END(9) ");
     ck_assert_int_eq(give((struct frame){.type = FRAME_LIST_END, .list_end = {.req = 1}}), -EPROTO);
@@ -801,8 +819,9 @@ START_TEST(test_policies)
 
     client_begin(&x);
     attach();
-    ck_assert_int_eq(
-        give((struct frame){.type = FRAME_TOPIC, .topic = {.handle = 4, .topic = slice_str("c"), .policy = SLOW_DROP_OLDEST}}), 0);
+    ck_assert_int_eq(give((struct frame){.type = FRAME_TOPIC,
+                         .topic = {.handle = 4, .topic = slice_str("c"), .policy = SLOW_DROP_OLDEST}}),
+        0);
     sub(&x, "1", "c", NULL);
     subscribed(1, 10, false);
     ck_assert(!session_may_drop(&x.session)); /* nothing is known yet */
@@ -845,7 +864,7 @@ END_TEST
 
 SUITE_MAIN_WITH("hub", setup, teardown, test_live, test_joining_within_a_turn, test_several_subs_are_in_order,
     test_several_filters_once, test_unsubscribing_gives_what_waits, test_refusals, test_leaving_in_a_callback,
-    test_link_comes_back, test_gap_is_told_to_whom_it_concerns, test_reset, test_holes_are_noticed, test_since,
-    test_since_states, test_since_and_live_meet, test_pages_wait_for_the_client, test_large_pages_are_cut,
-    test_recovery_goes_on_on_another_link, test_kept_values_first, test_many_kept_values_spill, test_leaving_on_the_answer,
-    test_lists, test_policies, test_filters_linger)
+    test_link_comes_back, test_gap_is_told_to_whom_it_concerns, test_reset, test_holes_are_noticed,
+    test_since, test_since_states, test_since_and_live_meet, test_pages_wait_for_the_client,
+    test_large_pages_are_cut, test_recovery_goes_on_on_another_link, test_kept_values_first,
+    test_many_kept_values_spill, test_leaving_on_the_answer, test_lists, test_policies, test_filters_linger)

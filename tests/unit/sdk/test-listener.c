@@ -121,9 +121,11 @@ START_TEST(test_addresses)
 
     ck_assert_int_eq(strncmp(listener_address(l), "127.0.0.1:", 10), 0);
     ck_assert_str_ne(listener_address(l), "127.0.0.1:0");
-    ck_assert_int_eq(listener_open(&fe, listener_address(l), slice_str(""), on_accept, NULL, &same), -EADDRINUSE);
+    ck_assert_int_eq(
+        listener_open(&fe, listener_address(l), slice_str(""), on_accept, NULL, &same), -EADDRINUSE);
     ck_assert_int_eq(listener_open(&fe, "127.0.0.1", slice_str(""), on_accept, NULL, &same), -EINVAL);
-    ck_assert_int_eq(listener_open(&fe, "192.0.2.1:0", slice_str(""), on_accept, NULL, &same), -EADDRNOTAVAIL);
+    ck_assert_int_eq(
+        listener_open(&fe, "192.0.2.1:0", slice_str(""), on_accept, NULL, &same), -EADDRNOTAVAIL);
     ck_assert_ptr_null(same);
     listener_close(l);
     l = listen_on("*:0");
@@ -221,5 +223,5 @@ START_TEST(test_no_descriptor_is_left)
 }
 END_TEST
 
-SUITE_MAIN_WITH("listener", setup, teardown, test_addresses, test_workers_share_a_port, test_limit_of_connections,
-    test_limit_of_one_address, test_no_descriptor_is_left)
+SUITE_MAIN_WITH("listener", setup, teardown, test_addresses, test_workers_share_a_port,
+    test_limit_of_connections, test_limit_of_one_address, test_no_descriptor_is_left)

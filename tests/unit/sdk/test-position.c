@@ -47,13 +47,13 @@ START_TEST(test_only_what_was_written)
     refused("-1");
     refused("01-1");
     refused("1-01");
-    refused("A-1");                      /* lower case only */
+    refused("A-1"); /* lower case only */
     refused("1-a");
     refused("1-+1");
     refused("1 -1");
     refused("1-1 ");
-    refused("1-18446744073709551616");   /* one too many */
-    refused("11111111111111111-1");      /* 17 digits */
+    refused("1-18446744073709551616"); /* one too many */
+    refused("11111111111111111-1");    /* 17 digits */
     refused("1-99999999999999999999999");
 }
 END_TEST

@@ -12,8 +12,15 @@ static struct publish *
 add(struct publishes *p, const char *topic, const char *body)
 {
     struct publish *publish = NULL;
-    struct request r = {.op = REQUEST_PUB, .id = slice_str("17"), .topic = slice_str(topic), .type = slice_str("a/b"),
-        .headers = slice_str("hh"), .key = slice_str("k"), .body = slice_str(body), .kind = MESSAGE_TEXT, .is_retain = true};
+    struct request r = {.op = REQUEST_PUB,
+        .id = slice_str("17"),
+        .topic = slice_str(topic),
+        .type = slice_str("a/b"),
+        .headers = slice_str("hh"),
+        .key = slice_str("k"),
+        .body = slice_str(body),
+        .kind = MESSAGE_TEXT,
+        .is_retain = true};
 
     ck_assert_int_eq(publishes_add(p, NULL, &r, &publish), 0);
     return publish;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The uplink against the broker's end of a link, in one process: attaching, resending, pushing back, starting over. */
+/* The uplink against the broker's end of a link, in one process: attaching, resending, pushing back, starting
+ * over. */
 #include "config.h"
 
 #include "frontends/sdk/uplink.h"
@@ -20,8 +21,11 @@
 static struct loop *loop;
 static struct frontend fe;
 static struct limits_options limits;
-static const struct link_options options = {
-    .credit = 1 << 20, .hello_timeout_ms = 300, .attach_timeout_ms = 1000, .retry_delay_ms = 50, .retry_delay_max_ms = 100};
+static const struct link_options options = {.credit = 1 << 20,
+    .hello_timeout_ms = 300,
+    .attach_timeout_ms = 1000,
+    .retry_delay_ms = 50,
+    .retry_delay_max_ms = 100};
 static struct loop_timer deadline;
 
 /* The broker. */
@@ -56,14 +60,17 @@ on_frame(struct link *link, const struct frame *f, void *arg)
     buf_put_str(&got, frame_name(f->type));
     if (f->type == FRAME_RESUME) {
         buf_printf(&got, " %llx-%d", (unsigned long long)f->resume.epoch, (int)f->resume.seq);
-        frame_put_resumed(link_buf(link), &(struct frame_resumed){.state = STATE_RECOVERED, .epoch = 0xe, .seq = seq});
+        frame_put_resumed(
+            link_buf(link), &(struct frame_resumed){.state = STATE_RECOVERED, .epoch = 0xe, .seq = seq});
         ck_assert_int_eq(link_commit(link), 0);
     } else if (f->type == FRAME_NAME) {
         buf_printf(&got, " %d %.*s", (int)f->name.handle, SLICE_ARG(f->name.topic));
     } else if (f->type == FRAME_PUBLISH) {
-        buf_printf(&got, " %d to %d %.*s", (int)f->publish.pub, (int)f->publish.handle, SLICE_ARG(f->publish.body));
+        buf_printf(
+            &got, " %d to %d %.*s", (int)f->publish.pub, (int)f->publish.handle, SLICE_ARG(f->publish.body));
         if (answers) {
-            frame_put_published(link_buf(link), &(struct frame_published){.pub = f->publish.pub, .seq = ++seq, .count = 1});
+            frame_put_published(
+                link_buf(link), &(struct frame_published){.pub = f->publish.pub, .seq = ++seq, .count = 1});
             ck_assert_int_eq(link_commit(link), 0);
         }
     }
@@ -92,8 +99,15 @@ static const struct link_ops link_ops = {.on_up = on_up, .on_frame = on_frame, .
 static void
 on_hello(const struct frame_hello *hello, struct frame *ret, void *arg)
 {
-    struct link_config config = {.loop = loop, .transport = &transport_nanomsg, .path = link_path, .peer = "frontend",
-        .is_broker = true, .session = ++n_hellos, .peer_credit = 1 << 20, .own_credit = 1 << 20, .heartbeat_ms = 1000,
+    struct link_config config = {.loop = loop,
+        .transport = &transport_nanomsg,
+        .path = link_path,
+        .peer = "frontend",
+        .is_broker = true,
+        .session = ++n_hellos,
+        .peer_credit = 1 << 20,
+        .own_credit = 1 << 20,
+        .heartbeat_ms = 1000,
         .attach_timeout_ms = 1000};
 
     link_ = link_close(link_);
@@ -103,8 +117,14 @@ on_hello(const struct frame_hello *hello, struct frame *ret, void *arg)
     ck_assert_int_eq(link_open(&config, &link_ops, NULL, &link_), 0);
     ck_assert(slice_is(hello->name, "test.1"));
     ret->type = FRAME_WELCOME;
-    ret->welcome = (struct frame_welcome){.proto = LINK_PROTO, .session = n_hellos, .token = slice_of(token, sizeof token),
-        .url = slice_str(url), .epoch = 0xe, .credit = 1 << 20, .heartbeat_ms = 1000, .max_message = 1000};
+    ret->welcome = (struct frame_welcome){.proto = LINK_PROTO,
+        .session = n_hellos,
+        .token = slice_of(token, sizeof token),
+        .url = slice_str(url),
+        .epoch = 0xe,
+        .credit = 1 << 20,
+        .heartbeat_ms = 1000,
+        .max_message = 1000};
 }
 
 static void
@@ -138,7 +158,8 @@ static void
 on_answer(struct session *s, const struct answer *a)
 {
     if (a->type == ANSWER_PUBLISHED)
-        buf_printf(&told, "%.*s=%llx-%d ", SLICE_ARG(a->id), (unsigned long long)a->position.epoch, (int)a->position.seq);
+        buf_printf(&told, "%.*s=%llx-%d ", SLICE_ARG(a->id), (unsigned long long)a->position.epoch,
+            (int)a->position.seq);
     else
         buf_printf(&told, "%.*s:%s ", SLICE_ARG(a->id), error_code_name(a->code));
 }
@@ -155,8 +176,11 @@ static const struct session_ops session_ops = {.on_answer = on_answer, .on_unblo
 static int
 publish(const char *id, const char *topic, const char *body)
 {
-    struct request r = {
-        .op = REQUEST_PUB, .id = slice_str(id), .topic = slice_str(topic), .kind = MESSAGE_TEXT, .body = slice_str(body)};
+    struct request r = {.op = REQUEST_PUB,
+        .id = slice_str(id),
+        .topic = slice_str(topic),
+        .kind = MESSAGE_TEXT,
+        .body = slice_str(body)};
 
     return session_request(&session, &r);
 }
@@ -194,8 +218,11 @@ static void
 setup(void)
 {
     ck_assert_int_eq(loop_new(&loop), 0);
-    limits = (struct limits_options){
-        .queue_bytes = 65536, .message_bytes = 2000, .publishes_held = 4, .publish_hold_bytes = 1 << 20, .publish_hold_time_ms = 30000};
+    limits = (struct limits_options){.queue_bytes = 65536,
+        .message_bytes = 2000,
+        .publishes_held = 4,
+        .publish_hold_bytes = 1 << 20,
+        .publish_hold_time_ms = 30000};
     ck_assert_int_eq(frontend_init(&fe, loop, &limits), 0);
     fe.instance = "test.1";
     (void)snprintf(dir, sizeof dir, "/tmp/test-uplink-XXXXXX");
@@ -288,7 +315,8 @@ START_TEST(test_an_answer_for_nobody)
     expect("NAME 0 t; PUBLISH 1 to 0 one; ");
     frame_put_published(link_buf(link_), &(struct frame_published){.pub = 1, .seq = ++seq, .count = 1});
     ck_assert_int_eq(link_commit(link_), 0);
-    frame_put_published(link_buf(link_), &(struct frame_published){.pub = 2, .seq = ++seq, .count = 1}); /* never sent */
+    frame_put_published(
+        link_buf(link_), &(struct frame_published){.pub = 2, .seq = ++seq, .count = 1}); /* never sent */
     ck_assert_int_eq(link_commit(link_), 0);
     expect("RESUME e-100; "); /* on another link */
     ck_assert_uint_eq(uplink_n_held(fe.uplink), 0);
