@@ -92,5 +92,7 @@ frontend_is_ready(const struct frontend *fe)
 struct position
 frontend_position(const struct frontend *fe)
 {
-    return fe->hub == NULL ? (struct position){0} : hub_position(fe->hub);
+    if (fe->hub == NULL)
+        return (struct position){0};
+    return hub_position(fe->hub);
 }
