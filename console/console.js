@@ -4,9 +4,11 @@ import { connect } from '/busbar.js'
 
 const $ = id => document.getElementById(id)
 const MAX_LINES = 500
+const MAX_KEPT = 100          // messages that a reload shows again
+const MAX_KEPT_LENGTH = 2000  // of one of them
 const STATES = {
     live: 'live', recovered: 'recovered: nothing was missed', gap: 'some messages were no longer kept',
-    reset: 'the server started anew: older messages are gone',
+    reset: 'the server started anew: older messages are gone', dropped: 'too much at once: some messages were left out',
 }
 
 const where = await (await fetch('/console.json')).json()
@@ -23,41 +25,77 @@ const bus = connect(websocket, {
     onerror(error) { notice(error.message) },
 })
 
-// A reload goes on where the page was: the cursor lives as long as the tab.
-const saved = key => sessionStorage.getItem(key)
-function save(topic, cursor) {
-    sessionStorage.setItem('topic', topic)
-    sessionStorage.setItem('cursor', cursor)
+// A reload shows what the page showed and goes on from there: messages and cursor are kept together, for as long as the
+// tab lives.
+let kept = {topic: null, cursor: null, messages: []}
+let saveTimer = null
+
+function restore() {
+    try {
+        kept = {...kept, ...JSON.parse(sessionStorage.getItem('busbar'))}
+    } catch {
+        sessionStorage.removeItem('busbar')
+    }
 }
+
+function save() {
+    clearTimeout(saveTimer)
+    saveTimer = null
+    try {
+        sessionStorage.setItem('busbar', JSON.stringify(kept))
+    } catch {
+        kept.messages = []    // too much for the browser: the cursor matters more
+    }
+}
+
+function keep(message, shown) {
+    if (message) {
+        const {topic, time} = message
+        kept.messages.push({topic, time, data: shown.slice(0, MAX_KEPT_LENGTH)})
+        kept.messages.splice(0, kept.messages.length - MAX_KEPT)
+    }
+    kept.cursor = subscription?.cursor ?? kept.cursor
+    saveTimer ??= setTimeout(save, 200)
+}
+addEventListener('pagehide', save)
 
 function join(topic, since) {
     subscription?.unsubscribe()
     $('messages').replaceChildren()
     $('state').textContent = ''
+    if (!since)
+        kept = {topic, cursor: null, messages: []}
+    for (const message of kept.messages)
+        line(message, message.data)
     subscription = bus.subscribe(topic, message => {
-        line(message)
-        save(topic, message.cursor)
+        const shown = text(message.data)
+        line(message, shown)
+        keep(message, shown)
     }, {
         ...(since ? {since} : {last: 20}),
-        onstate({state, cursor, topics}) {
+        onstate({state, topics}) {
             $('state').textContent = `${topic}: ${STATES[state] ?? state}` + (topics.length ? ` (${topics.join(', ')})` : '')
             $('state').dataset.state = state
-            save(topic, cursor)
+            keep()
         },
         onerror(error) { notice(error.message) },
     })
     terminal(topic)
 }
 
-function line({topic, data, time}) {
+function text(data) {
+    return typeof data === 'string' ? data : data instanceof Uint8Array ? `${data.length} bytes` : JSON.stringify(data)
+}
+
+function line({topic, time}, shown) {
     const item = document.createElement('li')
     const from = document.createElement('span')
-    const text = document.createElement('span')
+    const data = document.createElement('span')
     from.className = 'from'
     from.textContent = `${new Date(time ?? Date.now()).toLocaleTimeString()} ${topic}`
-    text.className = 'data'
-    text.textContent = typeof data === 'string' ? data : data instanceof Uint8Array ? `${data.length} bytes` : JSON.stringify(data)
-    item.append(from, text)
+    data.className = 'data'
+    data.textContent = shown
+    item.append(from, data)
     put(item)
 }
 
@@ -124,6 +162,7 @@ for (const button of document.querySelectorAll('[data-copy]'))
         setTimeout(() => { button.textContent = 'Copy' }, 1500)
     })
 
-if (saved('topic'))
-    $('topic').value = saved('topic')
-join($('topic').value, saved('topic') === $('topic').value ? saved('cursor') : null)
+restore()
+if (kept.topic)
+    $('topic').value = kept.topic
+join($('topic').value, kept.cursor)

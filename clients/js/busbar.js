@@ -15,6 +15,8 @@
 const OPEN = 1
 /** A server that says nothing for this long after a ping is gone (ms). */
 const PONG_TIMEOUT = 10_000
+/** Errors that another connection or another moment may not give. */
+const PASSING = new Set(['unavailable', 'timeout', 'shutting_down'])
 
 /** What the server answered instead of doing it: `code` from the table in docs/protocol.md. */
 export class BusError extends Error {
@@ -54,6 +56,7 @@ class Bus {
     #timer = null
     #pingTimer = null
     #isClosed = false
+    #closing = null              // why the server closes, from its own mouth
     #state = 'connecting'
     // Makes a repeated publish recognisable: the server appends one key once.
     #keyPrefix = Math.random().toString(36).slice(2, 10) + Date.now().toString(36)
@@ -80,7 +83,8 @@ class Bus {
      *   last      or: the last so many messages of each topic first
      *   onstate   called with {state, cursor, topics} each time that the server says where the stream stands: 'live' and
      *             'recovered': nothing is missing; 'gap': messages of `topics` are gone; 'reset': the server lost its
-     *             history, the old cursor is void
+     *             history, the old cursor is void; 'dropped': `count` messages were thrown away, because this
+     *             client reads too slowly
      *   onerror   called with a BusError if the subscription was refused; it then ends
      */
     subscribe(topic, onmessage, options = {}) {
@@ -163,7 +167,7 @@ class Bus {
         socket.onerror = () => {}   // onclose follows and says more
         socket.onclose = event => {
             if (socket === this.#socket)
-                this.#lost(event.reason || `closed with ${event.code}`)
+                this.#lost(this.#closing || event.reason || `closed with ${event.code}`)
         }
     }
 
@@ -171,6 +175,7 @@ class Bus {
     #lost(reason) {
         clearTimeout(this.#pingTimer)
         this.#socket = null
+        this.#closing = null
         if (this.#isClosed)
             return
         const {minDelay, maxDelay} = this.#options
@@ -219,13 +224,34 @@ class Bus {
             publish?.resolve(message.cursor)
             break
         }
+        case 'dropped':
+            this.#dropped(message)
+            break
         case 'error':
             this.#refused(message, subscription)
+            break
+        case 'closing':
+            this.#closing = message.message
             break
         }
     }
 
+    // Answers that waited in the server's queue may be gone with the messages: what has none is asked again.
+    #dropped(message) {
+        for (const {request} of this.#pending.values())
+            this.#send(request)
+        for (const subscription of [...this.#subscriptions.values()])
+            if (message.sub === undefined || message.sub === subscription.id)
+                subscription.told_({state: 'dropped', cursor: subscription.cursor, topics: [], count: message.count})
+    }
+
     #refused(message, subscription) {
+        // What passes is no refusal of a subscription: it stands, and is asked for again on a new connection.
+        if (subscription && PASSING.has(message.code)) {
+            this.#closing = message.message
+            this.#socket?.close(1000)
+            return
+        }
         const error = new BusError(message.code, message.message)
         const publish = this.#pending.get(message.id)
         if (publish) {
@@ -276,10 +302,11 @@ class Subscription {
         this.#onmessage({topic, cursor, data, time, type, headers, retained: retained === true})
     }
 
-    told_({state, cursor, topics}) {
-        this.state = state
-        this.cursor = cursor
-        this.#options.onstate?.({state, cursor, topics: topics ?? []})
+    told_({state, cursor, topics, count}) {
+        if (state !== 'dropped')
+            this.state = state
+        this.cursor = cursor ?? this.cursor
+        this.#options.onstate?.({state, cursor: this.cursor, topics: topics ?? [], ...(count !== undefined && {count})})
     }
 
     refused_(error) {
