@@ -15,6 +15,7 @@
 #include "wire/link.h"
 #include "wire/names.h"
 
+#define SYS_SOON_MS 100u
 #define STATS_DEPTH 8u
 
 static void
@@ -87,7 +88,10 @@ publish_link(struct peer *peer, struct buf *out)
     buf_put_str(out, "{");
     put_text(out, "kind", peer->kind);
     put_text(out, "version", peer->version);
-    put_text(out, "state", peer->phase == PEER_LIVE ? "live" : peer->phase == PEER_BEHIND ? "behind" : "attaching");
+    put_text(out, "state",
+        peer->phase == PEER_LIVE     ? "live"
+        : peer->phase == PEER_BEHIND ? "behind"
+                                     : "attaching");
     put_figure(out, "pid", peer->pid);
     put_figure(out, "since_ms", (uint64_t)peer->since_wall_ms);
     put_figure(out, "filters", peer->filters.n_used);
@@ -137,6 +141,14 @@ sys_stop(struct broker *broker)
     loop_timer_stop(broker->loop, &broker->sys_timer);
 }
 
+/* Who looks just after a frontend came or went should see it. */
+static void
+sys_soon(struct broker *broker)
+{
+    if (!broker->is_stopping && broker->options.sys_interval_ms > SYS_SOON_MS)
+        loop_timer_start(broker->loop, &broker->sys_timer, SYS_SOON_MS);
+}
+
 int
 sys_on_stats(struct peer *peer, const struct frame *f)
 {
@@ -148,6 +160,8 @@ sys_on_stats(struct peer *peer, const struct frame *f)
         return peer_complain(peer, f, "%s", what);
     (void)snprintf(topic, sizeof(topic), "$sys/frontends/%s", peer->name);
     publish_own(peer->broker, slice_str(topic), json);
+    if (!peer->has_stats)
+        sys_soon(peer->broker);
     peer->has_stats = true;
     return 0;
 }
@@ -177,4 +191,5 @@ sys_forget_peer(struct peer *peer)
     clear(broker, "$sys/links/", peer->name);
     if (peer->has_stats)
         clear(broker, "$sys/frontends/", peer->name);
+    sys_soon(broker);
 }

@@ -31,6 +31,8 @@
 #define READY_WAIT_MS 2000u
 #define READY_POLL_MS 50u
 #define STATS_EVERY_MS 10000u
+/* The first time, and while there is no broker to tell. */
+#define STATS_FIRST_MS 300u
 /* How long clients and publishes under way have after SIGTERM. */
 #define STOP_TIMEOUT_MS 5000u
 #define STOP_POLL_MS 50u
@@ -159,7 +161,7 @@ main_on_stats_timer(void *arg)
     notify_status("%s, %u clients, %zu subscriptions",
         frontend_is_ready(&m->fe) ? "attached" : "waiting for the broker", (unsigned)m->fe.n_conns,
         hub_n_subs(m->fe.hub));
-    loop_timer_start(m->fe.loop, &m->stats_timer, STATS_EVERY_MS);
+    loop_timer_start(m->fe.loop, &m->stats_timer, frontend_is_ready(&m->fe) ? STATS_EVERY_MS : STATS_FIRST_MS);
 }
 
 /* ---- The planned end. ---- */
@@ -314,7 +316,7 @@ main_start(struct main_state *m, struct loop *loop)
         return PROC_EXIT_FAILURE;
     uplink_start(m->fe.uplink);
     loop_timer_start(loop, &m->ready_timer, READY_POLL_MS);
-    loop_timer_start(loop, &m->stats_timer, STATS_EVERY_MS);
+    loop_timer_start(loop, &m->stats_timer, STATS_FIRST_MS);
     return 0;
 }
 

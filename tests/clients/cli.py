@@ -163,7 +163,6 @@ def test_status():
         wait_until(lambda: json.loads(busbar(bus, "status", "--json").stdout)["broker"]["published"] >= 1, "the publish")
         out = busbar(bus, "status").stdout
         assert "tcp.1" in out and "ws.1" in out and "live" in out, out
-        print(out)
 
 
 def test_no_bus():
