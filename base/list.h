@@ -64,6 +64,19 @@ list_remove(struct list *member)
     list_init(member);
 }
 
+/* Moves all members of one list to the end of another. */
+static inline void
+list_take_all(struct list *to, struct list *from)
+{
+    if (list_empty(from))
+        return;
+    from->next->prev = to->prev;
+    to->prev->next = from->next;
+    from->prev->next = to;
+    to->prev = from->prev;
+    list_init(from);
+}
+
 /* The struct that embeds the member. */
 #define list_entry(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 

@@ -213,6 +213,7 @@ conn_keep(struct conn *c, const uint8_t *data, size_t n)
     }
     if (c->in != NULL && data >= c->in->p && data < c->in->p + c->in->n) {
         buf_consume(c->in, (size_t)(data - c->in->p));
+        buf_trim(c->in);
         return;
     }
     if (c->in == NULL) {

@@ -266,8 +266,13 @@ conn_on_writable(struct conn *c)
 void
 conn_write_dirty(struct frontend *fe)
 {
-    while (!list_empty(&fe->dirty_conns)) {
-        struct conn *c = list_entry(fe->dirty_conns.next, struct conn, in_turn);
+    struct list todo;
+
+    /* Who has something new to say in on_drained() says it in the next turn: others are waiting. */
+    list_init(&todo);
+    list_take_all(&todo, &fe->dirty_conns);
+    while (!list_empty(&todo)) {
+        struct conn *c = list_entry(todo.next, struct conn, in_turn);
 
         list_remove(&c->in_turn);
         c->is_dirty = false;

@@ -163,7 +163,7 @@ filter_proceed_joining(struct filter *f)
     struct list todo;
 
     list_init(&todo);
-    hub_take_all(&todo, &f->joining);
+    list_take_all(&todo, &f->joining);
     while (!list_empty(&todo)) {
         struct member *m = list_entry(todo.next, struct member, in_owner);
 

@@ -10,17 +10,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-void
-hub_take_all(struct list *to, struct list *from)
-{
-    while (!list_empty(from)) {
-        struct list *member = from->next;
-
-        list_remove(member);
-        list_push_back(to, member);
-    }
-}
-
 /* ---- Requests to the broker, by number. ---- */
 
 int

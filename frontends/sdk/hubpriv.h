@@ -223,9 +223,6 @@ sub_watch_end(struct hub *hub, struct sub_watch *w)
     return w->sub != NULL;
 }
 
-/* Moves all members of one list to the end of another. */
-void hub_take_all(struct list *to, struct list *from);
-
 /* ---- hub.c ---- */
 
 int hub_req_new(struct hub *hub, struct hub_req **ret, uint64_t *ret_number);

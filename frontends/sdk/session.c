@@ -227,11 +227,6 @@ frontend_poll_slow(void *arg)
     }
     if (list_empty(&waiting))
         return;
-    while (!list_empty(&waiting)) {
-        struct list *member = waiting.next;
-
-        list_remove(member);
-        list_push_back(&fe->slow_sessions, member);
-    }
+    list_take_all(&fe->slow_sessions, &waiting);
     loop_timer_start(fe->loop, &fe->slow_poll, SLOW_POLL_MS);
 }

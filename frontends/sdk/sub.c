@@ -107,7 +107,7 @@ sub_proceed_all(struct hub *hub)
     struct list todo;
 
     list_init(&todo);
-    hub_take_all(&todo, &hub->waiting);
+    list_take_all(&todo, &hub->waiting);
     while (!list_empty(&todo)) {
         struct sub *sub = list_entry(todo.next, struct sub, in_state);
 
@@ -400,7 +400,7 @@ sub_tell_all(
     /* What was delivered comes before what is told. */
     hub_flush(hub);
     list_init(&todo);
-    hub_take_all(&todo, &hub->live);
+    list_take_all(&todo, &hub->live);
     while (!list_empty(&todo)) {
         struct sub *sub = list_entry(todo.next, struct sub, in_state);
 

@@ -89,12 +89,7 @@ uplink_wake_blocked(struct uplink *u)
     struct list woken;
 
     list_init(&woken);
-    while (!list_empty(&u->blocked)) {
-        struct list *member = u->blocked.next;
-
-        list_remove(member);
-        list_push_back(&woken, member);
-    }
+    list_take_all(&woken, &u->blocked);
     while (!list_empty(&woken)) {
         struct session *s = list_entry(woken.next, struct session, in_blocked);
 

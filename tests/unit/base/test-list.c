@@ -69,4 +69,25 @@ START_TEST(test_members_may_be_freed_on_the_walk)
 }
 END_TEST
 
-SUITE_MAIN("list", test_push_and_remove, test_members_may_be_freed_on_the_walk)
+START_TEST(test_take_all)
+{
+    struct item items[4];
+    struct list head, other;
+
+    list_init(&head);
+    list_init(&other);
+    for (int i = 0; i < 4; i++) {
+        items[i].n = i;
+        list_push_back(i < 2 ? &head : &other, &items[i].in_list);
+    }
+    list_take_all(&head, &other);
+    check_order(&head, (int[]){0, 1, 2, 3}, 4);
+    ck_assert(list_empty(&other));
+    list_take_all(&head, &other);
+    list_take_all(&other, &head);
+    check_order(&other, (int[]){0, 1, 2, 3}, 4);
+    ck_assert(list_empty(&head));
+}
+END_TEST
+
+SUITE_MAIN("list", test_push_and_remove, test_take_all, test_members_may_be_freed_on_the_walk)
