@@ -52,6 +52,10 @@ wsconn_close(struct wsconn *c, enum wsframe_code code, struct slice reason)
 {
     if (c->state != WSCONN_OPEN)
         return;
+    if (c->is_waiting) {
+        wsopen_refuse(c, 503, "This server cannot take it now; connect again");
+        return;
+    }
     c->state = WSCONN_CLOSING;
     wsmessage_drop_held(c);
     wsconn_send_close(c, code, reason);
@@ -192,7 +196,7 @@ wsconn_on_eof(struct conn *conn)
 {
     struct wsconn *c = (struct wsconn *)conn;
 
-    if (c->state == WSCONN_OPENING)
+    if (c->state == WSCONN_OPENING || c->is_waiting)
         conn_close(conn, NULL);
     else if (c->held == NULL || c->state != WSCONN_OPEN)
         wsconn_end(c, NULL);
@@ -251,6 +255,9 @@ wsconn_on_timer(void *arg)
     if (c->state == WSCONN_OPENING) {
         c->conn.fe->counters.closed_timeout++;
         wsopen_refuse(c, 408, "The request did not come in time");
+    } else if (c->is_waiting) {
+        c->conn.fe->counters.closed_timeout++;
+        wsopen_refuse(c, 503, "The broker did not answer in time; connect again");
     } else if (c->state == WSCONN_CLOSING) {
         c->state = WSCONN_OVER;
         conn_close(&c->conn, "it did not answer the close frame");

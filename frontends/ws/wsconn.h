@@ -29,8 +29,8 @@ struct wsserver;
 
 enum wsconn_state { WSCONN_OPENING, WSCONN_OPEN, WSCONN_CLOSING, WSCONN_OVER };
 
-/* One message that cannot be published yet: the hold buffer is full, or (raw) the subscription does not
- * stand. The connection is paused meanwhile, so there is never a second one. */
+/* One message that cannot be published yet, because the hold buffer is full; or the 101 of a raw client whose
+ * subscription does not stand yet. The connection is paused meanwhile, so there is never a second one. */
 struct wsconn_held {
     bool is_text;
     size_t n;
@@ -56,7 +56,7 @@ struct wsconn {
     uint8_t state;          /* enum wsconn_state */
     bool is_upgraded : 1;   /* 101 was sent: frame is what the union holds */
     bool is_pinged : 1;     /* and nothing has come since */
-    bool is_subscribed : 1; /* raw: what it sends may be published */
+    bool is_waiting : 1;    /* raw: 101 is held until the subscription stands; paused meanwhile */
     bool is_full : 1;       /* paused because it does not read its answers */
     bool is_leaving : 1;    /* this process stops: closed as soon as its publishes were answered */
 };
@@ -82,6 +82,8 @@ void wsconn_open(struct wsconn *c, bool has_deflate);
 /* Reads the upgrade request from data[0..n) and answers it. Returns the bytes that are done with; the state
  * says how it went: OPENING: more is needed. */
 size_t wsopen_take(struct wsconn *c, uint8_t *data, size_t n);
+/* The subscription of a raw client that waits stands: sends it the 101. */
+void wsopen_proceed(struct wsconn *c);
 /* Answers with an error and ends the connection. */
 void wsopen_refuse(struct wsconn *c, unsigned status, const char *reason);
 
@@ -96,6 +98,8 @@ size_t wsmessage_max(const struct wsconn *c);
 void wsmessage_take(struct wsconn *c, struct slice payload, bool is_text);
 /* How many deliveries are among the frames in p[0..n). */
 uint64_t wsmessage_count(const struct wsconn *c, struct slice frames);
+/* Holds bytes for later: false without memory. */
+bool wsmessage_hold(struct wsconn *c, struct slice payload, bool is_text);
 /* Forgets what is held. */
 void wsmessage_drop_held(struct wsconn *c);
 

@@ -60,27 +60,23 @@ wsmessage_do(struct wsconn *c, struct slice payload, bool is_text)
 
     if (c->dialect != NULL)
         return wsmessage_do_native(c, payload);
-    if (!c->is_subscribed)
-        return -EAGAIN;
     raw_decode(payload, is_text, slice_of(c->topic, c->n_topic), &request);
     return session_request(&c->session, &request);
 }
 
-static void
+bool
 wsmessage_hold(struct wsconn *c, struct slice payload, bool is_text)
 {
     struct wsconn_held *held = malloc(sizeof *held + payload.n);
 
-    if (held == NULL) {
-        wsconn_fail(c, WSFRAME_CODE_INTERNAL, "internal: out of memory");
-        return;
-    }
+    if (held == NULL)
+        return false;
     held->is_text = is_text;
     held->n = payload.n;
     if (payload.n > 0)
         memcpy(held->bytes, payload.p, payload.n);
     c->held = held;
-    conn_pause(&c->conn);
+    return true;
 }
 
 void
@@ -100,8 +96,12 @@ wsmessage_take(struct wsconn *c, struct slice payload, bool is_text)
                           : "request_invalid: this connection speaks busbar.v1.msgpack: send binary frames"));
         return;
     }
-    if (wsmessage_do(c, payload, is_text) == -EAGAIN && c->state == WSCONN_OPEN)
-        wsmessage_hold(c, payload, is_text);
+    if (wsmessage_do(c, payload, is_text) != -EAGAIN || c->state != WSCONN_OPEN)
+        return;
+    if (wsmessage_hold(c, payload, is_text))
+        conn_pause(&c->conn);
+    else
+        wsconn_fail(c, WSFRAME_CODE_INTERNAL, "internal: out of memory");
 }
 
 /* Publishing may be possible again. */
@@ -110,7 +110,7 @@ wsmessage_retry(struct wsconn *c)
 {
     struct wsconn_held *held = c->held;
 
-    if (c->state != WSCONN_OPEN || held == NULL || c->conn.is_closed)
+    if (c->state != WSCONN_OPEN || held == NULL || c->is_waiting || c->conn.is_closed)
         return;
     c->held = NULL; /* the answer may be the end of the connection */
     if (wsmessage_do(c, slice_of(held->bytes, held->n), held->is_text) == -EAGAIN &&
@@ -189,11 +189,14 @@ raw_on_answer(struct session *s, const struct answer *answer)
     char reason[256];
 
     if (answer->type == ANSWER_SUBSCRIBED) {
-        c->is_subscribed = true;
-        wsmessage_retry(c);
+        if (c->is_waiting)
+            wsopen_proceed(c);
     } else if (answer->type == ANSWER_ERROR) {
         (void)snprintf(reason, sizeof reason, "%s: %.*s", error_code_name(answer->code), SLICE_ARG(text));
-        wsconn_close(c, raw_close_code(answer->code), slice_str(reason));
+        if (c->is_waiting)
+            wsopen_refuse(c, (unsigned)error_code_http(answer->code), reason);
+        else
+            wsconn_close(c, raw_close_code(answer->code), slice_str(reason));
     }
 }
 

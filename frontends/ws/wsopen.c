@@ -34,11 +34,36 @@ wsopen_refuse(struct wsconn *c, unsigned status, const char *reason)
 
     log_info("an upgrade was refused with %u: %s", status, reason);
     loop_timer_stop(c->conn.fe->loop, &c->timer);
+    wsmessage_drop_held(c);
+    c->is_waiting = false;
     buf_reset(out);
     wshandshake_put_error(out, status, reason);
     conn_send_copy(&c->conn, buf_slice(out));
     c->state = WSCONN_OVER;
     conn_close_soon(&c->conn, "it was no upgrade that we take");
+}
+
+/* A raw client has no other sign that its subscription stands than its connection: it gets the 101 then. */
+static bool
+wsopen_wait(struct wsconn *c, struct slice answer)
+{
+    if (!wsmessage_hold(c, answer, false)) {
+        conn_close(&c->conn, "no memory for its handshake");
+        return false;
+    }
+    c->is_waiting = true;
+    loop_timer_start(c->conn.fe->loop, &c->timer, c->server->options->handshake_timeout_ms);
+    return true;
+}
+
+void
+wsopen_proceed(struct wsconn *c)
+{
+    conn_send_copy(&c->conn, slice_of(c->held->bytes, c->held->n));
+    wsmessage_drop_held(c);
+    c->is_waiting = false;
+    loop_timer_start(c->conn.fe->loop, &c->timer, c->server->options->ping_interval_ms);
+    conn_resume(&c->conn);
 }
 
 /* The address is good: the handshake decides. */
@@ -65,10 +90,15 @@ wsopen_shake(struct wsconn *c, const struct httpreq *req, const struct wstarget 
         wsopen_refuse(c, result.status, result.reason);
         return;
     }
-    conn_send_copy(&c->conn, buf_slice(out));
     wsconn_open(c, result.deflate.is_on);
+    if (target->kind == WSTARGET_NATIVE)
+        conn_send_copy(&c->conn, buf_slice(out));
+    else if (!wsopen_wait(c, buf_slice(out)))
+        return;
     if (!wsmessage_begin(c, target, result.subprotocol, &result.deflate))
         conn_close(&c->conn, "no memory for its session");
+    else if (c->is_waiting && !c->conn.is_closed)
+        conn_pause(&c->conn);
 }
 
 size_t

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import threading
 import time
 
 from tests.support.bus import Bus, main, wait_until
@@ -229,8 +230,12 @@ def raw_topics():
         assert (last.recv_message(), json.loads(last.recv_message())) == ("é" * 100, {"x": [1]})
         since = bus.ws_raw("chat/room/%C3%A9?since=" + start)
         assert [since.recv_message() for _ in range(7)][:6] == bodies
-        # Errors are close codes.
-        assert closed_with(bus.ws_raw("closed")) [0] == 1008
+        # A subscription that is refused is a handshake that is refused; later errors are close codes.
+        try:
+            bus.ws_raw("closed")
+            raise AssertionError("a topic that may not be subscribed was opened")
+        except Closed as e:
+            assert "HTTP/1.1 403" in str(e), e
         quiet = bus.ws_raw("quiet")
         quiet.send_message("x")
         code, reason = closed_with(quiet)
@@ -245,14 +250,24 @@ def raw_topics():
 
 
 def raw_waits_for_the_broker():
-    """Without a broker a raw client connects; what it sends meanwhile is published once it is back, and comes back to it."""
-    with Bus(frontends=("ws",)) as bus:
+    """A raw client's connection is the sign that its subscription stands: without a broker it waits, then is refused."""
+    with Bus(frontends=("ws",), ws={"handshake_timeout": "2s"}) as bus:
         bus.kill("broker")
-        c = bus.ws_raw("later")
-        for i in range(5):
-            c.send_message(str(i))
+        opened = []
+        opener = threading.Thread(target=lambda: opened.append(bus.ws_raw("later")))
+        opener.start()
         bus.start("broker")
-        assert [c.recv_message() for _ in range(5)] == list("01234")
+        opener.join(20)
+        native = bus.ws()
+        native.pub("later", "published once the handshake was answered")
+        assert opened[0].recv_message() == "published once the handshake was answered"
+        bus.kill("broker")
+        wait_until(lambda: "has ended" in bus.process("ws").log(), "the loss is logged")
+        try:
+            bus.ws_raw("never")
+            raise AssertionError("connected without a subscription")
+        except Closed as e:
+            assert "HTTP/1.1 503" in str(e), e
 
 
 def pings():
