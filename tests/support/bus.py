@@ -18,6 +18,7 @@ import tempfile
 import time
 
 from tests.support import clients
+from tests.support.ports import free_port
 
 SRC = os.environ.get("BUSBAR_SRC") or os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("BUSBAR_BUILD") or os.path.join(SRC, "build")
@@ -32,12 +33,6 @@ PROGRAMS = {
     "http": "frontends/http/busbar-http",
     "tcp": "frontends/tcp/busbar-tcp",
 }
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def wait_until(condition, what, deadline=DEADLINE, interval=0.02):

@@ -11,6 +11,8 @@ import tempfile
 import time
 import traceback
 
+from tests.support.ports import free_port
+
 SRC = os.environ.get("BUSBAR_SRC") or os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 BUILD = os.environ.get("BUSBAR_BUILD") or os.path.join(SRC, "build")
 BUSBAR = os.path.join(BUILD, "cli/busbar")
@@ -22,12 +24,6 @@ def wait_until(condition, what):
     while not condition():
         assert time.monotonic() < end, f"not within {DEADLINE} s: {what() if callable(what) else what}"
         time.sleep(0.02)
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def is_alive(pid):
