@@ -95,13 +95,13 @@ static struct group *
 group_get(struct hub *hub, struct filter *f, const struct encoder *encoder, struct slice id)
 {
     uint8_t key[GROUP_KEY_HEAD + REQUEST_ID_MAX];
-    struct slice whole = slice_of(key, GROUP_KEY_HEAD + id.n);
-    struct group *g;
 
     memcpy(key, &f, sizeof f);
     memcpy(key + sizeof f, &encoder, sizeof encoder);
     memcpy(key + GROUP_KEY_HEAD, id.p, id.n);
-    g = table_find(&hub->groups, whole);
+
+    struct slice whole = slice_of(key, GROUP_KEY_HEAD + id.n);
+    struct group *g = table_find(&hub->groups, whole);
     return g != NULL ? g : group_new(hub, f, encoder, whole);
 }
 

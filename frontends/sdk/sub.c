@@ -325,7 +325,7 @@ void
 sub_fail(struct sub *sub, enum error_code code, struct slice text)
 {
     struct session *s = sub->session;
-    uint8_t id[REQUEST_ID_MAX];
+    uint8_t id[REQUEST_ID_MAX] = {0};
     struct answer answer = {.type = ANSWER_ERROR, .id = slice_of(id, sub->n_id), .code = code, .text = text};
 
     memcpy(id, sub_id(sub).p, sub->n_id);

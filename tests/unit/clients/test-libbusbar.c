@@ -495,8 +495,8 @@ START_TEST(test_nonsense)
         "{\"op\":\"msg\"\n",
         "{\"op\":\"msg\",\"sub\":1}\n",
         "{\"op\":\"msg\",\"sub\":1,\"topic\":1,\"cursor\":\"e-1\",\"data\":1}\n",
-        "{\"op\":\"msg\",\"sub\":1,\"topic\":\"a\",\"cursor\":\"e-1\",\"encoding\":\"base64\",\"data\":\"=\"}"
-        "\n",
+        ("{\"op\":\"msg\",\"sub\":1,\"topic\":\"a\",\"cursor\":\"e-1\",\"encoding\":\"base64\",\"data\":\"=\"}"
+         "\n"),
         "{\"op\":\"msg\",\"sub\":1,\"topic\":\"a\",\"cursor\":\"e-1\",\"encoding\":\"base64\",\"data\":5}\n",
         "{\"op\":\"subscribed\",\"id\":1,\"state\":\"odd\"}\n",
         "{\"op\":\"error\",\"id\":1}\n",
