@@ -99,7 +99,8 @@ struct store_read {
     uint64_t last;       /* if not 0: of each topic at most its last so many; since is then ignored */
     uint64_t max_records; /* 0: no limit */
     size_t max_bytes;    /* stop after about so many bytes (at least one record) */
-    /* Results, in order of seq; record is borrowed. None of these may append, open, limit or drop. */
+    /* Results, in order of seq; record is borrowed. Nor wants(), on_record() nor on_gap() may append, open, limit, drop or
+     * read; on_done() may do anything. */
     void (*on_record)(struct record *record, void *arg);
     /* Before the records: a wanted topic evicted messages above `since`, the highest being `seq`. topic NULL: topics that are
      * forgotten by name; it may or may not concern the reader. Never called for reads with `last`. */

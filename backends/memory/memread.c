@@ -13,6 +13,9 @@
 
 #include "base/loop.h"
 
+/* So many places for topics stay allocated between reads. */
+#define HEAP_KEPT 4096u
+
 static int
 heap_add(struct backend *b, struct store_topic *topic, uint32_t at)
 {
@@ -128,6 +131,20 @@ collect_since(struct backend *b, const struct store_read *read)
     return 0;
 }
 
+/* The end of the read: whoever asked may do anything again, read on too. */
+static void
+read_end(struct backend *b, const struct store_read *read, int error, uint64_t upto, bool is_cut_short)
+{
+    b->is_calling = false;
+    b->n_heap = 0;
+    if (b->heap_room > HEAP_KEPT) {
+        free(b->heap);
+        b->heap = NULL;
+        b->heap_room = 0;
+    }
+    read->on_done(error, upto, is_cut_short, read->arg);
+}
+
 static void
 give_merged(struct backend *b, const struct store_read *read)
 {
@@ -141,7 +158,7 @@ give_merged(struct backend *b, const struct store_read *read)
 
         if (n > 0 && ((read->max_records > 0 && n >= read->max_records) ||
                          (read->max_bytes > 0 && bytes >= read->max_bytes))) {
-            read->on_done(0, upto, true, read->arg);
+            read_end(b, read, 0, upto, true);
             return;
         }
         record = memory_topic_at(first->topic, first->at);
@@ -156,7 +173,7 @@ give_merged(struct backend *b, const struct store_read *read)
         if (b->n_heap > 0)
             heap_sink(b->heap, b->n_heap, 0);
     }
-    read->on_done(0, b->last_seq, false, read->arg);
+    read_end(b, read, 0, b->last_seq, false);
 }
 
 int
@@ -176,14 +193,8 @@ memory_read(struct backend *b, const struct store_read *asked)
         r = collect_since(b, &read);
     /* A gap may have been told already: the failure has to come by on_done(). */
     if (r < 0)
-        read.on_done(r, read.since, true, read.arg);
+        read_end(b, &read, r, read.since, true);
     else
         give_merged(b, &read);
-    b->is_calling = false;
-    if (b->heap_room > 4096) {
-        free(b->heap);
-        b->heap = NULL;
-        b->heap_room = 0;
-    }
     return 0;
 }

@@ -651,6 +651,14 @@ START_TEST(slow_frontend_is_told_of_the_gap)
 }
 END_TEST
 
+static void
+list(struct fake *f, uint64_t req, const char *filter, const char *after, uint64_t limit)
+{
+    frame_put_list(link_buf(f->link),
+        &(struct frame_list){.req = req, .filter = slice_str(filter), .after = slice_str(after), .limit = limit});
+    ck_assert_int_eq(link_commit(f->link), 0);
+}
+
 /* ---- Those who break the rules. ---- */
 
 static void
@@ -736,15 +744,139 @@ START_TEST(malformed_frame_drops_that_link_and_no_other)
 }
 END_TEST
 
-/* ---- Questions and figures. ---- */
+/* Frames that are well-formed one by one and make any sense or none together. Handles, filters and requests are from so
+ * few that they are often in use. */
+static uint64_t
+next_random(uint64_t *state)
+{
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return *state >> 11;
+}
+
+static const char *
+random_name(uint64_t *state)
+{
+    static const char *const names[] = {"a", "b", "a/b", "a/+", "#", "+/b", "$sys/x", "$sys/#", "none/x", "ro/x", "", "a/#/b",
+        "many/1", "many/2", "many/3", "many/4"};
+
+    return names[next_random(state) % (sizeof(names) / sizeof(names[0]))];
+}
 
 static void
-list(struct fake *f, uint64_t req, const char *filter, const char *after, uint64_t limit)
+put_random_recover(struct fake *f, struct buf *out, uint64_t *state)
 {
-    frame_put_list(link_buf(f->link),
-        &(struct frame_list){.req = req, .filter = slice_str(filter), .after = slice_str(after), .limit = limit});
+    struct frame_recover recover = {
+        .req = next_random(state) % 20 + (next_random(state) % 200 > 0),
+        .mode = next_random(state) % 100 == 0 ? 3 : next_random(state) % 3,
+        .epoch = next_random(state) % 10 == 0 ? 1 : f->epoch,
+        .seq = next_random(state) % 3000,
+        .count = next_random(state) % 4,
+    };
+    struct slice filters[3];
+    struct buf packed;
+    size_t n = 1 + next_random(state) % 3;
+
+    for (size_t i = 0; i < n; i++) {
+        const char *name = random_name(state);
+
+        filters[i] = slice_str(*name == '\0' || strcmp(name, "a/#/b") == 0 ? "a" : name);
+    }
+    buf_init(&packed, 0);
+    strs_from(&packed, &recover.filters, filters, n);
+    frame_put_recover(out, &recover);
+    buf_fini(&packed);
+}
+
+static void
+put_random_frame(struct fake *f, uint64_t *state)
+{
+    static const char body[3000];
+    struct buf *out = link_buf(f->link);
+    uint64_t what = next_random(state) % 100, small = next_random(state) % 16;
+
+    if (what < 10)
+        frame_put_name(out, &(struct frame_name){.handle = small, .topic = slice_str(random_name(state))});
+    else if (what < 55)
+        frame_put_publish(out,
+            &(struct frame_publish){
+                .pub = next_random(state) % 20 == 0 ? next_random(state) % 100 : ++f->pub,
+                .handle = small,
+                .flags = next_random(state) % 2,
+                .kind = MESSAGE_BINARY,
+                .key = slice_of("kkk", next_random(state) % 8 == 0 ? 1 + next_random(state) % 3 : 0),
+                .body = slice_of(body, next_random(state) % sizeof(body)),
+            });
+    else if (what < 65)
+        frame_put_subscribe(
+            out, &(struct frame_subscribe){.filter = next_random(state) % 5000, .pattern = slice_str(random_name(state))});
+    else if (what < 75)
+        frame_put_unsubscribe(out, &(struct frame_unsubscribe){.filter = next_random(state) % 5000});
+    else if (what < 85)
+        put_random_recover(f, out, state);
+    else if (what < 90)
+        frame_put_cancel(out, &(struct frame_cancel){.req = next_random(state) % 20});
+    else if (what < 95)
+        frame_put_list(out, &(struct frame_list){.req = small, .filter = slice_str("#"), .limit = next_random(state) % 30});
+    else if (what < 96)
+        frame_put_stats(out, &(struct frame_stats){.json = slice_str("{}")});
+    else
+        frame_put_resume(out,
+            &(struct frame_resume){.epoch = next_random(state) % 4 == 0 ? 0 : f->epoch, .seq = next_random(state) % 2000});
     ck_assert_int_eq(link_commit(f->link), 0);
 }
+
+/* All handles named and RESUME said, or the first frame would be the last. */
+static void
+open_random(struct fake *f, struct bus *bus, uint64_t *state)
+{
+    fake_open(f, bus, "ws.2", 0);
+    f->is_lenient = true;
+    for (uint64_t handle = 0; handle < 16; handle++) {
+        frame_put_name(link_buf(f->link), &(struct frame_name){.handle = handle, .topic = slice_str(random_name(state))});
+        ck_assert_int_eq(link_commit(f->link), 0);
+    }
+}
+
+START_TEST(random_frames_harm_nobody)
+{
+    uint64_t state = UINT64_C(88172645463325252) + (uint64_t)_i * 7919;
+    struct bus bus;
+    struct fake good, wild;
+
+    bus_start(&bus, "broker: {sys_interval: 100ms, outbox_max: 1MiB, topic_idle: 1s, dedupe_window: 0, topics_max: 6}\n"
+                    "topics:\n"
+                    "  - {match: 'none/#', history: {messages: 0}}\n"
+                    "  - {match: 'many/#', history: {messages: 3, age: 100ms}, retain: last}\n"
+                    "  - {match: 'ro/#', publish: false}\n");
+    fake_open(&good, &bus, "ws.1", 0);
+    fake_resume(&good, 0, 0);
+    good.is_lenient = true;
+    fake_subscribe(&good, 1, "#");
+    open_random(&wild, &bus, &state);
+    for (unsigned i = 0; i < 4000; i++) {
+        if (wild.is_down) {
+            fake_close(&wild);
+            open_random(&wild, &bus, &state);
+        }
+        put_random_frame(&wild, &state);
+        if (next_random(&state) % 20 == 0)
+            link_pause(wild.link, next_random(&state) % 2 == 0);
+        if (next_random(&state) % 10 == 0)
+            bus_run_ms(&bus, 1);
+        ck_assert_msg(!good.is_down, "%s", good.reason);
+    }
+    fake_close(&wild);
+    list(&good, 77, "#", "", 1);
+    while (strcmp(fake_next(&good), "LIST_END 77 more=1") != 0)
+        ;
+    fake_close(&good);
+    bus_stop(&bus);
+}
+END_TEST
+
+/* ---- Questions and figures. ---- */
 
 START_TEST(topics_are_listed_in_the_order_of_their_names)
 {
@@ -879,6 +1011,7 @@ main(void)
     tcase_add_test(t, slow_frontend_is_caught_up_from_the_store);
     tcase_add_test(t, slow_frontend_is_told_of_the_gap);
     tcase_add_test(t, malformed_frame_drops_that_link_and_no_other);
+    tcase_add_loop_test(t, random_frames_harm_nobody, 0, 3);
     tcase_add_test(t, topics_are_listed_in_the_order_of_their_names);
     tcase_add_test(t, figures_are_retained_topics);
     tcase_add_test(t, reload_changes_settings_and_a_bad_file_changes_nothing);
