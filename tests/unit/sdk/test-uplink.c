@@ -191,17 +191,30 @@ stop_loop(void *arg)
     loop_stop(loop);
 }
 
+static void
+run_a_tick(void)
+{
+    struct loop_timer t = {.fn = stop_loop};
+
+    loop_timer_start(loop, &t, LOOP_TICK_MS);
+    ck_assert_int_eq(loop_run(loop), 0);
+    loop_timer_stop(loop, &t);
+}
+
+/* Runs until the uplink has read what the broker answered to RESUME, or fails at the deadline. */
+static void
+expect_ready(void)
+{
+    while (!frontend_is_ready(&fe))
+        run_a_tick();
+}
+
 /* Runs until the client has been told this, or fails at the deadline. */
 static void
 expect_told(const char *text)
 {
-    while (told.n < strlen(text)) {
-        struct loop_timer t = {.fn = stop_loop};
-
-        loop_timer_start(loop, &t, LOOP_TICK_MS);
-        ck_assert_int_eq(loop_run(loop), 0);
-        loop_timer_stop(loop, &t);
-    }
+    while (told.n < strlen(text))
+        run_a_tick();
     buf_put_byte(&told, '\0');
     ck_assert_str_eq((const char *)told.p, text);
     buf_reset(&told);
@@ -261,7 +274,7 @@ START_TEST(test_attaches_and_publishes)
     broker_start();
     uplink_start(fe.uplink);
     expect("RESUME 0-0; ");
-    ck_assert(frontend_is_ready(&fe));
+    expect_ready();
     ck_assert_int_eq(publish("1", "t", "one"), 0);
     ck_assert_int_eq(publish("2", "t", "two"), 0);
     ck_assert_int_eq(publish("3", "u", "three"), 0);
