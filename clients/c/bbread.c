@@ -229,7 +229,7 @@ on_dropped(struct bb_client *client, struct line *line)
 
     /* Answers that waited in the server's queue may be gone with them: what has none is asked again. */
     client->unsent = client->pending.next;
-    list_for_each_safe (it, next, &client->queries)
+    list_for_each_safe(it, next, &client->queries)
         bb_query_put_request(list_entry(it, struct bb_query, in_queries), &client->control);
     bb_want_write(client);
     event.n_topics = topic != NULL ? 1 : 0;

@@ -495,7 +495,8 @@ START_TEST(test_nonsense)
         "{\"op\":\"msg\"\n",
         "{\"op\":\"msg\",\"sub\":1}\n",
         "{\"op\":\"msg\",\"sub\":1,\"topic\":1,\"cursor\":\"e-1\",\"data\":1}\n",
-        ("{\"op\":\"msg\",\"sub\":1,\"topic\":\"a\",\"cursor\":\"e-1\",\"encoding\":\"base64\",\"data\":\"=\"}"
+        ("{\"op\":\"msg\",\"sub\":1,\"topic\":\"a\",\"cursor\":\"e-1\",\"encoding\":\"base64\",\"data\":\"="
+         "\"}"
          "\n"),
         "{\"op\":\"msg\",\"sub\":1,\"topic\":\"a\",\"cursor\":\"e-1\",\"encoding\":\"base64\",\"data\":5}\n",
         "{\"op\":\"subscribed\",\"id\":1,\"state\":\"odd\"}\n",
@@ -611,5 +612,5 @@ START_TEST(test_much)
 END_TEST
 
 SUITE_MAIN("libbusbar", test_message_kinds, test_one_byte_at_a_time, test_resume, test_refused, test_publish,
-    test_publish_refuses, test_publish_again, test_dropped_answers, test_closing_says_why, test_publish_timeout, test_ping,
-    test_mute_server, test_nonsense, test_end_inside, test_topics, test_much)
+    test_publish_refuses, test_publish_again, test_dropped_answers, test_closing_says_why,
+    test_publish_timeout, test_ping, test_mute_server, test_nonsense, test_end_inside, test_topics, test_much)
