@@ -137,7 +137,8 @@ static void
 say(const struct bus_client *c, const char *fmt, va_list ap)
 {
     (void)fflush(stdout); /* so that a terminal shows both in order */
-    (void)fprintf(stderr, "%s: ", c->command);
+    (void)fprintf(
+        stderr, "%s%s: ", isatty(STDERR_FILENO) ? "\r\033[K" : "", c->command); /* over a line of progress */
     (void)vfprintf(stderr, fmt, ap);
     (void)fputc('\n', stderr);
 }

@@ -166,7 +166,8 @@ struct bb_subscribe_options {
 /* Subscribes to n filters (1 to 64), which share one order and one cursor; it is repeated after each
  * reconnection. options, on_message, on_event and ret may be NULL. *ret is the client's: it is valid until
  * bb_unsubscribe() or bb_close(). -EINVAL: no filter, too many, both options, or something is not UTF-8;
- * -ENOBUFS: too much waits to be sent; -ENOMEM. A filter that the server refuses is told by BB_REFUSED. */
+ * -ENOBUFS: too much waits to be sent; -ECANCELED, -ENOMEM. A filter that the server refuses is told by
+ * BB_REFUSED. */
 int bb_subscribe(struct bb_client *client, const char *const *filters, size_t n,
     const struct bb_subscribe_options *options, bb_message_fn on_message, bb_event_fn on_event, void *arg,
     struct bb_subscription **ret);
@@ -207,10 +208,14 @@ typedef void (*bb_published_fn)(struct bb_client *client, const struct bb_result
 
 /* Publishes. It is sent as soon as there is a connection, in the order of the calls, and repeated until it is
  * answered; on_published (may be NULL) is then called once. options may be NULL. JSON passes byte for byte,
- * but that line breaks between its tokens become blanks. -ENOBUFS: max_pending or max_pending_bytes is
- * reached, try again when an answer came; -EILSEQ: text, type, a header or the topic is not UTF-8; -EINVAL:
- * it is not JSON, or a text is said to be of a JSON type, or a JSON string of another, or the key is too
- * long; -ENOMEM. */
+ * but that line breaks between its tokens become blanks.
+ *   -ENOBUFS    max_pending or max_pending_bytes is reached: try again when an answer came
+ *   -EMSGSIZE   longer than max_pending_bytes alone
+ *   -EILSEQ     text, type, a header or the topic is not UTF-8
+ *   -EINVAL     it is not JSON, or a text is said to be of a JSON type, or a JSON string of another, or the
+ *               key is too long
+ *   -ECANCELED  the client is being closed
+ *   -ENOMEM */
 int bb_publish(struct bb_client *client, const char *topic, const struct bb_payload *payload,
     const struct bb_publish_options *options, bb_published_fn on_published, void *arg);
 
@@ -234,7 +239,7 @@ typedef void (*bb_topic_fn)(
     struct bb_client *client, const struct bb_topic *topic, const struct bb_result *result, void *arg);
 
 /* Lists the topics that match the filter (NULL: "#"), all pages of them; a lost connection does not begin it
- * anew. -ENOBUFS, -EILSEQ, -ENOMEM as for a publish. */
+ * anew. -ENOBUFS, -EILSEQ, -ECANCELED, -ENOMEM as for a publish. */
 int bb_topics(struct bb_client *client, const char *filter, bb_topic_fn on_topic, void *arg);
 
 #ifdef __cplusplus

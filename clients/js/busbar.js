@@ -36,7 +36,8 @@ export class BusError extends Error {
  *   minDelay       first delay before a reconnection, ms (200)
  *   maxDelay       longest delay, ms (10000); each is multiplied by a random 0.5 to 1
  *   pingInterval   silence after which the client asks whether the server is there, ms (25000)
- *   maxPending     publishes that may wait for a connection or an answer (1000)
+ *   maxPending     publishes that may wait for a connection or an answer (1000), and
+ *   maxPendingSize how long they may be together, in characters as they are sent (16 Mi)
  *   onstate        called with 'connecting', 'open', 'waiting' or 'closed' and what is known of why
  *   onerror        called with a BusError that belongs to no call
  */
@@ -51,6 +52,7 @@ class Bus {
     #socket = null
     #subscriptions = new Map()   // id -> Subscription
     #pending = new Map()         // id -> a publish that waits for its answer
+    #pendingSize = 0
     #nextId = 1
     #attempts = 0
     #timer = null
@@ -63,7 +65,7 @@ class Bus {
 
     constructor(url, options) {
         this.#url = url
-        this.#options = {minDelay: 200, maxDelay: 10_000, pingInterval: 25_000, maxPending: 1000,
+        this.#options = {minDelay: 200, maxDelay: 10_000, pingInterval: 25_000, maxPending: 1000, maxPendingSize: 2 ** 24,
             protocols: ['busbar.v1.json'], ...options}
         this.#WebSocket = options.WebSocket ?? globalThis.WebSocket
         if (!this.#WebSocket)
@@ -118,9 +120,13 @@ class Bus {
         for (const name of ['retain', 'type', 'headers'])
             if (options[name] !== undefined)
                 request[name] = options[name]
+        const text = JSON.stringify(request)
+        if (this.#pendingSize + text.length > this.#options.maxPendingSize)
+            return Promise.reject(new BusError('limit_reached', `${this.#pending.size} publishes of ${this.#pendingSize} characters wait already`))
+        this.#pendingSize += text.length
         return new Promise((resolve, reject) => {
-            this.#pending.set(id, {request, resolve, reject})
-            this.#send(request)
+            this.#pending.set(id, {text, resolve, reject})
+            this.#sendText(text)
         })
     }
 
@@ -153,8 +159,8 @@ class Bus {
             this.#tell('open')
             for (const subscription of this.#subscriptions.values())
                 this.#send(subscription.request_())
-            for (const {request} of this.#pending.values())
-                this.#send(request)
+            for (const {text} of this.#pending.values())
+                this.#sendText(text)
             this.#listen()
         }
         socket.onmessage = event => {
@@ -198,9 +204,19 @@ class Bus {
         this.#pingTimer?.unref?.()
     }
 
-    #send(request) {
+    #send(request) { this.#sendText(JSON.stringify(request)) }
+
+    #sendText(text) {
         if (this.#socket?.readyState === OPEN)
-            this.#socket.send(JSON.stringify(request))
+            this.#socket.send(text)
+    }
+
+    // The publish with this id, which then waits no longer; undefined if there is none.
+    #take(id) {
+        const publish = this.#pending.get(id)
+        if (this.#pending.delete(id))
+            this.#pendingSize -= publish.text.length
+        return publish
     }
 
     #tell(state, reason) {
@@ -218,12 +234,9 @@ class Bus {
         case 'state':
             subscription?.told_(message)
             break
-        case 'published': {
-            const publish = this.#pending.get(message.id)
-            this.#pending.delete(message.id)
-            publish?.resolve(message.cursor)
+        case 'published':
+            this.#take(message.id)?.resolve(message.cursor)
             break
-        }
         case 'dropped':
             this.#dropped(message)
             break
@@ -238,8 +251,8 @@ class Bus {
 
     // Answers that waited in the server's queue may be gone with the messages: what has none is asked again.
     #dropped(message) {
-        for (const {request} of this.#pending.values())
-            this.#send(request)
+        for (const {text} of this.#pending.values())
+            this.#sendText(text)
         for (const subscription of [...this.#subscriptions.values()])
             if (message.sub === undefined || message.sub === subscription.id)
                 subscription.told_({state: 'dropped', cursor: subscription.cursor, topics: [], count: message.count})
@@ -253,9 +266,8 @@ class Bus {
             return
         }
         const error = new BusError(message.code, message.message)
-        const publish = this.#pending.get(message.id)
+        const publish = this.#take(message.id)
         if (publish) {
-            this.#pending.delete(message.id)
             publish.reject(error)
         } else if (subscription) {
             this.#subscriptions.delete(subscription.id)

@@ -78,8 +78,9 @@ def test_pub_through_kills():
 
 def test_sub_resumes():
     with Bus(frontends=("tcp", "http")) as bus:
+        bus.http("POST", "/topics/a/1", b"from before")  # so that the topic is listed
         sub = start(bus, "sub", "a/#", "--count", "4")
-        wait_until(lambda: json.loads(bus.http("POST", "/topics/a/1", b"x").body) and links(bus, "a/1"), "it subscribes")
+        wait_until(lambda: links(bus, "a/1"), "it subscribes")
         bus.http("POST", "/topics/a/1", b"before")
         bus.kill("tcp")
         bus.http("POST", "/topics/a/2", b"while away")
@@ -88,8 +89,7 @@ def test_sub_resumes():
         bus.http("POST", "/topics/a/1", b"last")
         out, err = sub.communicate(timeout=DEADLINE)
         assert sub.returncode == 0, err
-        lines = [line for line in out.splitlines() if line != "a/1 x"]
-        assert lines == ["a/1 before", "a/2 while away", "a/1 after", "a/1 last"][:len(lines)], out
+        assert out == "a/1 before\na/2 while away\na/1 after\na/1 last\n", out
         assert "recovered" in err and "lost" in err, err
 
 

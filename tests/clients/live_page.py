@@ -19,7 +19,7 @@ def browser(bus):
 
 def see(page, text, n=1):
     """The page shows the text n times."""
-    before = len(page.find(event="seen", text=text)) + len(page.find(event="unseen"))
+    before = len(page.find(event="seen", text=text))
     page.do("see", text=text, n=n)
     page.wait(before + 1, deadline=60, event="seen", text=text)
 
