@@ -14,6 +14,7 @@
 #include "frontends/sdk/block.h"
 #include "frontends/sdk/connpriv.h"
 #include "frontends/sdk/frontend.h"
+#include "frontends/sdk/frontendpriv.h"
 #include "frontends/sdk/peers.h"
 
 #include <errno.h>
@@ -119,7 +120,7 @@ conn_close(struct conn *c, const char *reason)
     fe->n_conns--;
     /* c->in stays until then: on_bytes() may be reading from it right now. */
     list_push_back(&fe->closed_conns, &c->in_turn);
-    loop_defer(fe->loop, &fe->turn_hook);
+    frontend_defer_turn(fe);
 }
 
 void

@@ -10,6 +10,7 @@
 #include "frontends/sdk/block.h"
 #include "frontends/sdk/connpriv.h"
 #include "frontends/sdk/frontend.h"
+#include "frontends/sdk/frontendpriv.h"
 #include "frontends/sdk/session.h"
 
 #include <errno.h>
@@ -30,7 +31,7 @@ conn_mark_dirty(struct conn *c)
         return;
     c->is_dirty = true;
     list_push_back(&c->fe->dirty_conns, &c->in_turn);
-    loop_defer(c->fe->loop, &c->fe->turn_hook);
+    frontend_defer_turn(c->fe);
 }
 
 /* ---- The queue. ---- */

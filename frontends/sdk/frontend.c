@@ -21,12 +21,23 @@ frontend_on_turn_end(void *arg)
 {
     struct frontend *fe = arg;
 
+    fe->is_turn_ending = true;
     if (fe->hub != NULL)
         hub_flush(fe->hub);
     conn_write_dirty(fe);
     if (fe->hub != NULL)
         hub_after_writes(fe->hub);
     conn_free_closed(fe);
+    fe->is_turn_ending = false;
+    if (!list_empty(&fe->dirty_conns) || !list_empty(&fe->closed_conns))
+        frontend_defer_turn(fe);
+}
+
+void
+frontend_defer_turn(struct frontend *fe)
+{
+    if (!fe->is_turn_ending)
+        loop_defer(fe->loop, &fe->turn_hook);
 }
 
 static void
