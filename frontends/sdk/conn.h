@@ -62,14 +62,13 @@ struct conn {
     struct out_piece *out; /* NULL while empty */
     uint16_t out_first, out_n, out_cap;
     size_t out_bytes;
-    struct buf *in;        /* what on_bytes() left, NULL while empty */
-    struct out_piece one;  /* what out points to while one piece is enough */
-    uint64_t n_written;    /* bytes, ever */
-    uint64_t notice_at;    /* what n_written was to be when the last ANSWER_DROPPED begins */
-    uint64_t notice_count; /* and what it told */
-    struct peer *peer;     /* whom it counts for; NULL if addresses are not counted */
-    struct list in_fe;     /* all connections: fe->conns, or fe->closing_conns */
-    struct list in_turn;   /* dirty, to be written at the turn's end; or closed, to be freed */
+    struct buf *in;         /* what on_bytes() left, NULL while empty */
+    struct out_piece one;   /* what out points to while one piece is enough */
+    uint32_t notice_count;  /* what the last ANSWER_DROPPED told, while nothing of it was written; else 0 */
+    uint32_t notice_before; /* what is queued before it */
+    struct peer *peer;      /* whom it counts for; NULL if addresses are not counted */
+    struct list in_fe;      /* all connections: fe->conns, or fe->closing_conns */
+    struct list in_turn;    /* dirty, to be written at the turn's end; or closed, to be freed */
     const char *reason;
 };
 

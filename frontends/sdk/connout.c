@@ -160,7 +160,10 @@ static void
 conn_advance(struct conn *c, size_t n)
 {
     c->out_bytes -= n;
-    c->n_written += n;
+    if (c->notice_count > 0 && n > c->notice_before)
+        c->notice_count = 0;
+    else
+        c->notice_before -= c->notice_count > 0 ? (uint32_t)n : 0;
     while (n > 0) {
         struct out_piece *piece = &c->out[c->out_first];
 
@@ -331,7 +334,7 @@ conn_make_room(struct conn *c, uint32_t n)
 uint64_t
 conn_take_notice(struct conn *c)
 {
-    uint64_t count = c->n_written <= c->notice_at ? c->notice_count : 0;
+    uint64_t count = c->notice_count;
 
     c->notice_count = 0;
     c->fe->counters.dropped -= count; /* counted already */
@@ -422,8 +425,8 @@ frontend_send_answer(
     }
     at = block->buf.n;
     if (answer->type == ANSWER_DROPPED) {
-        c->notice_at = c->n_written + c->out_bytes;
-        c->notice_count = answer->count;
+        c->notice_before = (uint32_t)c->out_bytes; /* limits.queue_bytes is 1 GiB at most */
+        c->notice_count = answer->count < UINT32_MAX ? (uint32_t)answer->count : UINT32_MAX;
     }
     s->encoder->put_answer(s->encoder, &block->buf, answer);
     conn_send_answer_block(c, block, at);

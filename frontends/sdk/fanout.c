@@ -114,8 +114,8 @@ group_at(const struct group *g)
 int
 fanout_join(struct member *m, bool is_single)
 {
-    struct sub *sub = m->sub;
-    struct group *g = group_get(sub->hub, m->filter, sub->session->encoder, sub_id(sub));
+    struct sub *sub = member_sub(m);
+    struct group *g = group_get(sub_hub(sub), m->filter, sub->session->encoder, sub_id(sub));
 
     if (g == NULL)
         return -ENOMEM;
@@ -131,7 +131,7 @@ fanout_leave(struct member *m)
 {
     struct group *g = m->group;
 
-    g->n_singles -= m->sub->session->is_single;
+    g->n_singles -= member_sub(m)->session->is_single;
     member_unlink(m);
     m->group = NULL;
     group_note_left(g);
@@ -141,7 +141,7 @@ void
 fanout_deliver_pending(struct member *m)
 {
     struct group *g = m->group;
-    struct session *s = m->sub->session;
+    struct session *s = member_sub(m)->session;
     uint32_t from = m->from, n = group_at(g);
 
     if (n <= from)
@@ -182,7 +182,7 @@ group_flush(struct hub *hub, struct group *g)
     hub->n_walking++;
     for (struct list *it = g->singles.next; it != &g->singles; it = hub->next_member) {
         struct member *m = list_entry(it, struct member, in_owner);
-        struct session *s = m->sub->session;
+        struct session *s = member_sub(m)->session;
         uint32_t from = m->from;
 
         hub->next_member = it->next;
@@ -219,7 +219,7 @@ group_tell_lost(struct hub *hub, struct group *g, const struct message *m)
             struct member *member = list_entry(it, struct member, in_owner);
 
             hub->next_member = it->next;
-            (void)sub_answer(member->sub, &answer);
+            (void)sub_answer(member_sub(member), &answer);
         }
     }
     hub->next_member = NULL;
@@ -260,12 +260,12 @@ group_give_multis(struct hub *hub, struct group *g, uint64_t seq, uint32_t at)
 
     for (struct list *it = g->multis.next; it != &g->multis; it = hub->next_member) {
         struct member *member = list_entry(it, struct member, in_owner);
-        struct session *s = member->sub->session;
+        struct session *s = member_sub(member)->session;
 
         hub->next_member = it->next;
-        if (member->sub->last_seq >= seq)
+        if (member_sub(member)->last_seq >= seq)
             continue;
-        member->sub->last_seq = seq;
+        member_sub(member)->last_seq = seq;
         hub->fe->counters.delivered++;
         s->ops->on_deliver(s, block, at, n);
     }
@@ -279,7 +279,7 @@ group_wants(const struct group *g, uint64_t seq)
     if (!list_empty(&g->singles))
         return true;
     for (const struct list *it = g->multis.next; it != &g->multis; it = it->next) {
-        if (list_entry(it, struct member, in_owner)->sub->last_seq < seq)
+        if (member_sub(list_entry(it, struct member, in_owner))->last_seq < seq)
             return true;
     }
     return false;
@@ -308,7 +308,7 @@ filter_give(struct hub *hub, struct filter *f, const struct message *m, bool is_
     if (is_retain)
         f->may_retain = true;
     for (const struct list *it = f->joining.next; it != &f->joining; it = it->next)
-        list_entry(it, struct member, in_owner)->sub->join->ignored = m->seq;
+        member_sub(list_entry(it, struct member, in_owner))->join->ignored = m->seq;
     for (struct list *it = f->groups.next, *next; it != &f->groups; it = next) {
         next = it->next; /* groups are not freed while walking */
         group_give(hub, list_entry(it, struct group, in_filter), m);

@@ -169,8 +169,8 @@ filter_proceed_joining(struct filter *f)
 
         list_remove(&m->in_owner);
         list_push_back(&f->joining, &m->in_owner);
-        if (m->sub->state == SUB_WAITING)
-            sub_proceed(m->sub);
+        if (member_sub(m)->state == SUB_WAITING)
+            sub_proceed(member_sub(m));
     }
 }
 
@@ -220,7 +220,7 @@ filter_on_unsubscribable(struct hub *hub, const struct frame *frame)
         "the broker does not take the filter %.*s: %.*s", SLICE_ARG(filter_text(f)), SLICE_ARG(u->message));
     f->state = FILTER_NEW; /* not held: nothing to be unsubscribed */
     while ((m = filter_any_member(f)) != NULL)
-        sub_fail(m->sub, error_code_find(u->code), u->message);
+        sub_fail(member_sub(m), error_code_find(u->code), u->message);
     filter_free(f);
     return 0;
 }

@@ -53,7 +53,7 @@ struct frontend {
     struct list dirty_conns;
     struct list closed_conns;
     struct loop_hook turn_hook;
-    bool is_turn_ending; /* turn_hook is at work */
+    bool is_turn_ending;  /* turn_hook is at work */
     uint8_t *read_buffer; /* shared by all connections */
     uint32_t n_conns;
     bool is_stopping;

@@ -9,8 +9,8 @@
 
 struct frontend;
 
-/* Connections are to be written or freed at the turn's end. While it is under way nothing is armed for what it does itself:
- * that would be another turn, and another epoll_wait(), for nothing. */
+/* Connections are to be written or freed at the turn's end. While it is under way nothing is armed for what
+ * it does itself: that would be another turn, and another epoll_wait(), for nothing. */
 void frontend_defer_turn(struct frontend *fe);
 
 /* Closes every connection, for the end of the process. */

@@ -84,11 +84,11 @@ struct group {
 
 /* One filter of one sub. */
 struct member {
-    struct sub *sub;
     struct filter *filter;
     struct group *group;  /* NULL while joining */
     struct list in_owner; /* filter's joining, or group's singles or multis */
     uint32_t from;        /* of a single: where in the group's block its part begins */
+    uint8_t index;        /* of its sub's members */
 };
 
 enum sub_state {
@@ -120,16 +120,19 @@ struct join {
 };
 
 struct sub {
-    struct hub *hub;
     struct session *session;
-    enum sub_state state;
+    uint8_t state; /* enum sub_state */
     uint8_t n_id;
     uint8_t n_members;
     struct list in_session, in_state; /* in_state: of the hub, by state */
-    struct join *join;                /* NULL when live */
-    uint64_t last_seq;                /* of one that gets message by message: the last delivered */
-    struct member members[];          /* then the id */
+    union {
+        struct join *join; /* while it is not live */
+        uint64_t last_seq; /* live, and gets message by message: the last delivered */
+    };
+    struct member members[]; /* then the id */
 };
+/* An idle client pays for one of each: with a short id they are 112 bytes of the heap. */
+_Static_assert(sizeof(struct sub) + sizeof(struct member) <= 96, "an idle connection pays for this");
 
 struct bus_topic {
     uint64_t handle;
@@ -196,6 +199,18 @@ filter_text(const struct filter *f)
     return slice_of(f->text, f->n_text);
 }
 
+static inline struct hub *
+sub_hub(const struct sub *sub)
+{
+    return sub->session->fe->hub;
+}
+
+static inline struct sub *
+member_sub(struct member *m)
+{
+    return (struct sub *)((char *)(m - m->index) - offsetof(struct sub, members));
+}
+
 static inline struct slice
 sub_id(const struct sub *sub)
 {
@@ -211,8 +226,8 @@ bus_topic_name(const struct bus_topic *t)
 static inline void
 sub_watch_begin(struct sub_watch *w, struct sub *sub)
 {
-    *w = (struct sub_watch){.sub = sub, .outer = sub->hub->watches};
-    sub->hub->watches = w;
+    *w = (struct sub_watch){.sub = sub, .outer = sub_hub(sub)->watches};
+    sub_hub(sub)->watches = w;
 }
 
 /* True if the sub is still there. */

@@ -52,13 +52,13 @@ void
 recover_ask(struct sub *sub)
 {
     sub_set_state(sub, SUB_QUEUED);
-    recover_pump(sub->hub);
+    recover_pump(sub_hub(sub));
 }
 
 static void
 recover_put(struct sub *sub, uint64_t req)
 {
-    struct hub *hub = sub->hub;
+    struct hub *hub = sub_hub(sub);
     struct join *join = sub->join;
     struct slice filters[REQUEST_FILTERS_MAX];
     struct frame_recover f = {.req = req, .mode = RECOVER_SINCE, .count = join->count};
@@ -129,7 +129,7 @@ recover_is_drained(const struct sub *sub)
 {
     const struct session *s = sub->session;
 
-    return s->ops->queued == NULL || s->ops->queued(sub->session) <= recover_page_bytes(sub->hub);
+    return s->ops->queued == NULL || s->ops->queued(sub->session) <= recover_page_bytes(sub_hub(sub));
 }
 
 void
@@ -191,9 +191,9 @@ recover_spill_retained(struct sub *sub)
     struct block *page = join->page;
     struct answer answer = {.type = ANSWER_SUBSCRIBED,
         .state = STATE_LIVE,
-        .position = {.epoch = sub->hub->position.epoch, .seq = join->asked_at}};
+        .position = {.epoch = sub_hub(sub)->position.epoch, .seq = join->asked_at}};
     uint64_t n = join->n_page;
-    struct hub *hub = sub->hub;
+    struct hub *hub = sub_hub(sub);
     struct sub_watch watch;
 
     join->page = NULL;
@@ -222,7 +222,7 @@ recover_has_room(struct sub *sub)
 
     if (join->is_cut)
         return false;
-    if (join->page == NULL || join->page->buf.n < recover_page_bytes(sub->hub))
+    if (join->page == NULL || join->page->buf.n < recover_page_bytes(sub_hub(sub)))
         return true;
     if (join->mode == RECOVER_RETAINED)
         return recover_spill_retained(sub);
@@ -326,7 +326,7 @@ recover_later_answer(const struct join *join, const struct frame_recovered *f, s
 static bool
 recover_give_page(struct sub *sub, const struct frame_recovered *f)
 {
-    struct hub *hub = sub->hub;
+    struct hub *hub = sub_hub(sub);
     struct join *join = sub->join;
     struct session *s = sub->session;
     struct block *page = join->page;

@@ -21,7 +21,7 @@
 bool
 sub_answer(struct sub *sub, struct answer *answer)
 {
-    struct hub *hub = sub->hub;
+    struct hub *hub = sub_hub(sub);
     struct session *s = sub->session;
     struct sub_watch watch;
     uint8_t id[REQUEST_ID_MAX];
@@ -49,7 +49,7 @@ session_answer(struct session *s, const struct request *r, enum answer_type type
 void
 sub_set_state(struct sub *sub, enum sub_state state)
 {
-    struct hub *hub = sub->hub;
+    struct hub *hub = sub_hub(sub);
     struct list *const lists[] = {
         [SUB_WAITING] = &hub->waiting,
         [SUB_QUEUED] = &hub->queued,
@@ -60,13 +60,13 @@ sub_set_state(struct sub *sub, enum sub_state state)
 
     list_remove(&sub->in_state);
     list_push_back(lists[state], &sub->in_state);
-    sub->state = state;
+    sub->state = (uint8_t)state;
 }
 
 struct position
 sub_position(const struct sub *sub)
 {
-    struct position position = sub->hub->position;
+    struct position position = sub_hub(sub)->position;
 
     for (unsigned i = 0; i < sub->n_members; i++) {
         if (sub->members[i].filter->since > position.seq)
@@ -78,7 +78,7 @@ sub_position(const struct sub *sub)
 void
 sub_proceed(struct sub *sub)
 {
-    struct hub *hub = sub->hub;
+    struct hub *hub = sub_hub(sub);
     bool wants_more = sub->join->from != FROM_LIVE;
     struct answer answer = {.type = ANSWER_SUBSCRIBED, .state = STATE_LIVE};
 
@@ -119,11 +119,10 @@ sub_proceed_all(struct hub *hub)
 void
 sub_go_live(struct sub *sub)
 {
-    struct hub *hub = sub->hub;
+    struct hub *hub = sub_hub(sub);
     struct session *s = sub->session;
     bool is_single = s->n_subs == 1 && sub->n_members == 1;
 
-    sub->last_seq = hub->seq;
     for (unsigned i = 0; i < sub->n_members; i++) {
         struct member *m = &sub->members[i];
 
@@ -134,8 +133,8 @@ sub_go_live(struct sub *sub)
         }
     }
     join_free(sub->join);
-    sub->join = NULL;
     sub_set_state(sub, SUB_LIVE);
+    sub->last_seq = hub->seq;
     s->is_single = is_single;
 }
 
@@ -154,7 +153,7 @@ session_settle(struct session *s)
     if (s->is_single && s->n_subs > 1) {
         /* It was given what waited for it before (session_give_pending()). */
         fanout_set_single(&sub->members[0], false);
-        sub->last_seq = sub->hub->seq;
+        sub->last_seq = sub_hub(sub)->seq;
         s->is_single = false;
         return;
     }
@@ -170,7 +169,7 @@ static bool
 session_give_pending(struct session *s)
 {
     struct sub *sub = list_entry(s->subs.next, struct sub, in_session);
-    struct hub *hub = sub->hub;
+    struct hub *hub = sub_hub(sub);
     struct sub_watch watch;
 
     sub_watch_begin(&watch, sub);
@@ -207,14 +206,14 @@ static int
 sub_add_members(struct sub *sub, const struct request *r)
 {
     for (size_t i = 0; i < r->n_filters; i++) {
-        struct filter *f = filter_get(sub->hub, r->filters[i]);
+        struct filter *f = filter_get(sub_hub(sub), r->filters[i]);
         struct member *m = &sub->members[sub->n_members];
 
         if (f == NULL)
             return -ENOMEM;
         if (sub_has_filter(sub, f))
             continue;
-        *m = (struct member){.sub = sub, .filter = f};
+        *m = (struct member){.filter = f, .index = sub->n_members};
         list_push_back(&f->joining, &m->in_owner);
         filter_note_member(f);
         sub->n_members++;
@@ -234,7 +233,7 @@ sub_new(struct hub *hub, struct session *s, const struct request *r, struct posi
         free(join);
         return NULL;
     }
-    *sub = (struct sub){.hub = hub, .session = s, .n_id = (uint8_t)r->id.n, .join = join};
+    *sub = (struct sub){.session = s, .n_id = (uint8_t)r->id.n, .join = join};
     *join = (struct join){.from = r->from, .since = since, .last = r->last, .count = PAGE_FIRST};
     list_init(&sub->in_state);
     list_push_back(&s->subs, &sub->in_session);
@@ -285,14 +284,14 @@ hub_subscribe(struct hub *hub, struct session *s, const struct request *r, struc
 void
 sub_free(struct sub *sub)
 {
-    struct hub *hub = sub->hub;
+    struct hub *hub = sub_hub(sub);
     struct session *s = sub->session;
 
     for (struct sub_watch *w = hub->watches; w != NULL; w = w->outer) {
         if (w->sub == sub)
             w->sub = NULL;
     }
-    if (sub->state == SUB_ASKED && sub->join != NULL) {
+    if (sub->state == SUB_ASKED) {
         struct hub_req *req = hub_req_find(hub, sub->join->req);
 
         if (req != NULL) {
@@ -315,7 +314,8 @@ sub_free(struct sub *sub)
     hub->n_subs--;
     list_remove(&sub->in_session);
     list_remove(&sub->in_state);
-    join_free(sub->join);
+    if (sub->state != SUB_LIVE)
+        join_free(sub->join);
     free(sub);
     if (s->n_subs == 0)
         s->is_single = false;
@@ -413,7 +413,7 @@ sub_tell_all(
 static bool
 sub_tell_one_reset(struct sub *sub, const struct gaplist *gaps)
 {
-    struct answer answer = {.type = ANSWER_STATE, .state = STATE_RESET, .position = sub->hub->position};
+    struct answer answer = {.type = ANSWER_STATE, .state = STATE_RESET, .position = sub_hub(sub)->position};
 
     return sub_answer(sub, &answer);
 }
@@ -437,7 +437,7 @@ sub_matches(const struct sub *sub, struct slice topic)
 static bool
 sub_tell_one_gap(struct sub *sub, const struct gaplist *gaps)
 {
-    struct answer answer = {.type = ANSWER_STATE, .state = STATE_GAP, .position = sub->hub->position};
+    struct answer answer = {.type = ANSWER_STATE, .state = STATE_GAP, .position = sub_hub(sub)->position};
     struct slice names[GAPLIST_MAX];
 
     for (size_t i = 0; i < gaps->n && answer.n_gaps < GAPLIST_MAX; i++) {
