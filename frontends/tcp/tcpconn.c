@@ -34,20 +34,34 @@
 struct tcp_conn {
     struct conn conn; /* first: the sdk gives it back */
     struct session session;
-    struct tcp *tcp;
-    const struct dialect *dialect; /* NULL until the first byte has come; then there is a session */
-    struct dialect_scan scan;
-    struct loop_timer timer; /* first byte, idle, or half closed */
-    uint32_t n_waiting;      /* requests with an id whose last answer was not given yet */
-    bool is_full;            /* paused because it does not read its answers */
-    bool is_leaving;         /* this process stops: closed as soon as nothing is waited for */
-    bool has_tail;           /* the peer's last line, without its newline, must be tried again */
+    struct dialect_scan *scan; /* NULL while no message is cut: an idle client does not pay for it */
+    struct loop_timer timer;   /* first byte, idle, or half closed */
+    uint32_t n_waiting;        /* requests with an id whose last answer was not given yet */
+    bool is_full;              /* paused because it does not read its answers */
+    bool is_leaving;           /* this process stops: closed as soon as nothing is waited for */
+    bool has_tail;             /* the peer's last line, without its newline, must be tried again */
 };
 
 static struct tcp_conn *
 tcp_of_session(struct session *s)
 {
     return (struct tcp_conn *)((char *)s - offsetof(struct tcp_conn, session));
+}
+
+/* What all of them share. */
+static struct tcp *
+tcp_of(const struct tcp_conn *t)
+{
+    return t->conn.fe->state;
+}
+
+/* NULL until the first byte has come; then there is a session. */
+static const struct dialect *
+tcp_dialect(const struct tcp_conn *t)
+{
+    const struct encoder *encoder = t->session.encoder;
+
+    return encoder == NULL ? NULL : ((const struct dialect_encoder *)encoder)->dialect;
 }
 
 static bool
@@ -194,7 +208,7 @@ tcp_take_tail(struct tcp_conn *t)
         tail = slice_of(tail.p + 1, tail.n - 1);
     if (tail.n == 0)
         return;
-    if (!t->dialect->is_text)
+    if (!tcp_dialect(t)->is_text)
         tcp_tell(t, ANSWER_ERROR, ERROR_REQUEST_INVALID, "The stream ended inside a message.");
     else
         t->has_tail = tcp_take(t, tail) == -EAGAIN;
@@ -223,7 +237,7 @@ tcp_on_timer(void *arg)
         return;
     if (t->conn.has_eof) {
         tcp_half_closed(t);
-    } else if (t->dialect == NULL) {
+    } else if (tcp_dialect(t) == NULL) {
         t->conn.fe->counters.closed_timeout++;
         conn_close(&t->conn, "it sent nothing");
     } else {
@@ -239,7 +253,6 @@ tcp_on_timer(void *arg)
 static void
 tcp_open_session(struct tcp_conn *t, const struct dialect_encoder *encoder)
 {
-    t->dialect = encoder->dialect;
     session_init(&t->session, t->conn.fe, &encoder->base, &tcp_session_ops);
 }
 
@@ -248,10 +261,10 @@ static bool
 tcp_pick_dialect(struct tcp_conn *t, uint8_t first)
 {
     if ((first & 0xf0) == 0x80 || first == 0xde || first == 0xdf) {
-        tcp_open_session(t, &t->tcp->msgpack);
+        tcp_open_session(t, &tcp_of(t)->msgpack);
         return true;
     }
-    tcp_open_session(t, &t->tcp->json);
+    tcp_open_session(t, &tcp_of(t)->json);
     if (first == '{' || first == ' ' || first == '\t' || first == '\r' || first == '\n')
         return true;
     tcp_tell(t, ANSWER_ERROR, ERROR_REQUEST_INVALID,
@@ -271,7 +284,7 @@ tcp_take(struct tcp_conn *t, struct slice message)
     bool is_waited;
     int r;
 
-    r = t->dialect->decode(message, (unsigned)fe->limits->json_depth, &fe->scratch, &request, &error);
+    r = tcp_dialect(t)->decode(message, (unsigned)fe->limits->json_depth, &fe->scratch, &request, &error);
     if (r < 0) {
         struct answer answer = {
             .type = ANSWER_ERROR, .id = error.id, .code = error.code, .text = slice_str(error.text)};
@@ -303,12 +316,28 @@ tcp_refuse_stream(struct tcp_conn *t, int r)
     conn_close_soon(&t->conn, "malformed input");
 }
 
+/* How far a message was looked through that has not come whole yet. Without memory for it, it is looked
+ * through again. */
+static void
+tcp_keep_scan(struct tcp_conn *t, const struct dialect_scan *scan)
+{
+    if (scan->at == 0 && scan->depth == 0) {
+        free(t->scan);
+        t->scan = NULL;
+    } else if (t->scan == NULL) {
+        t->scan = malloc(sizeof *t->scan);
+        if (t->scan != NULL)
+            *t->scan = *scan;
+    }
+}
+
 /* Takes whole messages; returns the bytes that are done with. */
 static size_t
 tcp_take_all(struct tcp_conn *t, struct slice in)
 {
     struct frontend *fe = t->conn.fe;
-    size_t at = 0, max = dialect_message_max(t->dialect, fe->limits->message_bytes);
+    struct dialect_scan fresh = {0}, *scan = t->scan != NULL ? t->scan : &fresh;
+    size_t at = 0, max = dialect_message_max(tcp_dialect(t), fe->limits->message_bytes);
 
     while (at < in.n && !tcp_is_over(t)) {
         struct slice message;
@@ -321,7 +350,7 @@ tcp_take_all(struct tcp_conn *t, struct slice in)
             conn_pause(&t->conn);
             break;
         }
-        r = t->dialect->split(slice_of(in.p + at, in.n - at), &t->scan, max, &n, &message);
+        r = tcp_dialect(t)->split(slice_of(in.p + at, in.n - at), scan, max, &n, &message);
         if (r == -EAGAIN)
             break;
         if (r < 0) {
@@ -334,6 +363,7 @@ tcp_take_all(struct tcp_conn *t, struct slice in)
         }
         at += n;
     }
+    tcp_keep_scan(t, scan);
     return at;
 }
 
@@ -344,12 +374,12 @@ tcp_on_bytes(struct conn *c, uint8_t *data, size_t n)
 
     if (t->is_leaving)
         return (ssize_t)n;
-    if (t->dialect == NULL && !tcp_pick_dialect(t, data[0])) {
+    if (tcp_dialect(t) == NULL && !tcp_pick_dialect(t, data[0])) {
         c->fe->counters.closed_bad_input++;
         conn_close_soon(c, "it speaks another protocol");
         return (ssize_t)n;
     }
-    tcp_set_timer(t, t->tcp->options->idle_timeout_ms);
+    tcp_set_timer(t, tcp_of(t)->options->idle_timeout_ms);
     return (ssize_t)tcp_take_all(t, slice_of(data, n));
 }
 
@@ -358,7 +388,7 @@ tcp_on_eof(struct conn *c)
 {
     struct tcp_conn *t = (struct tcp_conn *)c;
 
-    if (t->dialect == NULL) {
+    if (tcp_dialect(t) == NULL) {
         conn_close(c, NULL);
         return;
     }
@@ -374,7 +404,7 @@ tcp_on_drained(struct conn *c)
     struct tcp_conn *t = (struct tcp_conn *)c;
 
     tcp_check_room(t);
-    if (t->dialect != NULL && (t->is_leaving || c->has_eof))
+    if (tcp_dialect(t) != NULL && (t->is_leaving || c->has_eof))
         (void)tcp_check_end(t);
 }
 
@@ -385,8 +415,8 @@ tcp_count_unsent(const struct tcp_conn *t)
 {
     static const char json[] = "{\"op\":\"msg\"", msgpack[] = "\242op\243msg"; /* after the map's head */
     const struct slice begin =
-        t->dialect->is_text ? slice_of(json, sizeof json - 1) : slice_of(msgpack, sizeof msgpack - 1);
-    const size_t skip = t->dialect->is_text ? 0 : 1;
+        tcp_dialect(t)->is_text ? slice_of(json, sizeof json - 1) : slice_of(msgpack, sizeof msgpack - 1);
+    const size_t skip = tcp_dialect(t)->is_text ? 0 : 1;
     uint64_t count = 0;
 
     for (unsigned i = t->conn.is_cut ? 1 : 0; i < t->conn.out_n; i++) {
@@ -395,7 +425,7 @@ tcp_count_unsent(const struct tcp_conn *t)
         struct dialect_scan scan = {0};
         size_t n;
 
-        while (left.n > 0 && t->dialect->split(left, &scan, SIZE_MAX, &n, &message) == 0) {
+        while (left.n > 0 && tcp_dialect(t)->split(left, &scan, SIZE_MAX, &n, &message) == 0) {
             if (message.n >= skip + begin.n && memcmp(message.p + skip, begin.p, begin.n) == 0)
                 count++;
             left = slice_of(left.p + n, left.n - n);
@@ -410,7 +440,7 @@ tcp_on_overflow(struct conn *c, size_t queued)
     struct tcp_conn *t = (struct tcp_conn *)c;
 
     (void)queued;
-    if (t->dialect == NULL || !session_may_drop(&t->session))
+    if (tcp_dialect(t) == NULL || !session_may_drop(&t->session))
         return false;
     session_note_dropped(&t->session, tcp_count_unsent(t) + conn_take_notice(c));
     return true;
@@ -434,8 +464,9 @@ tcp_on_closed(struct conn *c, const char *reason)
 
     (void)reason;
     loop_timer_stop(c->fe->loop, &t->timer);
-    if (t->dialect != NULL)
+    if (tcp_dialect(t) != NULL)
         session_fini(&t->session);
+    free(t->scan);
     free(t);
 }
 
@@ -475,7 +506,6 @@ tcp_conn_on_accept(struct frontend *fe, int fd, const struct sockaddr *peer, soc
         return;
     }
     tcp_tune_socket(tcp, fd);
-    t->tcp = tcp;
     t->timer = (struct loop_timer){.fn = tcp_on_timer, .arg = t};
     if (conn_open_take(&t->conn, fe, fd, &tcp_conn_ops) < 0) {
         free(t);
@@ -491,7 +521,7 @@ tcp_conn_leave_all(struct tcp *tcp)
     {
         struct tcp_conn *t = (struct tcp_conn *)list_entry(it, struct conn, in_fe);
 
-        if (t->dialect == NULL) {
+        if (tcp_dialect(t) == NULL) {
             conn_close(&t->conn, "the server stops");
             continue;
         }
