@@ -30,7 +30,7 @@ wsconn_loop(const struct wsconn *c)
 static void
 wsconn_send_close(struct wsconn *c, unsigned code, struct slice reason)
 {
-    struct buf *out = &c->server->scratch;
+    struct buf *out = &wsconn_server(c)->scratch;
 
     buf_reset(out);
     wsframe_put_close(out, code, reason);
@@ -65,7 +65,7 @@ wsconn_close(struct wsconn *c, enum wsframe_code code, struct slice reason)
         wsconn_end(c, NULL);
         return;
     }
-    loop_timer_start(wsconn_loop(c), &c->timer, c->server->options->close_timeout_ms);
+    loop_timer_start(wsconn_loop(c), &c->timer, wsconn_server(c)->options->close_timeout_ms);
     conn_resume(&c->conn); /* its close frame may stand behind what it was paused for */
 }
 
@@ -89,7 +89,7 @@ wsconn_on_message(struct wsconn *c, const struct wsframe_event *event)
 static void
 wsconn_on_ping(struct wsconn *c, const struct wsframe_event *event)
 {
-    struct buf *out = &c->server->scratch;
+    struct buf *out = &wsconn_server(c)->scratch;
 
     if (c->state != WSCONN_OPEN)
         return;
@@ -134,7 +134,7 @@ static void (*const wsconn_on_event[])(struct wsconn *c, const struct wsframe_ev
 static void
 wsconn_dispatch(struct wsconn *c, struct wsframe_event *event, size_t max)
 {
-    struct wsserver *server = c->server;
+    struct wsserver *server = wsconn_server(c);
     bool was_compressed = event->is_compressed && c->state == WSCONN_OPEN;
 
     if (was_compressed)
@@ -157,6 +157,29 @@ wsconn_check_full(struct wsconn *c)
     return true;
 }
 
+/* Keeps the parser only if it stopped inside something. */
+static void
+wsconn_keep_frame(struct wsconn *c, struct wsframe *frame)
+{
+    bool is_needed = c->state != WSCONN_OVER && !c->conn.is_closed && !wsframe_is_idle(frame);
+
+    if (is_needed && frame == c->frame)
+        return;
+    if (!is_needed) {
+        wsframe_fini(frame);
+        free(c->frame);
+        c->frame = NULL;
+        return;
+    }
+    c->frame = malloc(sizeof *c->frame);
+    if (c->frame != NULL) {
+        *c->frame = *frame;
+        return;
+    }
+    wsframe_fini(frame);
+    conn_close(&c->conn, "no memory for a message that was cut");
+}
+
 /* Returns the bytes that are done with: all, unless the connection was paused. */
 static size_t
 wsconn_take_frames(struct wsconn *c, uint8_t *data, size_t n)
@@ -164,12 +187,20 @@ wsconn_take_frames(struct wsconn *c, uint8_t *data, size_t n)
     const struct wsframe_limits limits = {.max_message = wsmessage_max(c)};
     struct wsframe_input in = {.p = data, .n = n};
     struct wsframe_event event;
+    struct wsframe fresh, *frame = c->frame;
 
+    if (frame == NULL) {
+        frame = &fresh;
+        wsframe_init(frame, WSFRAME_SERVER);
+        if (c->has_deflate)
+            wsframe_allow_compressed(frame);
+    }
     while (c->state != WSCONN_OVER && !c->conn.is_paused && !c->conn.is_closed && !wsconn_check_full(c)) {
-        if (wsframe_next(&c->frame, &limits, &in, &event) == WSFRAME_MORE)
+        if (wsframe_next(frame, &limits, &in, &event) == WSFRAME_MORE)
             break;
         wsconn_dispatch(c, &event, limits.max_message);
     }
+    wsconn_keep_frame(c, frame);
     return c->state == WSCONN_OVER ? n : (size_t)(in.p - data);
 }
 
@@ -179,7 +210,7 @@ wsconn_on_bytes(struct conn *conn, uint8_t *data, size_t n)
     struct wsconn *c = (struct wsconn *)conn;
     size_t done = 0;
 
-    c->heard_at_ms = loop_now_ms(wsconn_loop(c));
+    c->heard_at_ms = (uint32_t)loop_now_ms(wsconn_loop(c));
     c->is_pinged = false;
     if (c->state == WSCONN_OPENING) {
         done = wsopen_take(c, data, n);
@@ -213,7 +244,7 @@ wsconn_is_dead(const struct wsconn *c)
 
     if (!c->is_pinged)
         return false;
-    if (c->conn.is_blocked && c->conn.out_bytes != c->out_at_ping)
+    if (c->conn.is_blocked && (uint32_t)c->conn.out_bytes != c->out_at_ping)
         return false;
     return c->conn.is_paused || recv(c->conn.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0;
 }
@@ -221,8 +252,8 @@ wsconn_is_dead(const struct wsconn *c)
 static void
 wsconn_keep_alive(struct wsconn *c)
 {
-    const struct ws_options *options = c->server->options;
-    uint64_t quiet_ms = loop_now_ms(wsconn_loop(c)) - c->heard_at_ms;
+    const struct ws_options *options = wsconn_server(c)->options;
+    uint64_t quiet_ms = (uint32_t)loop_now_ms(wsconn_loop(c)) - c->heard_at_ms;
 
     if (c->held != NULL) { /* it is we who do not listen */
         c->is_pinged = false;
@@ -234,9 +265,9 @@ wsconn_keep_alive(struct wsconn *c)
         loop_timer_start(wsconn_loop(c), &c->timer, options->ping_interval_ms - quiet_ms);
     } else {
         if (!c->is_pinged)
-            conn_send(&c->conn, c->server->ping, 0, (uint32_t)c->server->ping->buf.n);
+            conn_send(&c->conn, wsconn_server(c)->ping, 0, (uint32_t)wsconn_server(c)->ping->buf.n);
         c->is_pinged = true;
-        c->out_at_ping = c->conn.out_bytes;
+        c->out_at_ping = (uint32_t)c->conn.out_bytes;
         loop_timer_start(wsconn_loop(c), &c->timer, options->ping_timeout_ms);
     }
 }
@@ -352,8 +383,9 @@ wsconn_on_closed(struct conn *conn, const char *reason)
         log_debug("a client was closed: %s", reason);
     loop_timer_stop(wsconn_loop(c), &c->timer);
     session_fini(&c->session);
-    if (c->is_upgraded)
-        wsframe_fini(&c->frame);
+    if (c->is_upgraded && c->frame != NULL)
+        wsframe_fini(c->frame);
+    free(c->is_upgraded ? (void *)c->frame : (void *)c->request);
     wsmessage_drop_held(c);
     free(c->topic);
     free(c);
@@ -380,7 +412,6 @@ wsconn_on_accept(struct frontend *fe, int fd, const struct sockaddr *peer, sockl
         close(fd);
         return;
     }
-    c->server = server;
     c->timer = (struct loop_timer){.fn = wsconn_on_timer, .arg = c};
     if (conn_open_take(&c->conn, fe, fd, &wsconn_ops) < 0) {
         free(c);
@@ -393,11 +424,11 @@ void
 wsconn_open(struct wsconn *c, bool has_deflate)
 {
     c->state = WSCONN_OPEN;
+    free(c->request);
+    c->frame = NULL;
     c->is_upgraded = true;
-    wsframe_init(&c->frame, WSFRAME_SERVER);
-    if (has_deflate)
-        wsframe_allow_compressed(&c->frame);
-    loop_timer_start(wsconn_loop(c), &c->timer, c->server->options->ping_interval_ms);
+    c->has_deflate = has_deflate;
+    loop_timer_start(wsconn_loop(c), &c->timer, wsconn_server(c)->options->ping_interval_ms);
 }
 
 void

@@ -18,12 +18,12 @@
 #include "base/loop.h"
 #include "frontends/http/httpreq.h"
 #include "frontends/sdk/conn.h"
+#include "frontends/sdk/frontend.h"
 #include "frontends/sdk/session.h"
 #include "frontends/ws/wsframe.h"
 #include "frontends/ws/wstarget.h"
 
 struct dialect;
-struct frontend;
 struct wsdeflate_params;
 struct wsserver;
 
@@ -41,25 +41,35 @@ struct wsconn_held {
 struct wsconn {
     struct conn conn; /* first: the SDK gives it back */
     struct session session;
-    struct wsserver *server;
     const struct dialect *dialect; /* NULL: raw */
     struct loop_timer timer;       /* handshake, pings, closing */
     struct wsconn_held *held;
     uint8_t *topic; /* of raw */
-    uint64_t heard_at_ms;
-    size_t out_at_ping; /* what was queued when it was pinged */
+    /* Where a parser stopped; NULL while nothing is cut, which is nearly always. */
     union {
-        struct httpreq_state request; /* OPENING */
-        struct wsframe frame;         /* after */
+        struct httpreq_state *request; /* OPENING */
+        struct wsframe *frame;         /* is_upgraded */
     };
+    uint32_t heard_at_ms; /* of the loop's clock, the lower half: only differences count */
+    uint32_t out_at_ping; /* what was queued when it was pinged */
     uint16_t n_topic;
-    uint8_t state;          /* enum wsconn_state */
-    bool is_upgraded : 1;   /* 101 was sent: frame is what the union holds */
-    bool is_pinged : 1;     /* and nothing has come since */
-    bool is_waiting : 1;    /* raw: 101 is held until the subscription stands; paused meanwhile */
-    bool is_full : 1;       /* paused because it does not read its answers */
-    bool is_leaving : 1;    /* this process stops: closed as soon as its publishes were answered */
+    uint8_t state;        /* enum wsconn_state */
+    bool is_upgraded : 1; /* 101 was sent: frame is what the union holds */
+    bool has_deflate : 1;
+    bool is_pinged : 1;  /* and nothing has come since */
+    bool is_waiting : 1; /* raw: 101 is held until the subscription stands; paused meanwhile */
+    bool is_full : 1;    /* paused because it does not read its answers */
+    bool is_leaving : 1; /* this process stops: closed as soon as its publishes were answered */
 };
+
+_Static_assert(sizeof(struct wsconn) <= 456, "an idle connection pays for this");
+
+/* What all connections share. */
+static inline struct wsserver *
+wsconn_server(const struct wsconn *c)
+{
+    return c->conn.fe->state;
+}
 
 /* Serves the socket, which it takes. A listener_accept_fn; arg is the struct wsserver. */
 void wsconn_on_accept(struct frontend *fe, int fd, const struct sockaddr *peer, socklen_t peer_n, void *arg);

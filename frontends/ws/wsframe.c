@@ -59,6 +59,12 @@ wsframe_allow_compressed(struct wsframe *f)
     f->has_deflate = true;
 }
 
+bool
+wsframe_is_idle(const struct wsframe *f)
+{
+    return f->state == STATE_HEAD && f->n_head == 0 && f->msg_opcode == 0;
+}
+
 size_t
 wsframe_held(const struct wsframe *f)
 {

@@ -116,6 +116,9 @@ void wsframe_allow_compressed(struct wsframe *f);
 enum wsframe_event_type wsframe_next(struct wsframe *f, const struct wsframe_limits *limits,
     struct wsframe_input *in, struct wsframe_event *ret);
 
+/* It stands between two messages: a new one would do as well. */
+bool wsframe_is_idle(const struct wsframe *f);
+
 /* Bytes that this connection makes us keep beside the struct. */
 size_t wsframe_held(const struct wsframe *f);
 

@@ -253,7 +253,7 @@ bool
 wsmessage_begin(
     struct wsconn *c, const struct wstarget *target, int subprotocol, const struct wsdeflate_params *deflate)
 {
-    const struct wsencoders *encoders = &c->server->encoders;
+    const struct wsencoders *encoders = &wsconn_server(c)->encoders;
     enum wsencoders_dialect dialect = WSENCODERS_RAW;
 
     if (target->kind == WSTARGET_NATIVE)

@@ -9,6 +9,8 @@
 #include "frontends/ws/wshandshake.h"
 #include "frontends/ws/wsserver.h"
 
+#include <stdlib.h>
+
 /* An upgrade has no body; a Cookie may be long. */
 static const struct httpreq_limits wsopen_limits = {.max_line = 8192, .max_head = 16384, .max_body = 0};
 
@@ -30,7 +32,7 @@ wsopen_header(void *arg, const char *name, unsigned i)
 void
 wsopen_refuse(struct wsconn *c, unsigned status, const char *reason)
 {
-    struct buf *out = &c->server->scratch;
+    struct buf *out = &wsconn_server(c)->scratch;
 
     log_info("an upgrade was refused with %u: %s", status, reason);
     loop_timer_stop(c->conn.fe->loop, &c->timer);
@@ -52,7 +54,7 @@ wsopen_wait(struct wsconn *c, struct slice answer)
         return false;
     }
     c->is_waiting = true;
-    loop_timer_start(c->conn.fe->loop, &c->timer, c->server->options->handshake_timeout_ms);
+    loop_timer_start(c->conn.fe->loop, &c->timer, wsconn_server(c)->options->handshake_timeout_ms);
     return true;
 }
 
@@ -62,7 +64,7 @@ wsopen_proceed(struct wsconn *c)
     conn_send_copy(&c->conn, slice_of(c->held->bytes, c->held->n));
     wsmessage_drop_held(c);
     c->is_waiting = false;
-    loop_timer_start(c->conn.fe->loop, &c->timer, c->server->options->ping_interval_ms);
+    loop_timer_start(c->conn.fe->loop, &c->timer, wsconn_server(c)->options->ping_interval_ms);
     conn_resume(&c->conn);
 }
 
@@ -70,7 +72,7 @@ wsopen_proceed(struct wsconn *c)
 static void
 wsopen_shake(struct wsconn *c, const struct httpreq *req, const struct wstarget *target)
 {
-    const struct ws_options *options = c->server->options;
+    const struct ws_options *options = wsconn_server(c)->options;
     const struct wshandshake_request request = {.method = req->method_name,
         .version = 10 + req->minor,
         .header = wsopen_header,
@@ -82,7 +84,7 @@ wsopen_shake(struct wsconn *c, const struct httpreq *req, const struct wstarget 
         .n_origins = options->origins.n,
         .has_deflate = options->deflate};
     struct wshandshake_result result;
-    struct buf *out = &c->server->scratch;
+    struct buf *out = &wsconn_server(c)->scratch;
 
     buf_reset(out);
     wshandshake_answer(&request, &policy, out, &result);
@@ -101,21 +103,36 @@ wsopen_shake(struct wsconn *c, const struct httpreq *req, const struct wstarget 
         conn_pause(&c->conn);
 }
 
+/* Remembers how far the request was looked through. */
+static void
+wsopen_keep(struct wsconn *c, const struct httpreq_state *state)
+{
+    if (c->request == NULL)
+        c->request = malloc(sizeof *c->request);
+    if (c->request == NULL)
+        conn_close(&c->conn, "no memory for its handshake");
+    else
+        *c->request = *state;
+}
+
 size_t
 wsopen_take(struct wsconn *c, uint8_t *data, size_t n)
 {
     struct wstarget target;
     struct httpreq req;
-    int r = httpreq_parse(&c->request, &wsopen_limits, data, n, &req);
+    struct httpreq_state state = c->request != NULL ? *c->request : (struct httpreq_state){0};
+    int r = httpreq_parse(&state, &wsopen_limits, data, n, &req);
 
-    if (r == HTTPREQ_MORE)
+    if (r == HTTPREQ_MORE) {
+        wsopen_keep(c, &state);
         return 0;
+    }
     if (r == HTTPREQ_REFUSED) {
         c->conn.fe->counters.closed_bad_input++;
         wsopen_refuse(c, (unsigned)req.status, req.reason);
         return n;
     }
-    wstarget_parse(req.path, req.query, c->server->options, &target);
+    wstarget_parse(req.path, req.query, wsconn_server(c)->options, &target);
     if (target.status != 0)
         wsopen_refuse(c, target.status, target.reason);
     else
