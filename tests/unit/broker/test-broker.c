@@ -855,7 +855,7 @@ START_TEST(random_frames_harm_nobody)
     good.is_lenient = true;
     fake_subscribe(&good, 1, "#");
     open_random(&wild, &bus, &state);
-    for (unsigned i = 0; i < 4000; i++) {
+    for (unsigned i = 0; i < 1500; i++) {
         if (wild.is_down) {
             fake_close(&wild);
             open_random(&wild, &bus, &state);
