@@ -37,6 +37,8 @@ bb_next_due(const struct bb_client *client)
     if (client->state == BB_OPEN)
         due = client->pinged_ms > 0 ? client->pinged_ms + client->options.pong_timeout_ms
                                     : client->heard_ms + client->options.ping_after_ms;
+    if (client->again_ms > 0 && client->again_ms < due)
+        due = client->again_ms;
     if (client->options.publish_timeout_ms == 0)
         return due;
     if (!list_empty(&client->pending)) {
@@ -88,6 +90,18 @@ bb_end_late(struct bb_client *client, uint64_t now)
     }
 }
 
+void
+bb_put_off(struct bb_client *client)
+{
+    uint16_t random;
+
+    if (client->again_ms > 0)
+        return;
+    rand_bytes(&random, sizeof random);
+    client->again_ms = bb_now_ms() + BB_AGAIN_MS / 2 + BB_AGAIN_MS / 2 * random / UINT16_MAX;
+    bb_timer_arm(client);
+}
+
 static void
 bb_check_silence(struct bb_client *client, uint64_t now)
 {
@@ -110,6 +124,10 @@ bb_on_timer(int fd, short what, void *arg)
     (void)what;
     bb_enter(client);
     bb_end_late(client, now);
+    if (!client->is_closed && client->again_ms > 0 && now >= client->again_ms) {
+        client->again_ms = 0;
+        bb_say_put_off(client);
+    }
     if (!client->is_closed && client->state == BB_OPEN)
         bb_check_silence(client, now);
     else if (!client->is_closed && client->addresses != NULL && now >= client->due_ms) {
@@ -192,6 +210,7 @@ bb_disconnect(struct bb_client *client)
     client->fd = -1;
     client->is_connected = false;
     client->pinged_ms = 0;
+    client->again_ms = 0;
     buf_reset(&client->out);
     client->out_at = 0;
     buf_reset(&client->control);

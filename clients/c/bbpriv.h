@@ -34,6 +34,8 @@ struct event;
 /* What is read in one turn, so that a fast server does not starve the application's other events. */
 #define BB_READ_BYTES (256u << 10)
 #define BB_TOPICS_PAGE 100u
+/* How long something is put off that the server cannot do now, times 0.5 to 1. */
+#define BB_AGAIN_MS 1000u
 
 struct bb_subscription {
     struct bb_client *client;
@@ -46,7 +48,8 @@ struct bb_subscription {
     bb_event_fn on_event;
     void *arg;
     bool is_refused;
-    bool is_ended; /* by bb_unsubscribe(): in the client's graveyard */
+    bool is_put_off; /* the server cannot now: asked again at again_ms */
+    bool is_ended;   /* by bb_unsubscribe(): in the client's graveyard */
     struct bb_subscription *next_dead;
 };
 
@@ -65,6 +68,7 @@ struct bb_query {
     uint64_t id;
     uint64_t began_ms;
     struct buf filter, after; /* texts; after: the last topic that was told */
+    bool is_put_off;          /* as of a subscription */
     bool has_progress;        /* this page told a topic */
     bb_topic_fn on_topic;
     void *arg;
@@ -86,6 +90,7 @@ struct bb_client {
     uint64_t due_ms;     /* of the next attempt, or the end of this one */
     uint64_t heard_ms;   /* when something came last */
     uint64_t pinged_ms;  /* 0: no ping is out */
+    uint64_t again_ms;   /* when what the server put off is asked again; 0: nothing is */
     char why[160];       /* of the server's "closing"; "" otherwise */
 
     /* To the server. */
@@ -122,6 +127,7 @@ void bb_disconnect(struct bb_client *client); /* nothing is told */
 void bb_lose(
     struct bb_client *client, const char *why); /* the connection ends, the next attempt is planned */
 void bb_heard(struct bb_client *client);        /* a line came */
+void bb_put_off(struct bb_client *client);      /* something is to be asked again a little later */
 void bb_timer_arm(struct bb_client *client);    /* something became due earlier */
 void bb_on_timer(int fd, short what, void *arg);
 
@@ -129,6 +135,9 @@ void bb_on_timer(int fd, short what, void *arg);
 void bb_want_write(struct bb_client *client);
 int bb_write(struct bb_client *client);      /* 0, or negative errno: the connection is lost */
 void bb_say_again(struct bb_client *client); /* on a new connection: everything */
+/* Once more, on this connection: every publish without an answer, and the lists and subscriptions that were
+ * put off. */
+void bb_say_put_off(struct bb_client *client);
 
 /* ---- bbread.c ---- */
 /* Reads and handles what is there. 0; or negative errno, *ret_why NULL or what was wrong: the connection is

@@ -228,10 +228,9 @@ on_dropped(struct bb_client *client, struct line *line)
     struct bb_subscription *sub;
 
     /* Answers that waited in the server's queue may be gone with them: what has none is asked again. */
-    client->unsent = client->pending.next;
-    list_for_each_safe(it, next, &client->queries)
-        bb_query_put_request(list_entry(it, struct bb_query, in_queries), &client->control);
-    bb_want_write(client);
+    list_for_each_safe(it, next, &client->queries) list_entry(it, struct bb_query, in_queries)->is_put_off =
+        true;
+    bb_say_put_off(client);
     event.n_topics = topic != NULL ? 1 : 0;
     if (line->sub.n > 0) {
         sub = bb_sub_find(client, line_number(line->sub));
@@ -266,7 +265,7 @@ on_published(struct bb_client *client, struct line *line)
     return 0;
 }
 
-/* The server cannot serve this now, but another connection or moment may: what stands is not given up for it.
+/* The server cannot do this now, and another moment or connection may: it is asked again, and nobody is told.
  */
 static bool
 is_passing(const char *code)
@@ -275,19 +274,14 @@ is_passing(const char *code)
            strcmp(code, "shutting_down") == 0;
 }
 
-static int
-refuse_sub(struct bb_client *client, struct bb_subscription *sub, const struct bb_result *result)
+static void
+refuse_sub(struct bb_subscription *sub, const struct bb_result *result)
 {
     struct bb_event event = {
         .type = BB_REFUSED, .cursor = sub->cursor, .code = result->code, .text = result->text};
 
-    if (is_passing(result->code)) {
-        (void)snprintf(client->why, sizeof client->why, "%s", result->text);
-        return -ECONNRESET; /* and subscribe again */
-    }
     sub->is_refused = true;
     bb_sub_tell(sub, &event);
-    return 0;
 }
 
 static int
@@ -305,14 +299,23 @@ on_error(struct bb_client *client, struct line *line)
         return -EPROTO;
     if (result.text == NULL)
         result.text = result.code;
-    if (pending != NULL)
+    if (line->id.n == 0) {
+        if (client->options.on_error != NULL)
+            client->options.on_error(client, result.code, result.text, client->options.arg);
+    } else if (is_passing(result.code)) {
+        if (sub != NULL)
+            sub->is_put_off = true;
+        if (query != NULL)
+            query->is_put_off = true;
+        if (pending != NULL || sub != NULL || query != NULL)
+            bb_put_off(client);
+    } else if (pending != NULL) {
         bb_pending_end(client, pending, &result);
-    else if (sub != NULL)
-        return refuse_sub(client, sub, &result);
-    else if (query != NULL)
+    } else if (sub != NULL) {
+        refuse_sub(sub, &result);
+    } else if (query != NULL) {
         bb_query_end(client, query, &result);
-    else if (line->id.n == 0 && client->options.on_error != NULL)
-        client->options.on_error(client, result.code, result.text, client->options.arg);
+    }
     return 0;
 }
 

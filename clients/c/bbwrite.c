@@ -75,10 +75,34 @@ bb_say_again(struct bb_client *client)
 {
     buf_put_str(&client->control, "{\"op\":\"hello\"}\n");
     for (size_t i = 0; i < client->n_subs; i++) {
+        client->subs[i]->is_put_off = false;
         if (!client->subs[i]->is_refused)
             bb_sub_put_request(client->subs[i], &client->control);
     }
     list_for_each_safe(it, next, &client->queries)
+    {
+        list_entry(it, struct bb_query, in_queries)->is_put_off = false;
         bb_query_put_request(list_entry(it, struct bb_query, in_queries), &client->control);
+    }
     client->unsent = client->pending.next;
+}
+
+void
+bb_say_put_off(struct bb_client *client)
+{
+    for (size_t i = 0; i < client->n_subs; i++) {
+        if (client->subs[i]->is_put_off)
+            bb_sub_put_request(client->subs[i], &client->control);
+        client->subs[i]->is_put_off = false;
+    }
+    list_for_each_safe(it, next, &client->queries)
+    {
+        struct bb_query *query = list_entry(it, struct bb_query, in_queries);
+
+        if (query->is_put_off)
+            bb_query_put_request(query, &client->control);
+        query->is_put_off = false;
+    }
+    client->unsent = client->pending.next; /* their keys make more of it harmless */
+    bb_want_write(client);
 }

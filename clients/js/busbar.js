@@ -15,7 +15,8 @@
 const OPEN = 1
 /** A server that says nothing for this long after a ping is gone (ms). */
 const PONG_TIMEOUT = 10_000
-/** Errors that another connection or another moment may not give. */
+/** Errors that another moment may not give: what they answer is asked again after PUT_OFF ms times 0.5 to 1. */
+const PUT_OFF = 1000
 const PASSING = new Set(['unavailable', 'timeout', 'shutting_down'])
 
 /** What the server answered instead of doing it: `code` from the table in docs/protocol.md. */
@@ -57,6 +58,8 @@ class Bus {
     #attempts = 0
     #timer = null
     #pingTimer = null
+    #againTimer = null
+    #putOff = new Set()          // subscriptions that are asked for again with it
     #isClosed = false
     #closing = null              // why the server closes, from its own mouth
     #state = 'connecting'
@@ -137,6 +140,7 @@ class Bus {
         this.#isClosed = true
         clearTimeout(this.#timer)
         clearTimeout(this.#pingTimer)
+        this.#forgetPutOff()
         const error = new BusError('closed', 'this connection was closed by close()')
         for (const {reject} of this.#pending.values())
             reject(error)
@@ -180,6 +184,7 @@ class Bus {
     // Full jitter between half and the whole of a doubling delay: a thousand browsers do not come back in one instant.
     #lost(reason) {
         clearTimeout(this.#pingTimer)
+        this.#forgetPutOff()
         this.#socket = null
         this.#closing = null
         if (this.#isClosed)
@@ -251,18 +256,35 @@ class Bus {
 
     // Answers that waited in the server's queue may be gone with the messages: what has none is asked again.
     #dropped(message) {
-        for (const {text} of this.#pending.values())
-            this.#sendText(text)
+        clearTimeout(this.#againTimer)
+        this.#again()
         for (const subscription of [...this.#subscriptions.values()])
             if (message.sub === undefined || message.sub === subscription.id)
                 subscription.told_({state: 'dropped', cursor: subscription.cursor, topics: [], count: message.count})
     }
 
+    #forgetPutOff() {
+        clearTimeout(this.#againTimer)
+        this.#againTimer = null
+        this.#putOff.clear()
+    }
+
+    // What the server put off; the keys of publishes make more of it harmless.
+    #again() {
+        this.#againTimer = null
+        for (const subscription of this.#putOff)
+            if (this.#subscriptions.has(subscription.id))
+                this.#send(subscription.request_())
+        this.#putOff.clear()
+        for (const {text} of this.#pending.values())
+            this.#sendText(text)
+    }
+
     #refused(message, subscription) {
-        // What passes is no refusal of a subscription: it stands, and is asked for again on a new connection.
-        if (subscription && PASSING.has(message.code)) {
-            this.#closing = message.message
-            this.#socket?.close(1000)
+        if (message.id !== undefined && PASSING.has(message.code)) {
+            if (subscription)
+                this.#putOff.add(subscription)
+            this.#againTimer ??= setTimeout(() => this.#again(), PUT_OFF * (0.5 + Math.random() / 2))
             return
         }
         const error = new BusError(message.code, message.message)
@@ -272,7 +294,7 @@ class Bus {
         } else if (subscription) {
             this.#subscriptions.delete(subscription.id)
             subscription.refused_(error)
-        } else {
+        } else if (message.id === undefined) {
             this.#options.onerror?.(error)
         }
     }
