@@ -178,6 +178,18 @@ def test_no_bus():
         assert pub.returncode == 0, err
 
 
+def test_broker_away():
+    """What is asked while the frontend has no broker is answered when it has one again."""
+    with Bus(frontends=("tcp",)) as bus:
+        bus.kill("broker")
+        commands = [start(bus, "pub", "a", "x"), start(bus, "topics", "--json"), start(bus, "sub", "a", "--last", "1", "--count", "1")]
+        bus.start("broker")
+        for command in commands:
+            out, err = command.communicate(timeout=DEADLINE)
+            assert command.returncode == 0, (command.args, out, err)
+        assert out == "a x\n", out
+
+
 def test_address_from_config():
     with Bus(frontends=("tcp",)) as bus:
         env = dict(os.environ)
@@ -187,4 +199,4 @@ def test_address_from_config():
 
 if __name__ == "__main__":
     main([test_pub_kinds, test_pub_lines, test_pub_through_kills, test_sub_resumes, test_cursor_file, test_sub_ends,
-          test_topics_pages, test_status, test_no_bus, test_address_from_config])
+          test_topics_pages, test_status, test_no_bus, test_broker_away, test_address_from_config])
