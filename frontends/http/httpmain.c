@@ -78,6 +78,7 @@ main(int argc, char **argv)
                 .section = &http_section,
                 .start = http_server_start,
                 .stop = http_server_stop,
+                .leave = http_server_leave,
                 .reload = http_server_reload,
                 .free = http_server_free,
             },

@@ -21,6 +21,7 @@ http_main_of(const struct frontend *fe)
 
 int http_server_start(struct frontend *fe, const void *options, void **ret_state);
 void http_server_stop(struct frontend *fe, void *state);
+bool http_server_leave(struct frontend *fe, struct conn *c);
 void http_server_reload(struct frontend *fe, void *state, const void *options);
 void http_server_free(void *state);
 

@@ -237,10 +237,16 @@ poll_on_eof(struct exchange *x)
         p->deadline_ms = 0;
 }
 
+/* One whose subscription is on its way is answered as soon as that stands: then there is a cursor. */
 static void
 poll_on_stop(struct exchange *x)
 {
-    exchange_done(x, 0);
+    struct poll *p = poll_of(x);
+
+    if (p->is_subscribed)
+        exchange_done(x, 0);
+    else
+        p->deadline_ms = 0;
 }
 
 static void

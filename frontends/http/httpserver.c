@@ -292,6 +292,7 @@ on_bytes(struct conn *c, uint8_t *data, size_t n)
         }
         used += req->n_used;
         hc->phase = HTTP_BUSY; /* whatever comes next begins its own time */
+        hc->has_asked = true;
         http_handle(hc);
         if (hc->exchange == NULL)
             hc->server->fe->counters.requests++; /* the session counts what an exchange asks of it */
@@ -339,6 +340,10 @@ on_drained(struct conn *c)
     if (!hc->is_draining)
         return;
     hc->is_draining = false;
+    if (hc->server->fe->is_stopping) { /* its answers said so */
+        http_close_after_response(hc);
+        return;
+    }
     enter(hc, HTTP_IDLE);
     conn_resume(c);
 }
@@ -436,15 +441,23 @@ http_server_stop(struct frontend *fe, void *state)
 {
     struct http_server *server = state;
 
-    server->listener = listener_close(server->listener);
-    list_for_each_safe(it, next, &fe->conns)
-    {
-        struct http_conn *hc = conn_of(list_entry(it, struct conn, in_fe));
-        if (hc->exchange != NULL)
-            hc->exchange->ops->on_stop(hc->exchange);
-        else if (hc->phase == HTTP_IDLE)
-            http_close_after_response(hc);
-    }
+    (void)fe;
+    server->listener = listener_stop(server->listener);
+}
+
+/* A request that is under way is answered, with `Connection: close`; the first of a connection is waited for.
+ */
+bool
+http_server_leave(struct frontend *fe, struct conn *c)
+{
+    struct http_conn *hc = conn_of(c);
+
+    (void)fe;
+    if (hc->exchange != NULL)
+        hc->exchange->ops->on_stop(hc->exchange);
+    else if (hc->phase == HTTP_IDLE && hc->has_asked)
+        http_close_after_response(hc);
+    return hc->phase != HTTP_IDLE;
 }
 
 void

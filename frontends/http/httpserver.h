@@ -62,6 +62,7 @@ struct http_conn {
     struct exchange *exchange;
     uint8_t phase;
     bool is_draining; /* paused because responses wait to be read */
+    bool has_asked;   /* a request has come whole */
     bool has_eof;     /* the client will send no more; what it asked before is still answered */
 };
 

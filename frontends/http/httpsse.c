@@ -45,6 +45,18 @@ send_text(struct stream *st, struct slice text)
     st->has_sent = true;
 }
 
+/* How soon the client is to come back. */
+static void
+send_retry(struct stream *st)
+{
+    struct buf text;
+
+    buf_init(&text, 0);
+    buf_printf(&text, "retry: %llu\n\n", (unsigned long long)st->x.hc->server->options->retry_delay_ms);
+    send_text(st, buf_slice(&text));
+    buf_fini(&text);
+}
+
 static void
 stream_open(struct stream *st)
 {
@@ -55,16 +67,12 @@ stream_open(struct stream *st)
         .content_type = "text/event-stream",
         .headers = slice_str("Cache-Control: no-cache\r\nVary: Accept\r\nX-Accel-Buffering: no\r\n"),
     };
-    struct buf first;
 
     if (st->is_open)
         return;
     st->is_open = true;
     http_respond(st->x.hc, &st->x.reply, &r, slice_str(""));
-    buf_init(&first, 0);
-    buf_printf(&first, "retry: %llu\n\n", (unsigned long long)server->options->retry_delay_ms);
-    send_text(st, buf_slice(&first));
-    buf_fini(&first);
+    send_retry(st);
     conn_flush(&st->x.hc->c); /* so that on_overflow can never throw the head away */
     exchange_timer(&st->x, server->options->keepalive_interval_ms);
 }
@@ -152,18 +160,20 @@ stream_on_eof(struct exchange *x)
     conn_close(&x->hc->c, NULL);
 }
 
+/* Not an error status for one that has not begun: EventSource would not come back after it. */
 static void
 stream_on_stop(struct exchange *x)
 {
     struct stream *st = stream_of(x);
     struct answer answer = {.type = ANSWER_CLOSING, .code = ERROR_SHUTTING_DOWN};
 
-    if (st->is_open) {
-        stream_end(st, &answer);
-    } else if (st->code == ERROR_NONE) {
-        st->code = ERROR_SHUTTING_DOWN;
-        exchange_done(x, 0);
-    }
+    if (x->hc->phase == HTTP_CLOSING || st->code != ERROR_NONE)
+        return;
+    if (st->is_open)
+        send_retry(st);
+    else
+        stream_open(st);
+    stream_end(st, &answer);
 }
 
 static void
@@ -230,10 +240,6 @@ http_sse_start(struct http_conn *hc, const struct http_reply *reply, const struc
 
     if (reply->is_head) {
         respond_head(hc, reply);
-        return;
-    }
-    if (hc->server->fe->is_stopping) {
-        http_respond_code(hc, reply, ERROR_SHUTTING_DOWN, slice_str(""));
         return;
     }
     struct stream *st = exchange_new(hc, reply, sizeof *st, &stream_ops,

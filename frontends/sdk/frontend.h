@@ -25,8 +25,10 @@
 #include "frontends/sdk/request.h"
 
 struct block;
+struct conn;
 struct frontend;
 struct hub;
+struct listen_passed;
 struct peer;
 struct peers;
 struct uplink;
@@ -57,17 +59,20 @@ struct frontend {
     uint8_t *read_buffer; /* shared by all connections */
     uint32_t n_conns;
     bool is_stopping;
-    void *state; /* the transport's, from start() */
+    bool is_restarting; /* while stopping: another process listens on the same socket */
+    void *state;        /* the transport's, from start() */
 
     /* For the sdk's own files. */
     struct list closing_conns; /* conn_close_soon(): they end by themselves or by the sweep */
     struct loop_timer closing_sweep;
     struct list slow_sessions; /* those that have not been told yet what they missed */
     struct loop_timer slow_poll;
-    struct peers *peers;   /* connections by address */
-    struct peer *accepted; /* of the listener's call under way, until conn_open_take() takes it */
-    uint64_t fd_limit;     /* descriptors this process may have; 0: unknown */
-    bool shares_port;      /* several workers listen on one port */
+    struct peers *peers;          /* connections by address */
+    struct peer *accepted;        /* of the listener's call under way, until conn_open_take() takes it */
+    uint64_t fd_limit;            /* descriptors this process may have; 0: unknown */
+    bool shares_port;             /* several workers listen on one port */
+    struct listen_passed *passed; /* sockets that were passed to this process; NULL after the start */
+    bool has_passed;              /* and one of them was taken */
 };
 
 struct frontend_kind {
@@ -76,9 +81,12 @@ struct frontend_kind {
     /* Opens listeners. 0, or negative errno after logging why (-EADDRINUSE ends the process with exit code
      * 5). */
     int (*start)(struct frontend *fe, const void *options, void **ret_state);
-    /* Planned end: tell clients, stop listening. The process ends when no connection is left, or after
-     * stop_timeout. */
+    /* Planned end: stop listening (listener_stop()). Then leave() is called for each connection, at a paced
+     * rate (drain.h); the process ends when none is left, or after limits.drain_time. */
     void (*stop)(struct frontend *fe, void *state);
+    /* Answer what is under way, tell the client in its protocol's words that it must connect again, close.
+     * False: it has not asked for anything yet; it is asked for again a little later. */
+    bool (*leave)(struct frontend *fe, struct conn *c);
     void (*free)(void *state);
     /* The config was read again: `options` hold from now on, the old ones are freed after. Only what its
      * table calls LIVE may change. May be NULL: the options stay as they were until a restart. */
@@ -98,7 +106,6 @@ bool frontend_is_ready(const struct frontend *fe);
 struct position frontend_position(const struct frontend *fe);
 
 /* Answers through the session's encoder on a connection: what most transports' on_answer does. */
-struct conn;
 struct session;
 void frontend_send_answer(
     struct frontend *fe, struct conn *c, const struct session *s, const struct answer *answer);
@@ -114,6 +121,9 @@ typedef void (*listener_accept_fn)(
 int listener_open(struct frontend *fe, const char *address, struct slice refuse, listener_accept_fn on_accept,
     void *arg, struct listener **ret);
 struct listener *listener_close(struct listener *listener); /* NULL is fine */
+/* As listener_close(), for a planned end: those that wait to be accepted are accepted first, unless the
+ * socket lives on without us. */
+struct listener *listener_stop(struct listener *listener);
 /* Where it really listens: "127.0.0.1:40123". */
 const char *listener_address(const struct listener *listener);
 

@@ -11,10 +11,12 @@
 #include "frontends/sdk/frontend.h"
 
 #include "base/fdlimit.h"
+#include "base/listen.h"
 #include "base/log.h"
 #include "base/notify.h"
 #include "base/options.h"
 #include "base/proc.h"
+#include "frontends/sdk/drain.h"
 #include "frontends/sdk/frontendpriv.h"
 #include "frontends/sdk/hub.h"
 #include "frontends/sdk/uplink.h"
@@ -33,9 +35,6 @@
 #define STATS_EVERY_MS 10000u
 /* The first time, and while there is no broker to tell. */
 #define STATS_FIRST_MS 300u
-/* How long clients and publishes under way have after SIGTERM. */
-#define STOP_TIMEOUT_MS 5000u
-#define STOP_POLL_MS 50u
 
 /* One load of the config file. */
 struct main_config {
@@ -52,8 +51,9 @@ struct main_state {
     const struct frontend_kind *kind;
     struct main_config config;
     struct loop_timer ready_timer, stats_timer, stop_timer;
-    uint64_t started_at_ms, stopping_at_ms;
-    bool is_parting;
+    struct drain drain; /* begun by the first SIGTERM or SIGINT */
+    struct listen_passed passed;
+    uint64_t started_at_ms;
 };
 
 /* ---- Config. ---- */
@@ -161,7 +161,8 @@ main_on_stats_timer(void *arg)
     notify_status("%s, %u clients, %zu subscriptions",
         frontend_is_ready(&m->fe) ? "attached" : "waiting for the broker", (unsigned)m->fe.n_conns,
         hub_n_subs(m->fe.hub));
-    loop_timer_start(m->fe.loop, &m->stats_timer, frontend_is_ready(&m->fe) ? STATS_EVERY_MS : STATS_FIRST_MS);
+    loop_timer_start(
+        m->fe.loop, &m->stats_timer, frontend_is_ready(&m->fe) ? STATS_EVERY_MS : STATS_FIRST_MS);
 }
 
 /* ---- The planned end. ---- */
@@ -179,37 +180,41 @@ static void
 main_on_stop_timer(void *arg)
 {
     struct main_state *m = arg;
-    bool is_late = loop_now_ms(m->fe.loop) - m->stopping_at_ms >= STOP_TIMEOUT_MS;
-    bool is_done = m->fe.n_conns == 0 && (uplink_n_held(m->fe.uplink) == 0 || !frontend_is_ready(&m->fe));
+    bool is_done;
 
-    if (!is_done && !is_late) {
-        loop_timer_start(m->fe.loop, &m->stop_timer, STOP_POLL_MS);
+    drain_step(&m->drain);
+    is_done = m->fe.n_conns == 0 && (uplink_n_held(m->fe.uplink) == 0 || !frontend_is_ready(&m->fe));
+    if (!is_done && !drain_is_over(&m->drain)) {
+        loop_timer_start(m->fe.loop, &m->stop_timer, DRAIN_STEP_MS);
         return;
     }
     if (!is_done)
         log_warn("stopping with %u clients connected and %zu publishes unanswered", (unsigned)m->fe.n_conns,
             uplink_n_held(m->fe.uplink));
-    m->is_parting = true;
     uplink_stop(m->fe.uplink, main_on_parted, m);
 }
 
+/* SIGTERM to a process whose socket lives on: another one takes its clients. Else this is the end of it. */
 static void
 main_on_stop_signal(int signal, void *arg)
 {
     struct main_state *m = arg;
+    struct frontend *fe = &m->fe;
 
-    if (m->fe.is_stopping) {
+    if (fe->is_stopping) {
         log_notice("stopping at once");
-        loop_stop(m->fe.loop);
+        loop_stop(fe->loop);
         return;
     }
-    log_notice("stopping (%s)", signal == SIGTERM ? "SIGTERM" : "SIGINT");
+    fe->is_restarting = signal == SIGTERM && fe->has_passed;
+    m->kind->stop(fe, fe->state);
+    fe->is_stopping = true;
+    log_notice("%s (%s): %u clients are told to connect again",
+        fe->is_restarting ? "another process takes over" : "stopping",
+        signal == SIGTERM ? "SIGTERM" : "SIGINT", (unsigned)fe->n_conns);
     notify_stopping();
-    m->fe.is_stopping = true;
-    m->stopping_at_ms = loop_now_ms(m->fe.loop);
-    if (m->kind->stop != NULL)
-        m->kind->stop(&m->fe, m->fe.state);
-    loop_timer_start(m->fe.loop, &m->stop_timer, m->fe.n_conns == 0 ? 0 : STOP_POLL_MS);
+    drain_begin(&m->drain, fe);
+    loop_timer_start(fe->loop, &m->stop_timer, 0);
 }
 
 /* ---- Reload. ---- */
@@ -309,7 +314,12 @@ main_start(struct main_state *m, struct loop *loop)
     m->started_at_ms = loop_now_ms(loop);
     if (main_on_signals(m) < 0 || main_start_link(m) < 0)
         return PROC_EXIT_FAILURE;
+    m->fe.passed = &m->passed;
     r = m->kind->start(&m->fe, m->config.own, &m->fe.state);
+    m->fe.passed = NULL;
+    if (listen_passed_fini(&m->passed) > 0)
+        log_warn("a socket was passed to this process that it does not listen on: the config says another "
+                 "address");
     if (r == -EADDRINUSE || r == -EADDRNOTAVAIL || r == -EACCES)
         return PROC_EXIT_LISTEN;
     if (r < 0)
@@ -337,6 +347,7 @@ main_end(struct main_state *m)
 
     if (fe->loop == NULL)
         return;
+    drain_end(&m->drain);
     main_close_conns(fe);
     if (m->kind->free != NULL && fe->state != NULL)
         m->kind->free(fe->state);
@@ -360,6 +371,7 @@ frontend_main(int argc, char **argv, const struct frontend_kind *kind)
     if (proc_args_parse(&m.args, argc, argv, instance, about, &code) != 0)
         return code;
     log_open(m.args.instance);
+    listen_passed_init(&m.passed);
     if (main_config_load(kind, &m.args, &m.config) < 0)
         return PROC_EXIT_CONFIG;
     log_options_apply(&m.config.log);

@@ -8,6 +8,7 @@
 
 #include "frontends/sdk/frontend.h"
 
+#include "base/listen.h"
 #include "base/log.h"
 #include "base/notify.h"
 #include "frontends/sdk/peers.h"
@@ -16,15 +17,12 @@
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <fcntl.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <stdio.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #define ACCEPTS_PER_TURN 64
-#define BACKLOG 4096 /* the kernel takes its own maximum if that is less */
+#define TURNS_AT_STOP 64 /* of accepting, for those that wait when we stop */
 #define PAUSE_MS 100u
 /* Descriptors that clients never get: the link, the log, a reload's files. */
 #define FDS_KEPT 32u
@@ -39,7 +37,8 @@ struct listener {
     int fd;
     int spare_fd; /* -1 while it could not be opened again */
     bool is_added;
-    char address[80];
+    bool is_passed; /* somebody else holds it too: it lives on when we close it */
+    char address[LISTEN_TEXT_MAX];
 };
 
 /* ---- Turning away. ---- */
@@ -113,10 +112,9 @@ listener_take(struct listener *l, int fd, const struct sockaddr *peer, socklen_t
 {
     struct frontend *fe = l->fe;
 
-    if (fe->is_stopping || fe->n_conns >= fe->limits->connections) {
-        if (!fe->is_stopping)
-            log_warn("%u clients are connected, as many as limits.connections says: more are turned away",
-                (unsigned)fe->n_conns);
+    if (fe->n_conns >= fe->limits->connections) {
+        log_warn("%u clients are connected, as many as limits.connections says: more are turned away",
+            (unsigned)fe->n_conns);
         fe->counters.refused_limit++;
         listener_refuse(l, fd);
         return;
@@ -183,87 +181,24 @@ listener_on_readable(evutil_socket_t fd, short what, void *arg)
 
 /* ---- Opening. ---- */
 
+/* Passed by whoever started us, or opened here. */
 static int
-listener_set_options(int fd, const struct addrinfo *at, bool shares_port)
+listener_get_socket(struct listener *l, const struct conf_address *address)
 {
-    int on = 1, off = 0;
-
-    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0)
-        return -errno;
-    if (shares_port && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) < 0)
-        return -errno;
-    /* "*" is both IPv4 and IPv6, whatever the machine's default. */
-    if (at->ai_family == AF_INET6)
-        (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
-    /* Accepted sockets inherit it. */
-    if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) < 0)
-        return -errno;
+    if (l->fe->passed != NULL)
+        l->fd = listen_passed_take(l->fe->passed, address);
+    if (l->fd < 0)
+        return listen_open(address, l->fe->shares_port, &l->fd);
+    l->is_passed = true;
+    l->fe->has_passed = true;
     return 0;
 }
 
-static int
-listener_socket(const struct addrinfo *at, bool shares_port, int *ret_fd)
-{
-    int r, fd = socket(at->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-    if (fd < 0)
-        return -errno;
-    r = listener_set_options(fd, at, shares_port);
-    if (r == 0 && (bind(fd, at->ai_addr, at->ai_addrlen) < 0 || listen(fd, BACKLOG) < 0))
-        r = -errno;
-    if (r < 0) {
-        close(fd);
-        return r;
-    }
-    *ret_fd = fd;
-    return 0;
-}
-
-/* The first of the host's addresses that can be listened on. "*": any address, IPv6 and IPv4 in one socket if
- * possible. */
-static int
-listener_bind(const struct conf_address *address, bool shares_port, int *ret_fd)
-{
-    struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM}, *list;
-    const char *host = address->host == NULL ? "::" : address->host;
-    char port[8];
-    int r;
-
-    (void)snprintf(port, sizeof port, "%u", (unsigned)address->port);
-    r = getaddrinfo(host, port, &hints, &list);
-    if (r != 0)
-        return r == EAI_MEMORY ? -ENOMEM : r == EAI_SYSTEM ? -errno : -EADDRNOTAVAIL;
-    r = -EADDRNOTAVAIL;
-    for (const struct addrinfo *at = list; at != NULL && r < 0; at = at->ai_next)
-        r = listener_socket(at, shares_port, ret_fd);
-    freeaddrinfo(list);
-    if (address->host == NULL && (r == -EAFNOSUPPORT || r == -EADDRNOTAVAIL)) {
-        struct sockaddr_in any = {.sin_family = AF_INET, .sin_port = htons(address->port)};
-        const struct addrinfo at = {
-            .ai_family = AF_INET, .ai_addr = (struct sockaddr *)&any, .ai_addrlen = sizeof any};
-
-        r = listener_socket(&at, shares_port, ret_fd);
-    }
-    return r;
-}
-
-/* The address as it really is: a port of 0 filled in. */
 static void
 listener_announce(struct listener *l, const struct conf_address *address)
 {
-    struct sockaddr_storage name = {0};
-    socklen_t n = sizeof name;
-    char host[64] = "?", port[8] = "?"; /* numbers only */
-
-    if (getsockname(l->fd, (struct sockaddr *)&name, &n) == 0)
-        (void)getnameinfo((struct sockaddr *)&name, n, host, sizeof host, port, sizeof port,
-            NI_NUMERICHOST | NI_NUMERICSERV);
-    if (address->host == NULL)
-        (void)snprintf(l->address, sizeof l->address, "*:%s", port);
-    else
-        (void)snprintf(
-            l->address, sizeof l->address, name.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
-    log_notice("listening on %s", l->address);
+    listen_describe(l->fd, address, l->address);
+    log_notice("listening on %s%s", l->address, l->is_passed ? " (a socket that was passed)" : "");
     notify_listening(l->address);
 }
 
@@ -299,7 +234,7 @@ listener_open(struct frontend *fe, const char *address, struct slice refuse, lis
     *l = (struct listener){
         .fe = fe, .on_accept = on_accept, .arg = arg, .refuse = refuse, .fd = -1, .spare_fd = -1};
     l->again = (struct loop_timer){.fn = listener_on_again, .arg = l};
-    r = listener_bind(&parsed, fe->shares_port, &l->fd);
+    r = listener_get_socket(l, &parsed);
     if (r == 0)
         r = listener_start(l);
     if (r < 0) {
@@ -313,6 +248,22 @@ listener_open(struct frontend *fe, const char *address, struct slice refuse, lis
     conf_address_fini(&parsed);
     *ret = l;
     return 0;
+}
+
+struct listener *
+listener_stop(struct listener *listener)
+{
+    if (listener == NULL)
+        return NULL;
+    /* What waits in a queue that is only ours would be reset with it. */
+    for (int i = 0; i < TURNS_AT_STOP && !listener->is_passed && listener->is_added; i++) {
+        struct pollfd waiting = {.fd = listener->fd, .events = POLLIN};
+
+        if (poll(&waiting, 1, 0) <= 0)
+            break;
+        listener_on_readable(listener->fd, EV_READ, listener);
+    }
+    return listener_close(listener);
 }
 
 const char *

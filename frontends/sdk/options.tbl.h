@@ -19,4 +19,9 @@ OPTION("publish_hold_bytes", BYTES, publish_hold_bytes, LIVE, "64MiB", "1MiB", "
     "How many bytes of them.")
 OPTION("publish_hold_time", TIME, publish_hold_time_ms, LIVE, "30s", "100ms", "1h", "",
     "How long a publish is held while there is no broker, before the client is told that it failed.")
+OPTION("drain_rate", COUNT, drain_rate, LIVE, "1000", "1", "1000000", "",
+    "How many clients a second are told to connect again when a frontend process stops or is restarted; more, "
+    "if they would not all be told within drain_time.")
+OPTION("drain_time", TIME, drain_time_ms, LIVE, "10s", "0", "10m", "",
+    "How long a frontend process may take to let its clients go when it stops or is restarted.")
 #undef OPTION

@@ -65,8 +65,7 @@ tcp_stop(struct frontend *fe, void *state)
     struct tcp *tcp = state;
 
     (void)fe;
-    tcp->listener = listener_close(tcp->listener);
-    tcp_conn_leave_all(tcp);
+    tcp->listener = listener_stop(tcp->listener);
 }
 
 static void
@@ -92,6 +91,7 @@ const struct frontend_kind tcp_kind = {
     .section = &tcp_section,
     .start = tcp_start,
     .stop = tcp_stop,
+    .leave = tcp_conn_on_leave,
     .free = tcp_free,
     .reload = tcp_reload,
 };

@@ -514,19 +514,16 @@ tcp_conn_on_accept(struct frontend *fe, int fd, const struct sockaddr *peer, soc
     tcp_set_timer(t, tcp->options->first_byte_timeout_ms);
 }
 
-void
-tcp_conn_leave_all(struct tcp *tcp)
+bool
+tcp_conn_on_leave(struct frontend *fe, struct conn *c)
 {
-    list_for_each_safe(it, following, &tcp->fe->conns)
-    {
-        struct tcp_conn *t = (struct tcp_conn *)list_entry(it, struct conn, in_fe);
+    struct tcp_conn *t = (struct tcp_conn *)c;
 
-        if (tcp_dialect(t) == NULL) {
-            conn_close(&t->conn, "the server stops");
-            continue;
-        }
-        t->is_leaving = true;
-        conn_pause(&t->conn);
-        (void)tcp_check_end(t);
-    }
+    (void)fe;
+    if (tcp_dialect(t) == NULL)
+        return false;
+    t->is_leaving = true;
+    conn_pause(c);
+    (void)tcp_check_end(t);
+    return true;
 }

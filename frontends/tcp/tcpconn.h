@@ -22,7 +22,8 @@ struct tcp {
 void tcp_conn_on_accept(
     struct frontend *fe, int fd, const struct sockaddr *peer, socklen_t peer_n, void *arg);
 
-/* This process stops: each client gets the answers that it waits for, is told, and is closed. */
-void tcp_conn_leave_all(struct tcp *tcp);
+/* This process stops: the client gets the answers that it waits for, is told, and is closed. False: nothing
+ * has come from it yet. */
+bool tcp_conn_on_leave(struct frontend *fe, struct conn *c);
 
 #endif

@@ -275,7 +275,12 @@ wsconn_keep_alive(struct wsconn *c)
 static void
 wsconn_leave(struct wsconn *c)
 {
-    wsconn_close(c, WSFRAME_CODE_GOING_AWAY, slice_str("shutting_down: this server stops; connect again"));
+    if (c->conn.fe->is_restarting)
+        wsconn_close(
+            c, WSFRAME_CODE_RESTART, slice_str("shutting_down: this server restarts; connect again"));
+    else
+        wsconn_close(
+            c, WSFRAME_CODE_GOING_AWAY, slice_str("shutting_down: this server stops; connect again"));
 }
 
 static void
@@ -431,20 +436,18 @@ wsconn_open(struct wsconn *c, bool has_deflate)
     loop_timer_start(wsconn_loop(c), &c->timer, wsconn_server(c)->options->ping_interval_ms);
 }
 
-void
-wsconn_leave_all(struct wsserver *server)
+bool
+wsconn_on_leave(struct frontend *fe, struct conn *conn)
 {
-    list_for_each_safe(it, following, &server->fe->conns)
-    {
-        struct wsconn *c = (struct wsconn *)list_entry(it, struct conn, in_fe);
+    struct wsconn *c = (struct wsconn *)conn;
 
-        if (c->state == WSCONN_OPENING)
-            conn_close(&c->conn, "the server stops");
-        if (c->state != WSCONN_OPEN)
-            continue;
-        c->is_leaving = true;
-        conn_pause(&c->conn);
-        loop_timer_start(wsconn_loop(c), &c->timer, server->options->close_timeout_ms);
-        wsconn_check_leave(c);
-    }
+    if (c->state == WSCONN_OPENING)
+        return false;
+    if (c->state != WSCONN_OPEN)
+        return true;
+    c->is_leaving = true;
+    conn_pause(conn);
+    loop_timer_start(fe->loop, &c->timer, wsconn_server(c)->options->close_timeout_ms);
+    wsconn_check_leave(c);
+    return true;
 }

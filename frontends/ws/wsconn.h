@@ -74,8 +74,9 @@ wsconn_server(const struct wsconn *c)
 /* Serves the socket, which it takes. A listener_accept_fn; arg is the struct wsserver. */
 void wsconn_on_accept(struct frontend *fe, int fd, const struct sockaddr *peer, socklen_t peer_n, void *arg);
 
-/* This process stops: each client gets the answers that it waits for, is told 1001, and is closed. */
-void wsconn_leave_all(struct wsserver *server);
+/* This process stops: the client gets the answers that it waits for, is told 1012 (another process goes on)
+ * or 1001, and is closed. False: it has not asked for its upgrade yet. */
+bool wsconn_on_leave(struct frontend *fe, struct conn *conn);
 
 /* Begins the closing handshake: nothing but the client's close frame counts any more. reason: "code:
  * sentence". */

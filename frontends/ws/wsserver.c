@@ -85,8 +85,7 @@ wsserver_stop(struct frontend *fe, void *state)
     struct wsserver *server = state;
 
     (void)fe;
-    server->listener = listener_close(server->listener);
-    wsconn_leave_all(server);
+    server->listener = listener_stop(server->listener);
 }
 
 static void
@@ -104,6 +103,7 @@ const struct frontend_kind wsserver_kind = {
     .section = &ws_section,
     .start = wsserver_start,
     .stop = wsserver_stop,
+    .leave = wsconn_on_leave,
     .free = wsserver_free,
     .reload = wsserver_reload,
 };
