@@ -41,9 +41,13 @@ class Up:
         found = {}
         with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children") as f:
             for pid in f.read().split():
-                with open(f"/proc/{pid}/cmdline") as f2:
-                    name = re.search(r"\0--instance\0([^\0]*)", f2.read())
-                found[name.group(1) if name else "broker"] = int(pid)
+                try:
+                    with open(f"/proc/{pid}/cmdline") as f2:
+                        name = re.search(r"\0--instance\0([^\0]*)", f2.read())
+                except (FileNotFoundError, ProcessLookupError):
+                    continue  # it has just ended
+                if name:  # else it was forked and has not become its program yet
+                    found[name.group(1)] = int(pid)
         return found
 
     def __enter__(self):

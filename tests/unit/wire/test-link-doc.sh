@@ -4,7 +4,7 @@
 set -eu
 src=${BUSBAR_SRC:?}
 python=${PYTHON3:-python3}
-[ -n "$python" ] || { echo "python3 was not found"; exit 77; }
+command -v "$python" >/dev/null || { echo "python3 was not found"; exit 77; }
 "$python" "$src/tools/link-doc" --check "$src"
 
 tmp=$(mktemp -d)
