@@ -48,7 +48,7 @@ struct topic {
 static struct {
     const struct protocol *protocol;
     const char *host;
-    int port;
+    int port, publish_port; /* the second: 0 for the same */
     uint32_t n_subs, n_topics, window;
     size_t size;
     double seconds, warm_up;
@@ -148,7 +148,8 @@ flush_out(struct client *c)
 static void
 open_client(struct client *c)
 {
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)option.port)};
+    int port = c->is_publisher && option.publish_port != 0 ? option.publish_port : option.port;
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     int one = 1;
 
     (void)inet_pton(AF_INET, option.host, &to.sin_addr);
@@ -161,7 +162,7 @@ open_client(struct client *c)
     from.sin_addr.s_addr = htonl(0x7f000001u + (uint32_t)((c - run.clients) / 20000));
     (void)bind(c->fd, (struct sockaddr *)&from, sizeof from);
     if (connect(c->fd, (struct sockaddr *)&to, sizeof to) != 0 && errno != EINPROGRESS)
-        load_die("connect to %s:%d: %s", option.host, option.port, strerror(errno));
+        load_die("connect to %s:%d: %s", option.host, port, strerror(errno));
     struct epoll_event e = {.events = EPOLLIN | EPOLLOUT, .data.ptr = c};
     if (epoll_ctl(run.epoll_fd, EPOLL_CTL_ADD, c->fd, &e) != 0)
         load_die("epoll_ctl: %s", strerror(errno));
@@ -449,6 +450,7 @@ usage(FILE *to)
 {
     (void)fprintf(to, "usage: busbar-load fanout|pairs|idle --proto NAME --port N [option]...\n"
                 "  --host ADDRESS   IPv4, %s\n"
+                "  --publish-port N publishers connect there\n"
                 "  --subs N         subscribers of the one topic (fanout, idle)\n"
                 "  --topics N       topics with a publisher and a subscriber each (pairs)\n"
                 "  --window N       messages in flight for each publisher, 1\n"
@@ -464,7 +466,7 @@ usage(FILE *to)
 static void
 parse(int argc, char **argv)
 {
-    static const struct option longs[] = {{"proto", 1, NULL, 'p'}, {"host", 1, NULL, 'h'}, {"port", 1, NULL, 'P'},
+    static const struct option longs[] = {{"proto", 1, NULL, 'p'}, {"host", 1, NULL, 'h'}, {"port", 1, NULL, 'P'}, {"publish-port", 1, NULL, 'Q'},
         {"subs", 1, NULL, 's'}, {"topics", 1, NULL, 't'}, {"window", 1, NULL, 'w'}, {"size", 1, NULL, 'z'},
         {"seconds", 1, NULL, 'S'}, {"warm-up", 1, NULL, 'W'}, {"pid", 1, NULL, 'i'}, {"help", 0, NULL, 'H'}, {NULL, 0, NULL, 0}};
     for (int o; (o = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
@@ -476,6 +478,7 @@ parse(int argc, char **argv)
             break;
         case 'h': option.host = optarg; break;
         case 'P': option.port = atoi(optarg); break;
+        case 'Q': option.publish_port = atoi(optarg); break;
         case 's': option.n_subs = (uint32_t)atoi(optarg); break;
         case 't': option.n_topics = (uint32_t)atoi(optarg); break;
         case 'w': option.window = (uint32_t)atoi(optarg); break;

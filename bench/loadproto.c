@@ -225,6 +225,68 @@ nchan_read(struct client *c, const uint8_t *p, size_t n)
     return (ssize_t)used;
 }
 
+/* ---- Event streams: who publishes speaks WebSocket ---- */
+
+static void
+sse_request(struct client *c, const char *path)
+{
+    char text[256];
+    (void)snprintf(text, sizeof text, "GET %s%u HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n\r\n", path, c->topic);
+    write_text(c, text);
+}
+
+/* A head, then lines; the lines that chunks begin and end with have no mark either. */
+static ssize_t
+sse_read(struct client *c, const uint8_t *p, size_t n)
+{
+    if (c->phase == PHASE_GREET) {
+        const uint8_t *head_end = find(p, n, "\r\n\r\n");
+        if (head_end == NULL)
+            return 0;
+        if (memcmp(p, "HTTP/1.1 200", 12) != 0)
+            return -1;
+        load_greeted(c);
+        return head_end + 4 - p;
+    }
+    const uint8_t *end = memchr(p, '\n', n);
+    if (end == NULL)
+        return 0;
+    const uint8_t *mark = find(p, (size_t)(end - p), MARK);
+    if (mark != NULL)
+        load_delivered(c, mark, (size_t)(end - mark));
+    return end + 1 - p;
+}
+
+static void
+busbar_sse_greet(struct client *c)
+{
+    if (c->is_publisher)
+        busbar_ws_greet(c);
+    else
+        sse_request(c, "/topics/bench/");
+}
+
+static ssize_t
+busbar_sse_read(struct client *c, const uint8_t *p, size_t n)
+{
+    return c->is_publisher ? busbar_ws_read(c, p, n) : sse_read(c, p, n);
+}
+
+static void
+nchan_sse_greet(struct client *c)
+{
+    if (c->is_publisher)
+        nchan_greet(c);
+    else
+        sse_request(c, "/events/");
+}
+
+static ssize_t
+nchan_sse_read(struct client *c, const uint8_t *p, size_t n)
+{
+    return c->is_publisher ? nchan_read(c, p, n) : sse_read(c, p, n);
+}
+
 /* ---- NATS: docs.nats.io, client protocol ---- */
 
 static void
@@ -285,6 +347,8 @@ const struct protocol protocols[] = {
     {"busbar-ws", busbar_ws_greet, busbar_ws_join, busbar_ws_publish, busbar_ws_read},
     {"busbar-tcp", busbar_tcp_greet, busbar_tcp_join, busbar_tcp_publish, busbar_tcp_read},
     {"nchan", nchan_greet, NULL, ws_write, nchan_read},
+    {"busbar-sse", busbar_sse_greet, NULL, busbar_ws_publish, busbar_sse_read},
+    {"nchan-sse", nchan_sse_greet, NULL, ws_write, nchan_sse_read},
     {"nats", nats_greet, nats_join, nats_publish, nats_read},
     {NULL, NULL, NULL, NULL, NULL},
 };
