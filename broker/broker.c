@@ -16,6 +16,7 @@
 #include "base/rand.h"
 #include "broker/hello.h"
 #include "broker/links.h"
+#include "broker/listing.h"
 #include "broker/outbox.h"
 #include "broker/publish.h"
 #include "broker/runtime.h"
@@ -239,6 +240,8 @@ broker_init(struct broker *broker)
         return -ENOMEM;
     topics_init(&broker->topics);
     buf_init(&broker->packed, 0);
+    list_init(&broker->listings);
+    broker->listing_hook = (struct loop_hook){.fn = listing_on_turn, .arg = broker};
     broker->position_hook = (struct loop_hook){.fn = broker_on_position, .arg = broker};
     broker->tick = (struct loop_timer){.fn = broker_on_tick, .arg = broker};
     broker->stop_timer = (struct loop_timer){.fn = broker_on_stop_timer, .arg = broker};

@@ -9,6 +9,7 @@
 #include "backends/backend.h"
 #include "backends/memory/memory.h"
 #include "base/buf.h"
+#include "base/list.h"
 #include "base/loop.h"
 #include "base/options.h"
 #include "broker/interest.h"
@@ -68,6 +69,8 @@ struct broker {
     unsigned n_peers;
     uint64_t next_session;
     struct buf packed; /* one MESSAGE frame while it is delivered */
+    struct list listings; /* LISTs that wait for their answer, in the order in which they came */
+    struct loop_hook listing_hook;
     struct loop_hook position_hook; /* tells live links the position at the end of a turn */
 
     struct loop_timer tick, sys_timer;

@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "broker/broker.h"
+#include "broker/listing.h"
 #include "broker/outbox.h"
 #include "broker/publish.h"
 #include "broker/recovery.h"
@@ -98,6 +99,7 @@ peer_detach(struct peer *peer)
     subscribe_drop_peer(peer);
     publish_drop_peer(peer);
     recovery_drop_all(peer);
+    listing_drop_all(peer);
 }
 
 static void
@@ -178,6 +180,7 @@ peer_go_on(struct peer *peer)
         catchup_go_on(peer);
     else if (peer->phase == PEER_LIVE)
         recovery_go_on(peer);
+    listing_go_on(peer->broker);
     peer_update_pause(peer);
 }
 
@@ -195,6 +198,7 @@ peer_on_work(void *arg)
 {
     struct peer *peer = arg;
 
+    peer->spent_bytes = 0;
     if (peer_is_attached(peer))
         peer_go_on(peer);
 }

@@ -90,6 +90,9 @@ struct peer {
     uint32_t n_running;
     size_t recovery_bytes; /* of their filters */
     size_t step_bytes;     /* put by the recovery that is at work */
+    size_t looked_bytes;   /* what its looking at topics costs, as if it were bytes */
+    size_t spent_bytes;    /* by recoveries since `work` ran last: a batch full of RECOVERs has one share, too */
+    unsigned n_listings;   /* in broker->listings */
     unsigned n_reads;      /* of the store, under way: the peer is not freed before they end */
     struct loop_hook work; /* at the end of the turn: answers, catching up, recoveries */
 

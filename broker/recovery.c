@@ -22,6 +22,7 @@
 #define CHUNK_BYTES (64u * 1024)
 #define TURN_BYTES (1024u * 1024)
 #define STEP_COST 4096u     /* of a step that finds next to nothing, in the currency of TURN_BYTES */
+#define LOOK_COST 64u       /* of a topic that is looked at: a step over very many of them ends the turn */
 #define NOTED_MAX (1u << 20) /* records of modes 1 and 2 */
 #define LAST_MAX 1000000u    /* of one topic */
 
@@ -141,6 +142,7 @@ recovery_matches(const struct recovery *r, const struct topic *topic)
 {
     bool is_wanted = false;
 
+    r->peer->looked_bytes += LOOK_COST;
     if (topic->setting->may_subscribe)
         filtertree_match(r->tree, topic_name(topic), recovery_on_match, &is_wanted);
     return is_wanted;
@@ -542,23 +544,22 @@ recovery_next(struct peer *peer)
 void
 recovery_go_on(struct peer *peer)
 {
-    size_t spent = 0;
-
     while (peer->phase == PEER_LIVE && link_backlog(peer->link) <= peer_mark(peer)) {
-        struct recovery *r = recovery_next(peer);
+        struct recovery *r;
 
+        if (peer->spent_bytes >= TURN_BYTES) {
+            loop_defer(peer->broker->loop, &peer->work);
+            return;
+        }
+        r = recovery_next(peer);
         if (r == NULL)
             return;
-        peer->step_bytes = 0;
+        peer->step_bytes = peer->looked_bytes = 0;
         if (recovery_step(r) < 0) {
             link_fail(peer->link, "memory ran out, or the store could not be read, for a recovery");
             return;
         }
-        spent += STEP_COST + peer->step_bytes;
-        if (spent >= TURN_BYTES) {
-            loop_defer(peer->broker->loop, &peer->work);
-            return;
-        }
+        peer->spent_bytes += STEP_COST + peer->step_bytes + peer->looked_bytes;
     }
 }
 

@@ -76,6 +76,10 @@ hub_list(struct hub *hub, struct session *s, const struct request *r)
         hub_answer_list(s, r->id, ANSWER_ERROR, ERROR_UNAVAILABLE);
         return;
     }
+    if (hub->n_lists >= LISTS_MAX) {
+        hub_answer_list(s, r->id, ANSWER_ERROR, ERROR_LIMIT_REACHED);
+        return;
+    }
     if (hub_req_new(hub, &req, &number) < 0) {
         hub_answer_list(s, r->id, ANSWER_ERROR, ERROR_INTERNAL);
         return;
@@ -86,6 +90,7 @@ hub_list(struct hub *hub, struct session *s, const struct request *r)
     if (r->id.n > 0)
         memcpy(req->id, r->id.p, r->id.n);
     s->n_lists++;
+    hub->n_lists++;
     frame_put_list(hub->sink.begin(hub->sink.arg),
         &(struct frame_list){.req = number, .filter = r->filters[0], .after = r->after, .limit = r->limit});
     hub->sink.commit(hub->sink.arg);
@@ -139,6 +144,7 @@ hub_on_list_end(struct hub *hub, const struct frame *frame)
     memcpy(id, req->id, sizeof id);
     answer.id = slice_of(id, req->n_id);
     hub_req_free(hub, frame->list_end.req);
+    hub->n_lists--;
     if (s != NULL) {
         s->n_lists--;
         s->ops->on_answer(s, &answer);
@@ -184,6 +190,7 @@ hub_on_down(struct hub *hub)
         struct hub_req *req = hub->reqs[i];
 
         hub->reqs[i] = NULL;
+        hub->n_lists -= req != NULL && req->is_list;
         if (req != NULL && req->session != NULL) {
             req->session->n_lists--;
             hub_answer_list(req->session, slice_of(req->id, req->n_id), ANSWER_ERROR, ERROR_UNAVAILABLE);

@@ -33,6 +33,8 @@
 #define FILTER_LINGER_MS 10000u
 /* RECOVERs under way at once: each may hold a page in memory. */
 #define RECOVERS_MAX 64u
+/* LISTs at the broker; it takes 1024 of one link and looks at all topics for each. */
+#define LISTS_MAX 256u
 /* Messages in a page; adapted to their size. */
 #define PAGE_FIRST 256u
 #define PAGE_MAX 1024u
@@ -184,7 +186,7 @@ struct hub {
     struct list *next_member; /* of the walk under way */
 
     struct list waiting, queued, asked, draining, live; /* subs by state */
-    size_t n_subs, n_asked;
+    size_t n_subs, n_asked, n_lists;
     struct sub_watch *watches;
     struct loop_timer drain_timer;
 

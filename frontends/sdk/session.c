@@ -19,6 +19,7 @@
 #define SLOW_POLL_MS 50u
 #define LIST_USUAL 100u
 #define LIST_MAX 1000u
+#define LISTS_AT_ONCE 4u /* of one client: each may make the broker look at a million topics */
 
 void
 session_init(
@@ -143,6 +144,8 @@ session_do_topics(struct session *s, const struct request *r)
         return session_answer_error(s, r, ERROR_FILTER_INVALID, wrong);
     if (r->id.n > REQUEST_ID_MAX)
         return session_answer_error(s, r, ERROR_REQUEST_INVALID, "the id is too long");
+    if (s->n_lists >= LISTS_AT_ONCE)
+        return session_answer_error(s, r, ERROR_LIMIT_REACHED, "wait for the answers to your earlier topics requests");
     if (list.limit == 0)
         list.limit = LIST_USUAL;
     if (list.limit > LIST_MAX)
