@@ -98,7 +98,7 @@ broker_open_store(struct broker *broker)
     struct store_host host = {.on_record = broker_on_record, .on_appended = publish_on_appended, .arg = broker};
     int r;
 
-    broker->store_ops = &backend_memory;
+    broker->store_ops = broker->config.store_ops != NULL ? broker->config.store_ops : &backend_memory;
     r = broker->store_ops->open(&options, broker->loop, &host, &broker->store);
     if (r < 0)
         return r;
@@ -243,6 +243,7 @@ broker_init(struct broker *broker)
     list_init(&broker->listings);
     broker->listing_hook = (struct loop_hook){.fn = listing_on_turn, .arg = broker};
     broker->position_hook = (struct loop_hook){.fn = broker_on_position, .arg = broker};
+    broker->held_hook = (struct loop_hook){.fn = publish_on_room, .arg = broker};
     broker->tick = (struct loop_timer){.fn = broker_on_tick, .arg = broker};
     broker->stop_timer = (struct loop_timer){.fn = broker_on_stop_timer, .arg = broker};
     /* Not from 1: an old frontend's late connect to a link of the broker before must not find a new one. */

@@ -28,6 +28,7 @@ struct broker_config {
     struct log_options log;
     struct broker_options broker;
     struct conf_items topics;
+    const struct backend_ops *store_ops; /* NULL: the one that the options name */
 };
 
 struct broker_counters {
@@ -61,6 +62,8 @@ struct broker {
     uint64_t last_seq; /* of the last record that was delivered: every live link has what it wants up to here */
     unsigned n_reads;  /* of the store, under way: no topic may be forgotten */
     struct publish_pending *free_pending; /* publish.c's */
+    unsigned n_held;             /* links whose publish the store had no room for */
+    struct loop_hook held_hook;  /* tries those again when the store has answered something */
 
     struct topics topics;
     struct interest interest;

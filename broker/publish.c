@@ -36,7 +36,8 @@ struct publish_pending {
     bool may_retain; /* it may have changed the retained value */
 };
 
-/* A publish that the store had no room for: tried again by a timer, with the link paused. */
+/* A publish that the store had no room for: tried again when it has answered others, and by a timer; meanwhile the link
+ * is paused. */
 struct publish_held {
     struct record *record;
     struct topic *topic; /* pinned */
@@ -141,6 +142,8 @@ publish_on_appended(void *cookie, int error, enum append_outcome outcome, uint64
             publish_reject(peer, pending->pub, ERROR_STORE_FAILED, NULL);
     }
     pending_give_back(broker, pending);
+    if (broker->n_held > 0)
+        loop_defer(broker->loop, &broker->held_hook);
 }
 
 /* ---- Appending. ---- */
@@ -173,7 +176,7 @@ publish_append_take(struct broker *broker, struct topic *topic, struct record *r
 }
 
 static void
-publish_on_held_timer(void *arg)
+publish_try_held(void *arg)
 {
     struct peer *peer = arg;
     struct publish_held *held = peer->held;
@@ -189,6 +192,16 @@ publish_on_held_timer(void *arg)
     peer_update_pause(peer);
 }
 
+void
+publish_on_room(void *arg)
+{
+    struct broker *broker = arg;
+
+    for (unsigned slot = 0; slot < broker->n_slots; slot++)
+        if (broker->peers[slot] != NULL && broker->peers[slot]->held != NULL)
+            publish_try_held(broker->peers[slot]);
+}
+
 static int
 publish_hold(struct peer *peer, struct topic *topic, struct record *record, uint64_t pub)
 {
@@ -201,7 +214,8 @@ publish_hold(struct peer *peer, struct topic *topic, struct record *record, uint
     *held = (struct publish_held){.record = record, .topic = topic, .pub = pub};
     topic->n_pins++;
     peer->held = held;
-    peer->held_timer = (struct loop_timer){.fn = publish_on_held_timer, .arg = peer};
+    peer->broker->n_held++;
+    peer->held_timer = (struct loop_timer){.fn = publish_try_held, .arg = peer};
     loop_timer_start(peer->broker->loop, &peer->held_timer, HELD_RETRY_MS);
     peer_update_pause(peer);
     return 0;
@@ -217,6 +231,7 @@ publish_drop_peer(struct peer *peer)
     record_unref(peer->held->record);
     free(peer->held);
     peer->held = NULL;
+    peer->broker->n_held--;
 }
 
 void

@@ -20,6 +20,9 @@ int publish_on_publish(struct peer *peer, const struct frame *f);
 /* The store's answer to an append; arg is the broker. */
 void publish_on_appended(void *cookie, int error, enum append_outcome outcome, uint64_t seq, void *arg);
 
+/* The store may have room again: the hook of struct broker. */
+void publish_on_room(void *arg);
+
 /* Puts the PUBLISHED that has been growing, if there is one. */
 void publish_flush_run(struct peer *peer);
 

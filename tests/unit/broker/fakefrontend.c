@@ -69,6 +69,7 @@ spawn_broker(struct bus *bus, const char *log)
     const char *build = getenv("BUSBAR_BUILD");
     char program[512];
     char option[] = "--config", *argv[] = {program, option, bus->config_path, NULL};
+    const char *name = getenv("BUSBAR_TEST_BROKER"); /* another program in its place */
     const char *sanitizer = getenv("ASAN_OPTIONS");
     posix_spawn_file_actions_t actions;
     char sanitizer_options[512];
@@ -78,7 +79,7 @@ spawn_broker(struct bus *bus, const char *log)
     snprintf(sanitizer_options, sizeof(sanitizer_options), "%s:quarantine_size_mb=4", sanitizer != NULL ? sanitizer : "");
     setenv("ASAN_OPTIONS", sanitizer_options, 1);
 
-    snprintf(program, sizeof(program), "%s/broker/busbar-broker", build != NULL ? build : ".");
+    snprintf(program, sizeof(program), "%s/%s", build != NULL ? build : ".", name != NULL ? name : "broker/busbar-broker");
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, 2, log, O_WRONLY | O_CREAT | O_APPEND, 0600);
     ck_assert_int_eq(posix_spawn(&pid, program, &actions, NULL, argv, environ), 0);

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The broker with a store that answers later: the memory backend behind a queue that is served some turns of the loop
+ * after it was filled, and that is full at times. What a store with a thread or a server behind it does to the broker
+ * can so be tested without one. It takes the arguments of busbar-broker.
+ */
+#include "config.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#include "backends/backend.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/proc.h"
+#include "broker/broker.h"
+
+#define LATE_TURNS 3u /* from the first that is queued */
+#define LATE_MAX 30u  /* appends: more are turned away */
+
+struct late_task {
+    struct late_task *next;
+    struct store_topic *topic; /* NULL: it is a read */
+    struct record *record;
+    struct store_origin origin;
+    void *cookie;
+    struct store_read read;
+};
+
+/* struct backend is memory's: this stands beside it, one for the process. */
+struct late {
+    struct loop *loop;
+    struct backend *memory;
+    struct late_task *first, **last;
+    unsigned n_appends, n_turns;
+    struct loop_hook hook;
+};
+
+static struct late late; /* a program for tests: there is one broker in it */
+
+static void
+late_serve(void)
+{
+    struct late_task *task = late.first;
+
+    late.first = NULL;
+    late.last = &late.first;
+    late.n_appends = 0;
+    while (task != NULL) {
+        struct late_task *next = task->next;
+        int r = task->topic != NULL
+            ? backend_memory.append_take(late.memory, task->topic, task->record, task->origin, task->cookie)
+            : backend_memory.read(late.memory, &task->read);
+
+        assert(r == 0);
+        free(task);
+        task = next;
+    }
+}
+
+static void
+late_on_turn(void *arg)
+{
+    if (++late.n_turns >= LATE_TURNS)
+        late_serve();
+    if (late.first != NULL)
+        loop_defer(late.loop, &late.hook);
+}
+
+static void
+late_queue(const struct late_task *task)
+{
+    struct late_task *copy = malloc(sizeof(*copy));
+
+    assert(copy != NULL);
+    *copy = *task;
+    copy->next = NULL;
+    if (late.first == NULL)
+        late.n_turns = 0;
+    *late.last = copy;
+    late.last = &copy->next;
+    loop_defer(late.loop, &late.hook);
+}
+
+static int
+late_open(const void *conf, struct loop *loop, const struct store_host *host, struct backend **ret)
+{
+    int r = backend_memory.open(conf, loop, host, &late.memory);
+
+    late.loop = loop;
+    late.last = &late.first;
+    late.hook = (struct loop_hook){.fn = late_on_turn};
+    *ret = late.memory;
+    return r;
+}
+
+static void
+late_close(struct backend *b)
+{
+    while (late.first != NULL)
+        late_serve();
+    loop_cancel(late.loop, &late.hook);
+    backend_memory.close(b);
+}
+
+static int
+late_append_take(struct backend *b, struct store_topic *topic, struct record *record, struct store_origin origin, void *cookie)
+{
+    if (late.n_appends >= LATE_MAX) {
+        record_unref(record);
+        return -EAGAIN;
+    }
+    late.n_appends++;
+    late_queue(&(struct late_task){.topic = topic, .record = record, .origin = origin, .cookie = cookie});
+    return 0;
+}
+
+static int
+late_read(struct backend *b, const struct store_read *read)
+{
+    late_queue(&(struct late_task){.read = *read});
+    return 0;
+}
+
+int
+main(int argc, char **argv)
+{
+    struct broker_config config = {0};
+    struct backend_ops ops = backend_memory;
+    struct broker *broker;
+    struct proc_args args;
+    int code;
+
+    ops.name = "late";
+    ops.open = late_open;
+    ops.close = late_close;
+    ops.append_take = late_append_take;
+    ops.read = late_read;
+    if (proc_args_parse(&args, argc, argv, "broker", "A broker for tests.", &code) != 0)
+        return code;
+    if (broker_config_load(&config, args.config, args.set, args.n_set) < 0)
+        return PROC_EXIT_CONFIG;
+    log_open(args.instance);
+    log_options_apply(&config.log);
+    (void)signal(SIGPIPE, SIG_IGN);
+    config.store_ops = &ops;
+    code = broker_new(&config, args.config, args.set, args.n_set, &broker);
+    if (code != 0)
+        return code;
+    code = broker_run(broker);
+    broker_free(broker);
+    return code;
+}

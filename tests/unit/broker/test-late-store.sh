@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# The broker's tests once more, with a store that answers later (latebroker.c).
+test -x "$BUSBAR_BUILD/tests/unit/broker/test-broker" || { echo "test-broker was not built: Check is missing"; exit 77; }
+BUSBAR_TEST_LATE=yes BUSBAR_TEST_BROKER=tests/unit/broker/latebroker exec "$BUSBAR_BUILD/tests/unit/broker/test-broker"
