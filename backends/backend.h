@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the broker needs of a store. A backend numbers, keeps, trims and replays messages; it knows topics only by
- * name and limits, nothing of filters, links or clients.
+ * What the broker needs of a store. A backend numbers, keeps, trims and replays messages; it knows topics
+ * only by name and limits, nothing of filters, links or clients.
  *
- * The model: append() hands a message over; at some later time, perhaps before append() returns (memory), perhaps
- * after a commit (sqlite) or a round trip (redis), the backend calls host->on_record() for it, in the order of seq over all
- * topics. Delivery to subscribers starts there and nowhere else. After on_record() of a message comes its
- * host->on_appended(). Everything happens in the loop's thread; a backend that uses threads comes back through the loop.
+ * The model: append() hands a message over; at some later time, perhaps before append() returns (memory),
+ * perhaps after a commit (sqlite) or a round trip (redis), the backend calls host->on_record() for it, in the
+ * order of seq over all topics. Delivery to subscribers starts there and nowhere else. After on_record() of a
+ * message comes its host->on_appended(). Everything happens in the loop's thread; a backend that uses threads
+ * comes back through the loop.
  *
  * To add a backend: a folder with its ops, a row in backends/registry.c, its options table, and it must pass
  * tests/conformance/backend.
@@ -32,13 +33,13 @@ struct store_topic;
 /* One accepted message: never changed after it was made, shared by reference. */
 struct record {
     atomic_uint n_refs;
-    uint8_t kind;         /* enum message_kind, opaque here */
-    uint8_t flags;        /* enum message_flag; a backend knows RECORD_RETAIN */
-    uint64_t seq;         /* set by the backend before on_record() */
-    uint64_t prev;        /* the seq before it on its topic, 0 if none */
-    int64_t time_ms;      /* wall clock of the append */
-    void *topic;          /* the broker's cookie of the topic, from topic_open() */
-    struct slice type;    /* these four point into data[] */
+    uint8_t kind;      /* enum message_kind, opaque here */
+    uint8_t flags;     /* enum message_flag; a backend knows RECORD_RETAIN */
+    uint64_t seq;      /* set by the backend before on_record() */
+    uint64_t prev;     /* the seq before it on its topic, 0 if none */
+    int64_t time_ms;   /* wall clock of the append */
+    void *topic;       /* the broker's cookie of the topic, from topic_open() */
+    struct slice type; /* these four point into data[] */
     struct slice headers;
     struct slice key;
     struct slice body;
@@ -48,29 +49,30 @@ struct record {
 /* Copies the parts into one allocation; one reference, the caller's. NULL if memory ran out. */
 struct record *record_new(struct slice type, struct slice headers, struct slice key, struct slice body);
 struct record *record_ref(struct record *record);
-void record_unref(struct record *record); /* NULL is fine */
+void record_unref(struct record *record);        /* NULL is fine */
 size_t record_size(const struct record *record); /* bytes that it counts for in limits */
 
 /* What a topic keeps. 0 means none of it: messages 0 keeps no history. */
 struct store_limits {
     uint64_t messages;
-    uint64_t age_ms; /* 0: no limit by age */
-    uint64_t bytes;  /* 0: no limit by bytes */
+    uint64_t age_ms;          /* 0: no limit by age */
+    uint64_t bytes;           /* 0: no limit by bytes */
     bool keeps_last_retained; /* every message becomes the retained value, not only flagged ones */
     bool keeps_no_retained;   /* the flag is ignored */
-    bool is_unrecoverable;    /* nobody recovers it ($sys): when the topic is dropped, no later reader is told of a gap */
+    bool is_unrecoverable; /* nobody recovers it ($sys): when the topic is dropped, no later reader is told of
+                              a gap */
 };
 
-/* Who sent a publish, so that a repeat is seen: a frontend's boot and its publish number (from 1, without gaps). boot 0:
- * the broker itself, no check. */
+/* Who sent a publish, so that a repeat is seen: a frontend's boot and its publish number (from 1, without
+ * gaps). boot 0: the broker itself, no check. */
 struct store_origin {
     uint64_t boot;
     uint64_t pub;
 };
 
 enum append_outcome {
-    APPEND_OK,       /* seq is the message's */
-    APPEND_REPEATED, /* it was appended before; seq is the one it got then; no on_record() */
+    APPEND_OK,        /* seq is the message's */
+    APPEND_REPEATED,  /* it was appended before; seq is the one it got then; no on_record() */
     APPEND_FORGOTTEN, /* a repeat of something so old that its seq is no longer known; seq is 0 */
 };
 
@@ -91,22 +93,24 @@ struct store_host {
 struct store_read {
     /* Which topics: called once for each topic that has (or had, and evicted) anything above `since`. */
     bool (*wants)(void *topic, void *arg);
-    /* If not NULL: these topics and no others, without asking wants(); so that the reader of one topic does not pay for
-     * a million others. A NULL among them is a name that the broker does not know: only what was dropped concerns it. */
+    /* If not NULL: these topics and no others, without asking wants(); so that the reader of one topic does
+     * not pay for a million others. A NULL among them is a name that the broker does not know: only what was
+     * dropped concerns it. */
     struct store_topic *const *topics;
     size_t n_topics;
-    uint64_t since;      /* only seq > since */
-    uint64_t last;       /* if not 0: of each topic at most its last so many; since is then ignored */
+    uint64_t since;       /* only seq > since */
+    uint64_t last;        /* if not 0: of each topic at most its last so many; since is then ignored */
     uint64_t max_records; /* 0: no limit */
-    size_t max_bytes;    /* stop after about so many bytes (at least one record) */
-    /* Results, in order of seq; record is borrowed. Nor wants(), on_record() nor on_gap() may append, open, limit, drop or
-     * read; on_done() may do anything. */
+    size_t max_bytes;     /* stop after about so many bytes (at least one record) */
+    /* Results, in order of seq; record is borrowed. Nor wants(), on_record() nor on_gap() may append, open,
+     * limit, drop or read; on_done() may do anything. */
     void (*on_record)(struct record *record, void *arg);
-    /* Before the records: a wanted topic evicted messages above `since`, the highest being `seq`. topic NULL: topics that are
-     * forgotten by name; it may or may not concern the reader. Never called for reads with `last`. */
+    /* Before the records: a wanted topic evicted messages above `since`, the highest being `seq`. topic NULL:
+     * topics that are forgotten by name; it may or may not concern the reader. Never called for reads with
+     * `last`. */
     void (*on_gap)(void *topic, uint64_t seq, void *arg);
-    /* The end of this read, once: upto is the seq up to which everything wanted has been given (the store's last seq if
-     * nothing was cut short; else that of the last record given). error: 0 or negative errno. */
+    /* The end of this read, once: upto is the seq up to which everything wanted has been given (the store's
+     * last seq if nothing was cut short; else that of the last record given). error: 0 or negative errno. */
     void (*on_done)(int error, uint64_t upto, bool is_cut_short, void *arg);
     void *arg;
 };
@@ -116,13 +120,15 @@ struct backend;
 struct backend_ops {
     const char *name;
 
-    /* conf is the backend's options struct. host is copied. Calls nothing of the host before open() returned. */
+    /* conf is the backend's options struct. host is copied. Calls nothing of the host before open() returned.
+     */
     int (*open)(const void *conf, struct loop *loop, const struct store_host *host, struct backend **ret);
-    /* Stops; what was appended and not yet answered is finished first as far as the store can. Records given out stay;
-     * the states of topics go with the backend. */
+    /* Stops; what was appended and not yet answered is finished first as far as the store can. Records given
+     * out stay; the states of topics go with the backend. */
     void (*close)(struct backend *b);
 
-    /* The life of the store's numbers, never 0, and the last seq that was given out (and handed to on_record). */
+    /* The life of the store's numbers, never 0, and the last seq that was given out (and handed to
+     * on_record). */
     uint64_t (*epoch)(const struct backend *b);
     uint64_t (*last_seq)(const struct backend *b);
 
@@ -131,25 +137,27 @@ struct backend_ops {
         struct store_topic **ret);
     /* New limits after a reload; trims at once. */
     void (*topic_limit)(struct backend *b, struct store_topic *topic, const struct store_limits *limits);
-    /* The broker drops its topic, with all that it keeps; no read is under way. The backend remembers the highest seq of
-     * dropped topics, so that a cursor below it is answered with a gap; a topic that is opened later begins with it as
-     * its highest evicted seq, for it may be one of those. */
+    /* The broker drops its topic, with all that it keeps; no read is under way. The backend remembers the
+     * highest seq of dropped topics, so that a cursor below it is answered with a gap; a topic that is opened
+     * later begins with it as its highest evicted seq, for it may be one of those. */
     void (*topic_drop)(struct backend *b, struct store_topic *topic);
 
-    /* Takes one reference of record, also on failure. The answer comes by host->on_appended(cookie). 0, or negative errno: not
-     * taken up, no answer will come (-EAGAIN: too much is under way; pause the publisher's link). */
-    int (*append_take)(struct backend *b, struct store_topic *topic, struct record *record, struct store_origin origin,
-        void *cookie);
+    /* Takes one reference of record, also on failure. The answer comes by host->on_appended(cookie). 0, or
+     * negative errno: not taken up, no answer will come (-EAGAIN: too much is under way; pause the
+     * publisher's link). */
+    int (*append_take)(struct backend *b, struct store_topic *topic, struct record *record,
+        struct store_origin origin, void *cookie);
 
-    /* read is copied, what it points to only has to live until on_done(). Memory calls back before it returns. 0 or negative errno (then nothing is called). */
+    /* read is copied, what it points to only has to live until on_done(). Memory calls back before it
+     * returns. 0 or negative errno (then nothing is called). */
     int (*read)(struct backend *b, const struct store_read *read);
 
     /* The retained value of a topic, a reference for the caller, or NULL. */
     struct record *(*retained)(struct backend *b, struct store_topic *topic);
 
     /* For lists: how much the topic keeps now, its last seq. Any ret may be NULL. */
-    void (*topic_stats)(struct backend *b, const struct store_topic *topic, uint64_t *ret_last, uint64_t *ret_n,
-        uint64_t *ret_bytes);
+    void (*topic_stats)(struct backend *b, const struct store_topic *topic, uint64_t *ret_last,
+        uint64_t *ret_n, uint64_t *ret_bytes);
 
     /* Trims by age; called by the broker now and then, does at most `budget` topics and returns. */
     void (*tick)(struct backend *b, unsigned budget);

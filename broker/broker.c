@@ -28,9 +28,9 @@
 _Static_assert(MESSAGE_RETAIN == RECORD_RETAIN, "the backends know the flag by its own name");
 
 #define TICK_MS 100u
-#define TICK_TOPICS 1000u       /* of the store's trimming by age, and of forgetting idle topics, at least */
-#define TICKS_PER_ROUND 600u    /* all topics are looked at once in so many ticks: a minute */
-#define STOP_MS 1500u           /* GOODBYE waits a second for each BYE */
+#define TICK_TOPICS 1000u    /* of the store's trimming by age, and of forgetting idle topics, at least */
+#define TICKS_PER_ROUND 600u /* all topics are looked at once in so many ticks: a minute */
+#define STOP_MS 1500u        /* GOODBYE waits a second for each BYE */
 
 /* ---- Config. ---- */
 
@@ -95,7 +95,8 @@ static int
 broker_open_store(struct broker *broker)
 {
     struct memory_options options = store_options(broker);
-    struct store_host host = {.on_record = broker_on_record, .on_appended = publish_on_appended, .arg = broker};
+    struct store_host host = {
+        .on_record = broker_on_record, .on_appended = publish_on_appended, .arg = broker};
     int r;
 
     broker->store_ops = broker->config.store_ops != NULL ? broker->config.store_ops : &backend_memory;
@@ -275,7 +276,8 @@ broker_listen(struct broker *broker)
 }
 
 int
-broker_new(struct broker_config *config, const char *path, const char *const *set, size_t n_set, struct broker **ret)
+broker_new(
+    struct broker_config *config, const char *path, const char *const *set, size_t n_set, struct broker **ret)
 {
     struct broker *broker = calloc(1, sizeof(*broker));
     int r;

@@ -33,21 +33,21 @@ struct broker_config {
 
 struct broker_counters {
     uint64_t published, rejected, repeated; /* publishes */
-    uint64_t delivered;  /* MESSAGE frames put, one for each link */
-    uint64_t replayed;   /* REPLAY frames put, and MESSAGE frames of links that caught up */
-    uint64_t recoveries; /* RECOVER frames answered */
-    uint64_t fell_behind; /* times that a link was let fall behind */
+    uint64_t delivered;                     /* MESSAGE frames put, one for each link */
+    uint64_t replayed;                 /* REPLAY frames put, and MESSAGE frames of links that caught up */
+    uint64_t recoveries;               /* RECOVER frames answered */
+    uint64_t fell_behind;              /* times that a link was let fall behind */
     uint64_t links_opened, links_lost; /* lost: without a goodbye */
-    uint64_t refused;    /* HELLOs */
-    uint64_t malformed;  /* links dropped for what they sent */
+    uint64_t refused;                  /* HELLOs */
+    uint64_t malformed;                /* links dropped for what they sent */
 };
 
 struct broker {
     struct loop *loop;
     const struct transport_ops *transport;
     struct control *control;
-    uint8_t token[16];     /* of the last WELCOME; the control socket packs it after hello.c has returned */
-    char url[160];         /* likewise */
+    uint8_t token[16];       /* of the last WELCOME; the control socket packs it after hello.c has returned */
+    char url[160];           /* likewise */
     const char *config_path; /* for SIGHUP; NULL: there was none */
     const char *const *set;
     size_t n_set;
@@ -59,11 +59,12 @@ struct broker {
     struct settings *settings;
     const struct backend_ops *store_ops;
     struct backend *store;
-    uint64_t last_seq; /* of the last record that was delivered: every live link has what it wants up to here */
-    unsigned n_reads;  /* of the store, under way: no topic may be forgotten */
+    uint64_t
+        last_seq; /* of the last record that was delivered: every live link has what it wants up to here */
+    unsigned n_reads;                     /* of the store, under way: no topic may be forgotten */
     struct publish_pending *free_pending; /* publish.c's */
-    unsigned n_held;             /* links whose publish the store had no room for */
-    struct loop_hook held_hook;  /* tries those again when the store has answered something */
+    unsigned n_held;                      /* links whose publish the store had no room for */
+    struct loop_hook held_hook;           /* tries those again when the store has answered something */
 
     struct topics topics;
     struct interest interest;
@@ -71,7 +72,7 @@ struct broker {
     unsigned n_slots;
     unsigned n_peers;
     uint64_t next_session;
-    struct buf packed; /* one MESSAGE frame while it is delivered */
+    struct buf packed;    /* one MESSAGE frame while it is delivered */
     struct list listings; /* LISTs that wait for their answer, in the order in which they came */
     struct loop_hook listing_hook;
     struct loop_hook position_hook; /* tells live links the position at the end of a turn */
@@ -84,8 +85,10 @@ struct broker {
     struct broker_counters counters;
 };
 
-/* Takes over what config owns, in any case. Then path and set are for SIGHUP. 0, or a PROC_EXIT_ (why was logged). */
-int broker_new(struct broker_config *config, const char *path, const char *const *set, size_t n_set, struct broker **ret);
+/* Takes over what config owns, in any case. Then path and set are for SIGHUP. 0, or a PROC_EXIT_ (why was
+ * logged). */
+int broker_new(struct broker_config *config, const char *path, const char *const *set, size_t n_set,
+    struct broker **ret);
 /* Serves until SIGTERM or SIGINT. 0 or a PROC_EXIT_. */
 int broker_run(struct broker *broker);
 struct broker *broker_free(struct broker *broker);

@@ -40,7 +40,9 @@ main(int argc, char **argv)
     int code;
 
     if (proc_args_parse(&args, argc, argv, "broker",
-            "The broker of a message bus: topics, history, and who wants what. --check only reads the config.", &code) != 0)
+            "The broker of a message bus: topics, history, and who wants what. --check only reads the "
+            "config.",
+            &code) != 0)
         return code;
     if (broker_config_load(&config, args.config, args.set, args.n_set) < 0)
         return PROC_EXIT_CONFIG;

@@ -29,12 +29,14 @@ peer_begin_behind(struct peer *peer, uint64_t since, uint64_t state)
 void
 catchup_fall_behind(struct peer *peer, uint64_t since)
 {
-    log_notice("%s does not keep up (%zu bytes wait for it): it will be sent from the store what it wants after seq %llu",
+    log_notice("%s does not keep up (%zu bytes wait for it): it will be sent from the store what it wants "
+               "after seq %llu",
         peer->name, link_backlog(peer->link), (unsigned long long)since);
     peer->counters.fell_behind++;
     peer->broker->counters.fell_behind++;
     peer_begin_behind(peer, since, STATE_RECOVERED);
-    /* on_drained() goes on: the backlog is above the mark. Without one (memory ran out) the next turn does. */
+    /* on_drained() goes on: the backlog is above the mark. Without one (memory ran out) the next turn does.
+     */
     if (link_backlog(peer->link) <= peer_mark(peer))
         loop_defer(peer->broker->loop, &peer->work);
 }
@@ -122,16 +124,15 @@ catchup_read(struct peer *peer)
     peer->catchup.is_reading = true;
     broker->n_reads++;
     peer->n_reads++;
-    r = broker->store_ops->read(broker->store,
-        &(struct store_read){
-            .wants = catchup_wants,
-            .since = peer->catchup.since,
-            .max_bytes = CHUNK_BYTES,
-            .on_record = catchup_on_record,
-            .on_gap = catchup_on_gap,
-            .on_done = catchup_on_done,
-            .arg = peer,
-        });
+    r = broker->store_ops->read(broker->store, &(struct store_read){
+                                                   .wants = catchup_wants,
+                                                   .since = peer->catchup.since,
+                                                   .max_bytes = CHUNK_BYTES,
+                                                   .on_record = catchup_on_record,
+                                                   .on_gap = catchup_on_gap,
+                                                   .on_done = catchup_on_done,
+                                                   .arg = peer,
+                                               });
     if (r == 0)
         return true;
     broker->n_reads--;
@@ -145,7 +146,8 @@ void
 catchup_go_on(struct peer *peer)
 {
     for (size_t done = 0; done < TURN_BYTES; done += CHUNK_BYTES) {
-        if (peer->phase != PEER_BEHIND || peer->catchup.is_reading || link_backlog(peer->link) > peer_mark(peer))
+        if (peer->phase != PEER_BEHIND || peer->catchup.is_reading ||
+            link_backlog(peer->link) > peer_mark(peer))
             return;
         if (!catchup_read(peer))
             return;
@@ -163,8 +165,8 @@ catchup_on_resume(struct peer *peer, const struct frame *f)
     if (peer->has_resumed)
         return peer_complain(peer, f, "twice on one link");
     peer->has_resumed = true;
-    /* A new frontend, and one that knew another epoch, know the position that ATTACHED told: from there nothing is
-     * left out, though publishes of others may have come between. */
+    /* A new frontend, and one that knew another epoch, know the position that ATTACHED told: from there
+     * nothing is left out, though publishes of others may have come between. */
     if (epoch == 0)
         peer_begin_behind(peer, peer->attach_seq, STATE_LIVE);
     else if (epoch != broker->store_ops->epoch(broker->store) || seq > broker->last_seq)

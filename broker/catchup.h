@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A link that is behind the bus: sent from the store what it wants, from a position on, as fast as it takes it; when
- * nothing is left it is live again, in the same turn, and told so by RESUMED. This serves the frontend that attached anew
- * (RESUME) and the one that was too slow: so a stopped frontend costs no memory, and loses nothing that is still kept.
+ * A link that is behind the bus: sent from the store what it wants, from a position on, as fast as it takes
+ * it; when nothing is left it is live again, in the same turn, and told so by RESUMED. This serves the
+ * frontend that attached anew (RESUME) and the one that was too slow: so a stopped frontend costs no memory,
+ * and loses nothing that is still kept.
  */
 #ifndef BROKER_CATCHUP_H
 #define BROKER_CATCHUP_H
@@ -18,8 +19,8 @@ struct peer;
 struct record;
 
 struct catchup {
-    uint64_t since;   /* everything wanted up to here was put */
-    uint64_t state;   /* of the RESUMED that ends it, apart from gaps: enum recover_state */
+    uint64_t since; /* everything wanted up to here was put */
+    uint64_t state; /* of the RESUMED that ends it, apart from gaps: enum recover_state */
     bool is_reading;
     struct gaps gaps;
 };

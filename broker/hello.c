@@ -20,13 +20,15 @@
 
 /* The text of REFUSED for what this end cannot put into the sentence of a code. */
 static void
-refuse(struct broker *broker, const struct frame_hello *hello, enum error_code code, const char *message, struct frame *ret)
+refuse(struct broker *broker, const struct frame_hello *hello, enum error_code code, const char *message,
+    struct frame *ret)
 {
     broker->counters.refused++;
     log_warn("no link for %.*s: %s", (int)(hello->name.n < PEER_NAME_MAX ? hello->name.n : PEER_NAME_MAX),
         (const char *)hello->name.p, message);
     ret->type = FRAME_REFUSED;
-    ret->refused = (struct frame_refused){.code = slice_str(error_code_name(code)), .message = slice_str(message)};
+    ret->refused =
+        (struct frame_refused){.code = slice_str(error_code_name(code)), .message = slice_str(message)};
 }
 
 /* The name stands in topics ($sys/links/NAME) and in logs. */
@@ -38,7 +40,8 @@ name_is_valid(struct slice name)
     for (size_t i = 0; i < name.n; i++) {
         uint8_t c = name.p[i];
 
-        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-'))
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+                c == '_' || c == '-'))
             return false;
     }
     return true;
@@ -69,12 +72,14 @@ hello_on_request(const struct frame_hello *hello, struct frame *ret, void *arg)
     int r;
 
     if (hello->proto != LINK_PROTO) {
-        refuse(broker, hello, ERROR_VERSION_UNSUPPORTED, "The broker speaks version 1 of the link's protocol.", ret);
+        refuse(broker, hello, ERROR_VERSION_UNSUPPORTED,
+            "The broker speaks version 1 of the link's protocol.", ret);
         return;
     }
     if (!name_is_valid(hello->name) || hello->boot == 0) {
         refuse(broker, hello, ERROR_REQUEST_INVALID,
-            "A frontend's name is 1 to 64 letters, digits, dots, dashes, underscores, and its boot is not 0.", ret);
+            "A frontend's name is 1 to 64 letters, digits, dots, dashes, underscores, and its boot is not 0.",
+            ret);
         return;
     }
     if (broker->is_stopping) {

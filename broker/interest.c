@@ -41,7 +41,8 @@ filter_new(const struct interest *in, struct slice pattern)
 
     if (filter == NULL)
         return NULL;
-    *filter = (struct interest_filter){.n = (uint16_t)pattern.n, .has_wildcard = filter_has_wildcard(pattern)};
+    *filter =
+        (struct interest_filter){.n = (uint16_t)pattern.n, .has_wildcard = filter_has_wildcard(pattern)};
     memcpy(filter->pattern, pattern.p, pattern.n);
     filter->links = calloc(in->n_words, sizeof(filter->links[0]));
     if (filter->links == NULL) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Who wants what: filters, each with the set of links that hold it. Topics cache the union of the sets that match
- * them (broker/topic.h); a change of a wildcard makes all caches void by raising `generation`, a change of an exact
- * filter concerns one topic, which the caller tells.
+ * Who wants what: filters, each with the set of links that hold it. Topics cache the union of the sets that
+ * match them (broker/topic.h); a change of a wildcard makes all caches void by raising `generation`, a change
+ * of an exact filter concerns one topic, which the caller tells.
  */
 #ifndef BROKER_INTEREST_H
 #define BROKER_INTEREST_H

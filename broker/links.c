@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The life of a peer and of its link: see links.h. What its frames mean is elsewhere (broker/router.c has the list);
- * this file knows when they may come and what is undone when the link ends.
+ * The life of a peer and of its link: see links.h. What its frames mean is elsewhere (broker/router.c has the
+ * list); this file knows when they may come and what is undone when the link ends.
  */
 #include "config.h"
 
@@ -48,7 +48,8 @@ peer_complain(struct peer *peer, const struct frame *f, const char *fmt, ...)
     va_start(ap, fmt);
     (void)vsnprintf(what, sizeof(what), fmt, ap);
     va_end(ap);
-    log_warn("%s: a %s frame that makes no sense: %s; its link is dropped", peer->name, frame_name(f->type), what);
+    log_warn(
+        "%s: a %s frame that makes no sense: %s; its link is dropped", peer->name, frame_name(f->type), what);
     peer->broker->counters.malformed++;
     return -EPROTO;
 }
@@ -57,11 +58,12 @@ void
 peer_update_pause(struct peer *peer)
 {
     bool is_paused = peer->held != NULL || peer->recoveries_by_req.n_used >= PEER_RECOVERIES_MAX ||
-        peer->recovery_bytes >= PEER_RECOVERY_BYTES_MAX;
+                     peer->recovery_bytes >= PEER_RECOVERY_BYTES_MAX;
 
     if (!peer_is_attached(peer))
         return;
-    /* Messages stop at twice the mark. What is above it are answers to a peer that asks and does not read them. */
+    /* Messages stop at twice the mark. What is above it are answers to a peer that asks and does not read
+     * them. */
     link_pause(peer->link, is_paused || link_backlog(peer->link) > 3 * peer_mark(peer));
 }
 
@@ -88,7 +90,8 @@ peer_free_late(struct peer *peer)
         peer_free(peer);
 }
 
-/* Nothing more for it: its filters go, what it waits for is dropped. Its slot stays taken until the link is gone. */
+/* Nothing more for it: its filters go, what it waits for is dropped. Its slot stays taken until the link is
+ * gone. */
 static void
 peer_detach(struct peer *peer)
 {
@@ -116,8 +119,8 @@ peer_close(struct peer *peer)
 
 /* ---- What the link calls. ---- */
 
-/* One name, one live link: the newer one is right, for a frontend that was killed and started again is sooner here
- * than the news of its death. */
+/* One name, one live link: the newer one is right, for a frontend that was killed and started again is sooner
+ * here than the news of its death. */
 static void
 evict_namesakes(struct peer *peer)
 {
@@ -126,7 +129,8 @@ evict_namesakes(struct peer *peer)
     for (unsigned slot = 0; slot < broker->n_slots; slot++) {
         struct peer *other = broker->peers[slot];
 
-        if (other == NULL || other == peer || strcmp(other->name, peer->name) != 0 || !peer_is_attached(other))
+        if (other == NULL || other == peer || strcmp(other->name, peer->name) != 0 ||
+            !peer_is_attached(other))
             continue;
         log_warn("%s attached again (pid %llu, before that pid %llu): the older link is closed", peer->name,
             (unsigned long long)peer->pid, (unsigned long long)other->pid);
@@ -148,7 +152,8 @@ peer_on_up(struct link *link, const struct frame *f, void *arg)
         &(struct frame_attached){.epoch = broker->store_ops->epoch(broker->store), .seq = peer->attach_seq});
     outbox_end(peer);
     broker->counters.links_opened++;
-    log_info("%s attached (%s %s, pid %llu)", peer->name, peer->kind, peer->version, (unsigned long long)peer->pid);
+    log_info("%s attached (%s %s, pid %llu)", peer->name, peer->kind, peer->version,
+        (unsigned long long)peer->pid);
 }
 
 static int
@@ -157,7 +162,8 @@ peer_on_frame(struct link *link, const struct frame *f, void *arg)
     struct peer *peer = arg;
 
     if (!peer_is_attached(peer))
-        return 0; /* it is being sent away; what it still says does not matter, it will say it again elsewhere */
+        return 0; /* it is being sent away; what it still says does not matter, it will say it again elsewhere
+                   */
     return router_dispatch(peer, f);
 }
 
@@ -280,7 +286,8 @@ peer_new(struct broker *broker, const struct frame_hello *hello, unsigned slot)
     list_init(&peer->running);
     gaps_init(&peer->catchup.gaps);
     peer->work = (struct loop_hook){.fn = peer_on_work, .arg = peer};
-    if (asprintf(&peer->path, "%s/link/%llu.sock", broker->runtime_dir, (unsigned long long)peer->session) < 0) {
+    if (asprintf(&peer->path, "%s/link/%llu.sock", broker->runtime_dir, (unsigned long long)peer->session) <
+        0) {
         peer->path = NULL;
         peer_free(peer);
         return NULL;

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The frontends: each is a peer at the other end of one link, from the HELLO that was answered to the end of the link.
+ * The frontends: each is a peer at the other end of one link, from the HELLO that was answered to the end of
+ * the link.
  *
  *     OFFERED --ATTACH--> LISTING --RESUME--> BEHIND --caught up--> LIVE --too slow--> BEHIND ...
  *
- * LISTING: it tells what it holds; nothing is delivered. BEHIND: it is sent what it wants from the store, from a
- * position on, as fast as it takes it (broker/catchup.h). LIVE: everything up to broker->last_seq was put on its link.
- * PARTING: nothing more for it.
+ * LISTING: it tells what it holds; nothing is delivered. BEHIND: it is sent what it wants from the store,
+ * from a position on, as fast as it takes it (broker/catchup.h). LIVE: everything up to broker->last_seq was
+ * put on its link. PARTING: nothing more for it.
  */
 #ifndef BROKER_LINKS_H
 #define BROKER_LINKS_H
@@ -27,9 +28,9 @@ struct publish_held;
 struct topic;
 
 #define PEER_NAME_MAX 64
-#define PEER_HANDLES 65536u      /* of NAME: the numbers that a frontend may give */
-/* Recoveries that wait, and the bytes of their filters: past one of these the link is paused, for a storm of clients
- * that come back is no fault of the frontend. */
+#define PEER_HANDLES 65536u /* of NAME: the numbers that a frontend may give */
+/* Recoveries that wait, and the bytes of their filters: past one of these the link is paused, for a storm of
+ * clients that come back is no fault of the frontend. */
 #define PEER_RECOVERIES_MAX 16384u
 #define PEER_RECOVERY_BYTES_MAX (16u * 1024 * 1024)
 #define PEER_STATS_MAX (16u * 1024)
@@ -91,7 +92,7 @@ struct peer {
     size_t recovery_bytes; /* of their filters */
     size_t step_bytes;     /* put by the recovery that is at work */
     size_t looked_bytes;   /* what its looking at topics costs, as if it were bytes */
-    size_t spent_bytes;    /* by recoveries since `work` ran last: a batch full of RECOVERs has one share, too */
+    size_t spent_bytes; /* by recoveries since `work` ran last: a batch full of RECOVERs has one share, too */
     unsigned n_listings;   /* in broker->listings */
     unsigned n_reads;      /* of the store, under way: the peer is not freed before they end */
     struct loop_hook work; /* at the end of the turn: answers, catching up, recoveries */
@@ -101,11 +102,13 @@ struct peer {
 };
 
 /* A peer in a free slot, its link waiting for ATTACH. -ENOSPC: all slots are taken. */
-int links_add(struct broker *broker, const struct frame_hello *hello, const uint8_t token[16], struct peer **ret);
+int links_add(
+    struct broker *broker, const struct frame_hello *hello, const uint8_t token[16], struct peer **ret);
 
-/* Drops the link: a malformed or nonsensical frame, said once with the peer's name. Always -EPROTO, so that a handler can
- * `return peer_complain(...)`. */
-int peer_complain(struct peer *peer, const struct frame *f, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* Drops the link: a malformed or nonsensical frame, said once with the peer's name. Always -EPROTO, so that a
+ * handler can `return peer_complain(...)`. */
+int peer_complain(struct peer *peer, const struct frame *f, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* Holds frames back while the store is behind or the frontend does not take our answers. */
 void peer_update_pause(struct peer *peer);

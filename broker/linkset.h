@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sets of links as bits, one for each slot. How many words a set has is fixed when the broker starts (links_max). */
+/* Sets of links as bits, one for each slot. How many words a set has is fixed when the broker starts
+ * (links_max). */
 #ifndef BROKER_LINKSET_H
 #define BROKER_LINKSET_H
 
@@ -61,7 +62,7 @@ linkset_from(const uint64_t *set, unsigned n_words, unsigned slot)
 }
 
 #define linkset_for_each(slot, set, n_words)                                                                 \
-    for (unsigned slot = linkset_from(set, n_words, 0); slot < (n_words) * 64;                               \
+    for (unsigned slot = linkset_from(set, n_words, 0); slot < (n_words)*64;                                 \
          slot = linkset_from(set, n_words, slot + 1))
 
 #endif

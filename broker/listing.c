@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * LIST. The topics have no order, so all of them are looked at; the first `limit` in the order of names are kept in a heap
- * whose top is the last of them. With a million topics that takes a few hundred milliseconds, and strangers may ask: so the
- * questions are answered one after the other, a share of the topics in each turn, and messages go on in between. A topic that comes
- * or goes meanwhile may be listed or not.
+ * LIST. The topics have no order, so all of them are looked at; the first `limit` in the order of names are
+ * kept in a heap whose top is the last of them. With a million topics that takes a few hundred milliseconds,
+ * and strangers may ask: so the questions are answered one after the other, a share of the topics in each
+ * turn, and messages go on in between. A topic that comes or goes meanwhile may be listed or not.
  */
 #include "config.h"
 
@@ -29,9 +29,9 @@ struct listing {
     struct list in_broker; /* broker->listings: the first that can go on is worked at */
     struct peer *peer;
     uint64_t req, limit;
-    uint32_t at;            /* the handle to go on with */
-    struct topic **topics;  /* pinned; NULL until its turn came first */
-    size_t n, room;         /* one more than asked, to know whether there is more */
+    uint32_t at;                /* the handle to go on with */
+    struct topic **topics;      /* pinned; NULL until its turn came first */
+    size_t n, room;             /* one more than asked, to know whether there is more */
     struct slice filter, after; /* into text[] */
     uint8_t text[];
 };
@@ -207,7 +207,8 @@ listing_go_on(struct broker *broker)
 void
 listing_drop_all(struct peer *peer)
 {
-    list_for_each_safe (it, following, &peer->broker->listings) {
+    list_for_each_safe(it, following, &peer->broker->listings)
+    {
         struct listing *l = list_entry(it, struct listing, in_broker);
 
         if (l->peer == peer)

@@ -68,7 +68,8 @@ outbox_name_topic(struct peer *peer, struct buf *out, const struct topic *topic)
         return;
     }
     frame_put_topic(
-        out, &(struct frame_topic){.handle = topic->handle, .topic = topic_name(topic), .policy = topic->setting->policy});
+        out, &(struct frame_topic){
+                 .handle = topic->handle, .topic = topic_name(topic), .policy = topic->setting->policy});
 }
 
 void
@@ -94,18 +95,17 @@ pack_message(struct buf *out, const struct record *record)
 {
     const struct topic *topic = record->topic;
 
-    frame_put_message(out,
-        &(struct frame_message){
-            .handle = topic->handle,
-            .seq = record->seq,
-            .prev = record->prev,
-            .time_ms = (uint64_t)record->time_ms,
-            .flags = record->flags,
-            .kind = record->kind,
-            .type = record->type,
-            .headers = record->headers,
-            .body = record->body,
-        });
+    frame_put_message(out, &(struct frame_message){
+                               .handle = topic->handle,
+                               .seq = record->seq,
+                               .prev = record->prev,
+                               .time_ms = (uint64_t)record->time_ms,
+                               .flags = record->flags,
+                               .kind = record->kind,
+                               .type = record->type,
+                               .headers = record->headers,
+                               .body = record->body,
+                           });
 }
 
 static void
@@ -137,8 +137,10 @@ outbox_deliver(struct broker *broker, struct record *record)
     if (links != NULL) {
         buf_reset(&broker->packed);
         pack_message(&broker->packed, record);
-        /* Without memory for it the links would miss it silently: they fall behind and read it from the store. */
-        linkset_for_each (slot, links, broker->interest.n_words) {
+        /* Without memory for it the links would miss it silently: they fall behind and read it from the
+         * store. */
+        linkset_for_each(slot, links, broker->interest.n_words)
+        {
             struct peer *peer = broker->peers[slot];
 
             if (buf_failed(&broker->packed) && peer->phase == PEER_LIVE)
@@ -170,19 +172,18 @@ outbox_put_replay(struct peer *peer, uint64_t req, const struct record *record)
     struct buf *out = outbox_begin(peer);
 
     outbox_name_topic(peer, out, topic);
-    frame_put_replay(out,
-        &(struct frame_replay){
-            .req = req,
-            .handle = topic->handle,
-            .seq = record->seq,
-            .prev = record->prev,
-            .time_ms = (uint64_t)record->time_ms,
-            .flags = record->flags,
-            .kind = record->kind,
-            .type = record->type,
-            .headers = record->headers,
-            .body = record->body,
-        });
+    frame_put_replay(out, &(struct frame_replay){
+                              .req = req,
+                              .handle = topic->handle,
+                              .seq = record->seq,
+                              .prev = record->prev,
+                              .time_ms = (uint64_t)record->time_ms,
+                              .flags = record->flags,
+                              .kind = record->kind,
+                              .type = record->type,
+                              .headers = record->headers,
+                              .body = record->body,
+                          });
     outbox_end(peer);
     peer->counters.replayed++;
     peer->broker->counters.replayed++;

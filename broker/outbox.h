@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Putting frames on a peer's link. A message is packed once for all links: the handle of its topic is the same
- * everywhere, and each link is told the name (TOPIC) before it meets a handle the first time. The queue itself is the
- * link's; how long it may grow is decided by catchup.c and links.c.
+ * Putting frames on a peer's link. A message is packed once for all links: the handle of its topic is the
+ * same everywhere, and each link is told the name (TOPIC) before it meets a handle the first time. The queue
+ * itself is the link's; how long it may grow is decided by catchup.c and links.c.
  */
 #ifndef BROKER_OUTBOX_H
 #define BROKER_OUTBOX_H

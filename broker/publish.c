@@ -36,8 +36,8 @@ struct publish_pending {
     bool may_retain; /* it may have changed the retained value */
 };
 
-/* A publish that the store had no room for: tried again when it has answered others, and by a timer; meanwhile the link
- * is paused. */
+/* A publish that the store had no room for: tried again when it has answered others, and by a timer;
+ * meanwhile the link is paused. */
 struct publish_held {
     struct record *record;
     struct topic *topic; /* pinned */
@@ -108,12 +108,12 @@ static void
 publish_reject(struct peer *peer, uint64_t pub, enum error_code code, const char *message)
 {
     publish_flush_run(peer);
-    frame_put_rejected(outbox_begin(peer),
-        &(struct frame_rejected){
-            .pub = pub,
-            .code = slice_str(error_code_name(code)),
-            .message = slice_str(message != NULL ? message : error_code_sentence(code)),
-        });
+    frame_put_rejected(
+        outbox_begin(peer), &(struct frame_rejected){
+                                .pub = pub,
+                                .code = slice_str(error_code_name(code)),
+                                .message = slice_str(message != NULL ? message : error_code_sentence(code)),
+                            });
     outbox_end(peer);
     peer->counters.rejected++;
     peer->broker->counters.rejected++;
@@ -133,7 +133,8 @@ publish_on_appended(void *cookie, int error, enum append_outcome outcome, uint64
     } else if (error == 0) {
         broker->counters.repeated++;
     } else {
-        log_error("the store could not keep a message of %.*s: %s", SLICE_ARG(topic_name(pending->topic)), strerror(-error));
+        log_error("the store could not keep a message of %.*s: %s", SLICE_ARG(topic_name(pending->topic)),
+            strerror(-error));
     }
     if (peer != NULL && peer_is_attached(peer)) {
         if (error == 0)
@@ -150,7 +151,8 @@ publish_on_appended(void *cookie, int error, enum append_outcome outcome, uint64
 
 /* Takes the record. 0: the answer comes or came; negative errno: none will. */
 static int
-publish_append_take(struct broker *broker, struct topic *topic, struct record *record, const struct peer *peer, uint64_t pub)
+publish_append_take(
+    struct broker *broker, struct topic *topic, struct record *record, const struct peer *peer, uint64_t pub)
 {
     struct publish_pending *pending = pending_take(broker);
     struct store_origin origin = {0};
@@ -301,7 +303,8 @@ publish_on_name(struct peer *peer, const struct frame *f)
         return peer_complain(peer, f, "handle %llu", (unsigned long long)number);
     if (handles_reserve(peer, (uint32_t)number) < 0)
         return -ENOMEM;
-    /* A bad name is refused with each publish that uses it: the frontend may have passed on what a client said. */
+    /* A bad name is refused with each publish that uses it: the frontend may have passed on what a client
+     * said. */
     if (topic_name_error(f->name.topic) != NULL) {
         handle = handle_new(slice_of(NULL, 0));
         if (handle != NULL)
@@ -381,7 +384,8 @@ proceed_publish(struct peer *peer, struct topic *topic, const struct frame_publi
     int r = -ENOMEM;
 
     if (record != NULL) {
-        /* An empty retained value, which clears the one that was kept, is nothing that a JSON reader could take. */
+        /* An empty retained value, which clears the one that was kept, is nothing that a JSON reader could
+         * take. */
         record->kind = p->kind == MESSAGE_JSON && p->body.n == 0 ? MESSAGE_TEXT : (uint8_t)p->kind;
         record->flags = (uint8_t)p->flags;
         r = publish_append_take(peer->broker, topic, record_ref(record), peer, p->pub);

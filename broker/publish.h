@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * PUBLISH: checked against the topic's settings, appended to the store, answered when the store has it. What the store
- * hands back in order (on_record) is what is delivered: broker/outbox.h.
+ * PUBLISH: checked against the topic's settings, appended to the store, answered when the store has it. What
+ * the store hands back in order (on_record) is what is delivered: broker/outbox.h.
  */
 #ifndef BROKER_PUBLISH_H
 #define BROKER_PUBLISH_H
@@ -26,7 +26,8 @@ void publish_on_room(void *arg);
 /* Puts the PUBLISHED that has been growing, if there is one. */
 void publish_flush_run(struct peer *peer);
 
-/* A publish of the broker's own, JSON, kept as the retained value; failure is logged. An empty body clears the value. */
+/* A publish of the broker's own, JSON, kept as the retained value; failure is logged. An empty body clears
+ * the value. */
 void publish_own(struct broker *broker, struct slice topic, struct slice json);
 
 /* The link is gone. */

@@ -21,8 +21,8 @@
 #define RUNNING_MAX 8u
 #define CHUNK_BYTES (64u * 1024)
 #define TURN_BYTES (1024u * 1024)
-#define STEP_COST 4096u     /* of a step that finds next to nothing, in the currency of TURN_BYTES */
-#define LOOK_COST 64u       /* of a topic that is looked at: a step over very many of them ends the turn */
+#define STEP_COST 4096u      /* of a step that finds next to nothing, in the currency of TURN_BYTES */
+#define LOOK_COST 64u        /* of a topic that is looked at: a step over very many of them ends the turn */
 #define NOTED_MAX (1u << 20) /* records of modes 1 and 2 */
 #define LAST_MAX 1000000u    /* of one topic */
 
@@ -39,17 +39,17 @@ struct recovery {
     struct peer *peer;
     struct list in_peer; /* waiting or running */
     uint64_t mode, epoch, since;
-    uint64_t count;    /* mode 0: how many may still come, if has_count; mode 1: of each topic */
+    uint64_t count; /* mode 0: how many may still come, if has_count; mode 1: of each topic */
     bool has_count, has_wildcard, is_running, is_reading, is_cancelled, has_more;
     uint64_t state;
     struct gaps gaps;
 
-    struct filtertree *tree; /* all filters, if one has a wildcard */
+    struct filtertree *tree;     /* all filters, if one has a wildcard */
     struct store_topic **topics; /* else: during a read, those that there are */
-    struct record **noted;   /* modes 1 and 2, in order of seq; their topics are pinned */
+    struct record **noted;       /* modes 1 and 2, in order of seq; their topics are pinned */
     size_t n_noted, noted_at, noted_room;
 
-    struct strs filters;  /* into packed[] */
+    struct strs filters; /* into packed[] */
     size_t n_packed;
     uint8_t packed[];
 };
@@ -97,10 +97,12 @@ recovery_free(struct recovery *r)
 void
 recovery_drop_all(struct peer *peer)
 {
-    list_for_each_safe (it, following, &peer->waiting) {
+    list_for_each_safe(it, following, &peer->waiting)
+    {
         recovery_free(list_entry(it, struct recovery, in_peer));
     }
-    list_for_each_safe (running, after, &peer->running) {
+    list_for_each_safe(running, after, &peer->running)
+    {
         struct recovery *r = list_entry(running, struct recovery, in_peer);
 
         if (!r->is_reading)
@@ -116,14 +118,13 @@ recovery_finish(struct recovery *r, uint64_t seq)
 
     if (r->gaps.has_any && r->state != STATE_RESET)
         r->state = STATE_GAP;
-    frame_put_recovered(outbox_begin(r->peer),
-        &(struct frame_recovered){
-            .req = r->req,
-            .state = r->state,
-            .epoch = broker->store_ops->epoch(broker->store),
-            .seq = seq,
-            .more = r->has_more,
-        });
+    frame_put_recovered(outbox_begin(r->peer), &(struct frame_recovered){
+                                                   .req = r->req,
+                                                   .state = r->state,
+                                                   .epoch = broker->store_ops->epoch(broker->store),
+                                                   .seq = seq,
+                                                   .more = r->has_more,
+                                               });
     outbox_end(r->peer);
     broker->counters.recoveries++;
     recovery_free(r);
@@ -185,7 +186,8 @@ compare_topics(const void *a, const void *b)
     return x == y ? 0 : x == NULL || (y != NULL && x->serial < y->serial) ? -1 : 1;
 }
 
-/* The exact filters as topics, each once; NULL for names that there are not. Fresh for each read: topics come and go. */
+/* The exact filters as topics, each once; NULL for names that there are not. Fresh for each read: topics come
+ * and go. */
 static int
 recovery_find_topics(struct recovery *r, struct topic ***ret, size_t *ret_n)
 {
@@ -292,7 +294,8 @@ recovery_note(struct recovery *r, struct record *record)
     return 0;
 }
 
-/* In the order of seq. Where memory ends the answer is cut short, and the client may ask on from the last one. */
+/* In the order of seq. Where memory ends the answer is cut short, and the client may ask on from the last
+ * one. */
 static void
 recovery_on_last(struct record *record, void *arg)
 {
@@ -517,7 +520,8 @@ recovery_step(struct recovery *r)
     return recovery_read(r);
 }
 
-/* The one whose turn it is: a waiting one while there is room, else round the running ones. NULL: none can go on now. */
+/* The one whose turn it is: a waiting one while there is room, else round the running ones. NULL: none can go
+ * on now. */
 static struct recovery *
 recovery_next(struct peer *peer)
 {
@@ -627,7 +631,8 @@ recovery_on_recover(struct peer *peer, const struct frame *f)
 int
 recovery_on_cancel(struct peer *peer, const struct frame *f)
 {
-    struct recovery *r = table_find(&peer->recoveries_by_req, slice_of(&f->cancel.req, sizeof(f->cancel.req)));
+    struct recovery *r =
+        table_find(&peer->recoveries_by_req, slice_of(&f->cancel.req, sizeof(f->cancel.req)));
 
     if (r == NULL)
         return 0; /* its RECOVERED was on the way */

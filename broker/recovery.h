@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * RECOVER: a replay directed at one client of a frontend. It is read from the store in pieces, while the link takes
- * them; a few run at a time for each link, in turn, the others wait. The last piece and RECOVERED are put together, when
- * nothing that was delivered is missing from it: so what follows on the link is exactly what the client has not had. While the
- * link itself is behind, recoveries wait, for its live stream is not where they would join it.
+ * RECOVER: a replay directed at one client of a frontend. It is read from the store in pieces, while the link
+ * takes them; a few run at a time for each link, in turn, the others wait. The last piece and RECOVERED are
+ * put together, when nothing that was delivered is missing from it: so what follows on the link is exactly
+ * what the client has not had. While the link itself is behind, recoveries wait, for its live stream is not
+ * where they would join it.
  *
  *     mode 0   read since the cursor until nothing is left
- *     mode 1   the last `count` of each topic as they are now are noted (by reference) and replayed, then read on from there
- *     mode 2   the same with the retained values
+ *     mode 1   the last `count` of each topic as they are now are noted (by reference) and replayed, then
+ * read on from there mode 2   the same with the retained values
  */
 #ifndef BROKER_RECOVERY_H
 #define BROKER_RECOVERY_H

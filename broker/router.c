@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One handler for each frame that a frontend may send, by its type. The link itself knows ATTACH, GOODBYE and BYE. */
+/* One handler for each frame that a frontend may send, by its type. The link itself knows ATTACH, GOODBYE and
+ * BYE. */
 #include "config.h"
 
 #include "broker/router.h"
@@ -39,7 +40,7 @@ router_dispatch(struct peer *peer, const struct frame *f)
         return peer_complain(peer, f, "a frontend does not send it");
     r = handlers[f->type](peer, f);
     if (r < 0 && r != -EPROTO)
-        log_error("%s: a %s frame could not be handled: %s; its link is dropped", peer->name, frame_name(f->type),
-            strerror(-r));
+        log_error("%s: a %s frame could not be handled: %s; its link is dropped", peer->name,
+            frame_name(f->type), strerror(-r));
     return r;
 }

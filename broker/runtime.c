@@ -66,7 +66,8 @@ remove_stale_sockets(const char *dir)
         if (fstatat(dirfd(d), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISSOCK(st.st_mode))
             continue;
         if (unlinkat(dirfd(d), entry->d_name, 0) < 0)
-            log_warn("%s/%s: a stale socket that could not be removed: %s", dir, entry->d_name, strerror(errno));
+            log_warn(
+                "%s/%s: a stale socket that could not be removed: %s", dir, entry->d_name, strerror(errno));
     }
     (void)closedir(d);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The list `topics`, compiled into a filter tree whose values are the items: the matching one that is first holds. */
+/* The list `topics`, compiled into a filter tree whose values are the items: the matching one that is first
+ * holds. */
 #include "config.h"
 
 #include "broker/settings.h"
@@ -58,7 +59,8 @@ settings_compile(struct settings *s, const struct conf_items *items, uint64_t ma
         .policy = SLOW_DROP_OLDEST,
         .may_subscribe = true,
     };
-    s->bus = (struct setting){.max_message = max_message, .may_subscribe = true, .limits.is_unrecoverable = true};
+    s->bus =
+        (struct setting){.max_message = max_message, .may_subscribe = true, .limits.is_unrecoverable = true};
     for (size_t i = 0; i < items->n; i++) {
         struct slice filter = slice_str(options[i].match);
         void **at;
@@ -86,7 +88,8 @@ settings_check(const struct conf_items *items, const char *path, struct conf_err
 
         if (what == NULL)
             continue;
-        conf_errors_add(errors, path, "topics: item %zu: match: \"%s\" is not a filter: %s", i + 1, options[i].match, what);
+        conf_errors_add(errors, path, "topics: item %zu: match: \"%s\" is not a filter: %s", i + 1,
+            options[i].match, what);
         r = -EINVAL;
     }
     return r;

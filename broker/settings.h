@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What holds for a topic: the config's ordered list `topics`, compiled. The first item whose filter matches holds; what
- * matches none has the defaults. Names that begin with '$' are the bus's own and follow built-in settings, whatever the
- * list says.
+ * What holds for a topic: the config's ordered list `topics`, compiled. The first item whose filter matches
+ * holds; what matches none has the defaults. Names that begin with '$' are the bus's own and follow built-in
+ * settings, whatever the list says.
  */
 #ifndef BROKER_SETTINGS_H
 #define BROKER_SETTINGS_H
@@ -25,7 +25,8 @@ struct setting {
     bool may_publish, may_subscribe;
 };
 
-/* Filters that are none are named in errors, each with its place in the list: -EINVAL. items: of topics_section. */
+/* Filters that are none are named in errors, each with its place in the list: -EINVAL. items: of
+ * topics_section. */
 int settings_check(const struct conf_items *items, const char *path, struct conf_errors *errors);
 
 /* max_message: broker.max_message, which holds for all. -EINVAL for a bad filter, -ENOMEM. */

@@ -15,7 +15,8 @@
 #include "wire/frame.h"
 #include "wire/names.h"
 
-/* So many retained values are looked through to say exactly whether one matches; with more the answer is "perhaps". */
+/* So many retained values are looked through to say exactly whether one matches; with more the answer is
+ * "perhaps". */
 #define RETAINED_EXACT_MAX 64u
 
 /* Is there a retained value that matches? For wildcards over many of them 1 means perhaps: the RECOVER that
@@ -58,17 +59,18 @@ peer_position(const struct peer *peer)
 static int
 refuse(struct peer *peer, uint64_t number, enum error_code code, const char *message)
 {
-    frame_put_unsubscribable(outbox_begin(peer),
-        &(struct frame_unsubscribable){
-            .filter = number,
-            .code = slice_str(error_code_name(code)),
-            .message = slice_str(message != NULL ? message : error_code_sentence(code)),
-        });
+    frame_put_unsubscribable(
+        outbox_begin(peer), &(struct frame_unsubscribable){
+                                .filter = number,
+                                .code = slice_str(error_code_name(code)),
+                                .message = slice_str(message != NULL ? message : error_code_sentence(code)),
+                            });
     outbox_end(peer);
     return 0;
 }
 
-/* May it? A topic that nobody may subscribe to is refused by its name; a wildcard is held, and never gets its messages. */
+/* May it? A topic that nobody may subscribe to is refused by its name; a wildcard is held, and never gets its
+ * messages. */
 static enum error_code
 check_subscribe(const struct peer *peer, struct slice pattern, const char **ret_message)
 {
@@ -138,12 +140,13 @@ subscribe_on_subscribe(struct peer *peer, const struct frame *f)
         return refuse(peer, number, code, message);
     r = proceed_subscribe(peer, number, f->subscribe.pattern, &held);
     if (r == -EEXIST)
-        return refuse(peer, number, ERROR_SUBSCRIPTION_EXISTS, "This link holds the filter under another number.");
+        return refuse(
+            peer, number, ERROR_SUBSCRIPTION_EXISTS, "This link holds the filter under another number.");
     if (r < 0)
         return r;
-    frame_put_subscribed(outbox_begin(peer),
-        &(struct frame_subscribed){
-            .filter = number, .seq = peer_position(peer), .retained = has_retained(peer->broker, held->filter)});
+    frame_put_subscribed(outbox_begin(peer), &(struct frame_subscribed){.filter = number,
+                                                 .seq = peer_position(peer),
+                                                 .retained = has_retained(peer->broker, held->filter)});
     outbox_end(peer);
     return 0;
 }

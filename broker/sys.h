@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The broker's figures as topics: $sys/broker, $sys/links/NAME for each link, and $sys/frontends/NAME, which is what
- * that frontend says of itself (STATS). JSON, retained, without history.
+ * The broker's figures as topics: $sys/broker, $sys/links/NAME for each link, and $sys/frontends/NAME, which
+ * is what that frontend says of itself (STATS). JSON, retained, without history.
  */
 #ifndef BROKER_SYS_H
 #define BROKER_SYS_H

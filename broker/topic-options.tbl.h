@@ -10,12 +10,14 @@ OPTION("history.age", TIME, history_age_ms, LIVE, "1h", "0", "3650d", "",
 OPTION("history.bytes", BYTES, history_bytes, LIVE, "1MiB", "0", "1TiB", "",
     "How much memory those of one topic may take; 0 for no limit of the topic's own.")
 OPTION("retain", ENUM, retain, LIVE, "flag", "", "", "flag|last|none",
-    "Whether a new subscriber gets a kept value first: flag, the last message published with the retain flag; "
+    "Whether a new subscriber gets a kept value first: flag, the last message published with the retain "
+    "flag; "
     "last, the last message in any case; none, nothing.")
 OPTION("max_message", BYTES, max_message, LIVE, "1MiB", "1B", "16MiB", "",
     "The largest message; broker.max_message holds as well.")
 OPTION("slow_consumer", ENUM, slow_consumer, LIVE, "disconnect", "", "", "disconnect|drop_oldest",
-    "What happens to a client whose queue is full: it is disconnected and can recover, or it loses the oldest "
+    "What happens to a client whose queue is full: it is disconnected and can recover, or it loses the "
+    "oldest "
     "waiting message of the topic and is told that there is a gap.")
 OPTION("publish", BOOL, publish, LIVE, "true", "", "", "", "Whether clients may publish.")
 OPTION("subscribe", BOOL, subscribe, LIVE, "true", "", "", "", "Whether clients may subscribe.")

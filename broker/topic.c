@@ -89,8 +89,10 @@ handle_take(struct topics *t, struct topic *topic)
         topic->handle = t->free_handles[--t->n_free_handles];
     } else {
         /* Room for it on the free list too: giving it back cannot fail. */
-        if (vector_reserve((void **)&t->by_handle, &t->handles_room, t->n_handles, sizeof(t->by_handle[0])) < 0 ||
-            vector_reserve((void **)&t->free_handles, &t->free_room, t->n_handles, sizeof(t->free_handles[0])) < 0)
+        if (vector_reserve((void **)&t->by_handle, &t->handles_room, t->n_handles, sizeof(t->by_handle[0])) <
+                0 ||
+            vector_reserve(
+                (void **)&t->free_handles, &t->free_room, t->n_handles, sizeof(t->free_handles[0])) < 0)
             return -ENOMEM;
         topic->handle = t->n_handles++;
     }
@@ -235,7 +237,8 @@ topic_note_retained(struct broker *broker, struct topic *topic)
     record_unref(record);
     if (has_one && topic->retained_at == TOPIC_NO_RETAINED) {
         if (retained_add(&broker->topics, topic) < 0)
-            log_error("memory ran out: the retained value of %.*s is not found by wildcards", SLICE_ARG(topic_name(topic)));
+            log_error("memory ran out: the retained value of %.*s is not found by wildcards",
+                SLICE_ARG(topic_name(topic)));
     } else if (!has_one && topic->retained_at != TOPIC_NO_RETAINED) {
         retained_remove(&broker->topics, topic);
     }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The topics that there are: by name, and by the number that stands for them on all links (the handle of TOPIC and MESSAGE).
- * A topic comes into being by its first publish. It is forgotten when it keeps nothing, has no retained value and was
- * not published to for a while; links that know its handle are told.
+ * The topics that there are: by name, and by the number that stands for them on all links (the handle of
+ * TOPIC and MESSAGE). A topic comes into being by its first publish. It is forgotten when it keeps nothing,
+ * has no retained value and was not published to for a while; links that know its handle are told.
  *
- * There may be a million of them, so a topic is small: what is the same for many (settings, limits) is shared.
+ * There may be a million of them, so a topic is small: what is the same for many (settings, limits) is
+ * shared.
  */
 #ifndef BROKER_TOPIC_H
 #define BROKER_TOPIC_H
@@ -29,12 +30,12 @@ struct topic {
         uint64_t one;   /* if a linkset is one word, as it is with up to 64 links */
         uint64_t *many; /* else; NULL until somebody asked */
     } links;
-    uint64_t serial;            /* never used again, unlike the handle */
-    uint32_t links_generation;  /* of struct interest when `links` was collected; 0: void */
+    uint64_t serial;           /* never used again, unlike the handle */
+    uint32_t links_generation; /* of struct interest when `links` was collected; 0: void */
     uint32_t handle;
-    uint32_t n_pins;            /* somebody holds a pointer to it: it may not be forgotten */
-    uint32_t used_s;            /* the last publish, in seconds of the loop's clock */
-    uint32_t retained_at;       /* its place among those with a retained value, or TOPIC_NO_RETAINED */
+    uint32_t n_pins;      /* somebody holds a pointer to it: it may not be forgotten */
+    uint32_t used_s;      /* the last publish, in seconds of the loop's clock */
+    uint32_t retained_at; /* its place among those with a retained value, or TOPIC_NO_RETAINED */
     uint16_t n_name;
     char name[];
 };
@@ -66,7 +67,8 @@ struct topic *topic_find(const struct broker *broker, struct slice name);
 /* Finds or makes it; name is valid. -ENOSPC: broker.topics_max; -ENOMEM or what the store says. */
 int topic_get(struct broker *broker, struct slice name, struct topic **ret);
 
-/* Who wants it, as a linkset; from the cache while that is good. NULL: nobody, or memory ran out (which is logged). */
+/* Who wants it, as a linkset; from the cache while that is good. NULL: nobody, or memory ran out (which is
+ * logged). */
 const uint64_t *topic_links(struct broker *broker, struct topic *topic);
 /* An exact filter for this name came or went. */
 void topic_forget_links(struct broker *broker, struct slice name);

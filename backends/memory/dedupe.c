@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Repeats: see dedupe.h. The numbers of a boot are a ring indexed by the number itself: entry pub % size holds the seq
- * of the last publish with that remainder, 0 for one that was never appended (the router refused it, say). The ring grows
- * with the number of publishes until it has DEDUPE_WINDOW entries.
+ * Repeats: see dedupe.h. The numbers of a boot are a ring indexed by the number itself: entry pub % size
+ * holds the seq of the last publish with that remainder, 0 for one that was never appended (the router
+ * refused it, say). The ring grows with the number of publishes until it has DEDUPE_WINDOW entries.
  */
 #include "config.h"
 
@@ -16,7 +16,8 @@
 
 struct dedupe_boot {
     uint64_t boot;
-    uint64_t first, last; /* publish numbers; [last - n_seqs + 1, last] is what the ring holds, from first on */
+    uint64_t first,
+        last; /* publish numbers; [last - n_seqs + 1, last] is what the ring holds, from first on */
     uint64_t *seqs;
     uint32_t n_seqs; /* a power of two */
     uint64_t used_ms;

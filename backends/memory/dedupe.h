@@ -2,8 +2,8 @@
 /*
  * What was published already, so that a repeat is not appended twice. Two kinds of repeat:
  *
- *     a frontend that lost its link sends again what was not acknowledged, under the same (boot, publish number): for each
- *     boot the last DEDUPE_WINDOW numbers are remembered with the seq that they got;
+ *     a frontend that lost its link sends again what was not acknowledged, under the same (boot, publish
+ * number): for each boot the last DEDUPE_WINDOW numbers are remembered with the seq that they got;
  *
  *     a client that got no answer publishes again under the same (topic, key): remembered for a time.
  *
@@ -30,7 +30,7 @@ struct dedupe {
     struct dedupe_boot *oldest_boot, *newest_boot; /* by last use */
     struct table keys;
     struct dedupe_key *oldest_key, *newest_key; /* by arrival, so by age */
-    uint64_t key_window_ms; /* 0: keys are not remembered */
+    uint64_t key_window_ms;                     /* 0: keys are not remembered */
     uint64_t keys_max;
 };
 
@@ -39,7 +39,8 @@ enum dedupe_outcome { DEDUPE_NEW, DEDUPE_REPEATED, DEDUPE_FORGOTTEN };
 void dedupe_init(struct dedupe *d);
 void dedupe_fini(struct dedupe *d);
 
-/* Was it published before? Makes room to note it, so that dedupe_note_pub() cannot fail. An outcome or -ENOMEM. */
+/* Was it published before? Makes room to note it, so that dedupe_note_pub() cannot fail. An outcome or
+ * -ENOMEM. */
 int dedupe_check_pub(struct dedupe *d, uint64_t boot, uint64_t pub, uint64_t now_ms, uint64_t *ret_seq);
 /* Right after dedupe_check_pub() said DEDUPE_NEW. */
 void dedupe_note_pub(struct dedupe *d, uint64_t boot, uint64_t pub, uint64_t seq);

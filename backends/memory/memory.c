@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The backend that keeps messages in the broker's own memory, and loses them with it: each start is a new epoch.
- * The model is in memstore.h, reads are in memread.c, repeats in dedupe.c. Everything happens before a call returns.
+ * The backend that keeps messages in the broker's own memory, and loses them with it: each start is a new
+ * epoch. The model is in memstore.h, reads are in memread.c, repeats in dedupe.c. Everything happens before a
+ * call returns.
  */
 #include "config.h"
 
@@ -147,7 +148,8 @@ memory_topic_trim(struct backend *b, struct store_topic *topic, int64_t wall_ms)
     uint32_t before = topic->n;
 
     while (topic->n > 0) {
-        bool is_over = topic->n > limits->messages || (limits->bytes > 0 && topic->bytes > limits->bytes) ||
+        bool is_over =
+            topic->n > limits->messages || (limits->bytes > 0 && topic->bytes > limits->bytes) ||
             (limits->age_ms > 0 && wall_ms - memory_topic_at(topic, 0)->time_ms >= (int64_t)limits->age_ms);
 
         if (!is_over)
@@ -221,7 +223,7 @@ topic_free(struct backend *b, struct store_topic *topic)
 static void
 memory_close(struct backend *b)
 {
-    list_for_each_safe (it, following, &b->recent)
+    list_for_each_safe(it, following, &b->recent)
         topic_free(b, list_entry(it, struct store_topic, in_recent));
     dedupe_fini(&b->dedupe);
     table_fini(&b->limits);
@@ -321,8 +323,8 @@ memory_topic_stats(struct backend *b, const struct store_topic *topic, uint64_t 
 
 /* Was it appended before? Everything that can fail happens here or in append_reserve(). */
 static int
-append_check(struct backend *b, struct store_topic *topic, const struct record *record, struct store_origin origin,
-    enum append_outcome *ret, uint64_t *ret_seq)
+append_check(struct backend *b, struct store_topic *topic, const struct record *record,
+    struct store_origin origin, enum append_outcome *ret, uint64_t *ret_seq)
 {
     uint64_t now_ms = loop_now_ms(b->loop);
     int r;
@@ -406,8 +408,8 @@ append_new(struct backend *b, struct store_topic *topic, struct record *record, 
 }
 
 static int
-memory_append_take(struct backend *b, struct store_topic *topic, struct record *record, struct store_origin origin,
-    void *cookie)
+memory_append_take(struct backend *b, struct store_topic *topic, struct record *record,
+    struct store_origin origin, void *cookie)
 {
     enum append_outcome outcome;
     uint64_t seq = 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reads of the memory backend: the rings of the wanted topics are merged by seq through a heap. Setting it up costs one
- * question for each topic that changed since the position, however many topics there are.
+ * Reads of the memory backend: the rings of the wanted topics are merged by seq through a heap. Setting it up
+ * costs one question for each topic that changed since the position, however many topics there are.
  */
 #include "config.h"
 
@@ -103,7 +103,8 @@ collect_named(struct backend *b, const struct store_read *read)
 static int
 collect_last(struct backend *b, const struct store_read *read)
 {
-    list_for_each_safe (it, following, &b->kept) {
+    list_for_each_safe(it, following, &b->kept)
+    {
         struct store_topic *topic = list_entry(it, struct store_topic, in_kept);
         int r = read->wants(topic->cookie, read->arg) ? source_add(b, read, topic) : 0;
 

@@ -2,9 +2,10 @@
 /*
  * The inside of the memory backend, shared by its files.
  *
- * Each topic has a ring of its kept records, oldest first. Two lists hold topics in the order of their last append:
- * `recent` all of them, those without any message first, so that a read since S looks at those that changed since and no others;
- * `kept` those that keep any, for trimming. An append moves its topic to the end of both, so both stay in order.
+ * Each topic has a ring of its kept records, oldest first. Two lists hold topics in the order of their last
+ * append: `recent` all of them, those without any message first, so that a read since S looks at those that
+ * changed since and no others; `kept` those that keep any, for trimming. An append moves its topic to the end
+ * of both, so both stay in order.
  */
 #ifndef BACKENDS_MEMORY_MEMSTORE_H
 #define BACKENDS_MEMORY_MEMSTORE_H
@@ -28,7 +29,7 @@ struct store_topic {
     uint32_t n_ring; /* 0 or a power of two */
     uint32_t head;   /* index of the oldest */
     uint32_t n;
-    uint32_t id;     /* for idempotency keys; a topic that is dropped and opened again gets another */
+    uint32_t id; /* for idempotency keys; a topic that is dropped and opened again gets another */
     uint64_t bytes;
     uint64_t last_seq;
     uint64_t evicted_seq; /* the highest that was on this topic and is not kept */
@@ -54,7 +55,7 @@ struct backend {
     uint64_t epoch, last_seq;
     uint64_t dropped_seq; /* the highest seq among dropped topics */
     uint32_t next_id;
-    bool is_calling; /* inside a callback of a read: nothing may be changed now */
+    bool is_calling;            /* inside a callback of a read: nothing may be changed now */
     struct memory_source *heap; /* of the read that runs; kept for the next one */
     size_t n_heap, heap_room;
     struct store_stats stats;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What every backend has to do, run for each of the registry (or for the one named in argv[1]). The cases know a backend
- * only by its ops; an answer may come at once or later from the loop, so each case waits for it with a deadline.
+ * What every backend has to do, run for each of the registry (or for the one named in argv[1]). The cases
+ * know a backend only by its ops; an answer may come at once or later from the loop, so each case waits for
+ * it with a deadline.
  */
 #include "config.h"
 
@@ -110,7 +111,8 @@ wait_for(struct fixture *f, const bool *is_done)
 static struct fixture *
 fixture_new(uint64_t bytes_max, uint64_t key_window_ms, uint64_t keys_max)
 {
-    struct memory_options options = {.bytes_max = bytes_max, .key_window_ms = key_window_ms, .keys_max = keys_max};
+    struct memory_options options = {
+        .bytes_max = bytes_max, .key_window_ms = key_window_ms, .keys_max = keys_max};
     struct fixture *f = calloc(1, sizeof(*f));
     struct store_host host = {.on_record = on_record, .on_appended = on_appended, .arg = f};
 
@@ -148,7 +150,8 @@ open_topic(struct fixture *f, unsigned n, const struct store_limits *limits)
 }
 
 static struct appended
-append_as(struct fixture *f, unsigned n, const char *key, struct slice body, uint8_t flags, struct store_origin origin)
+append_as(struct fixture *f, unsigned n, const char *key, struct slice body, uint8_t flags,
+    struct store_origin origin)
 {
     struct record *record = record_new(slice_str("t"), slice_str("h"), slice_str(key), body);
     struct appended a = {0};
@@ -260,7 +263,8 @@ check_seen(const struct reading *r, const char *expected)
     size_t n = 0;
 
     for (size_t i = 0; i < r->n_seen && n < sizeof(got) - 64; i++)
-        n += (size_t)snprintf(got + n, sizeof(got) - n, "%s%.*s", i > 0 ? " " : "", SLICE_ARG(r->seen[i]->body));
+        n += (size_t)snprintf(
+            got + n, sizeof(got) - n, "%s%.*s", i > 0 ? " " : "", SLICE_ARG(r->seen[i]->body));
     ck_assert_str_eq(got, expected);
 }
 
@@ -802,7 +806,8 @@ START_TEST(key_makes_a_publish_happen_once)
     ck_assert_uint_eq(a.seq, 1);
     a = append_as(f, 0, "order-1", slice_str("x"), 0, (struct store_origin){6, 1}); /* both kinds of repeat */
     ck_assert_uint_eq(a.seq, 1);
-    a = append_as(f, 1, "order-1", slice_str("x"), 0, (struct store_origin){0}); /* another topic: another key */
+    a = append_as(
+        f, 1, "order-1", slice_str("x"), 0, (struct store_origin){0}); /* another topic: another key */
     ck_assert_int_eq(a.outcome, APPEND_OK);
     a = append_as(f, 0, "order-2", slice_str("x"), 0, (struct store_origin){0});
     ck_assert_int_eq(a.outcome, APPEND_OK);
@@ -920,7 +925,8 @@ START_TEST(random_operations_agree_with_a_naive_model)
             model_trim(m, topic);
         } else if (what < 82) {
             m->max_messages[topic] = (random >> 30) % 6;
-            ops->topic_limit(f->b, f->topics[topic].store, &(struct store_limits){.messages = m->max_messages[topic]});
+            ops->topic_limit(
+                f->b, f->topics[topic].store, &(struct store_limits){.messages = m->max_messages[topic]});
             model_trim(m, topic);
         } else if (what == 82) {
             model_drop(m, f, topic);

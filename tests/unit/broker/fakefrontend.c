@@ -33,13 +33,22 @@ stop_loop(void *arg)
 }
 
 void
-bus_run_ms(struct bus *bus, uint64_t ms)
+bus_turn(struct bus *bus)
 {
     struct loop_timer timer = {.fn = stop_loop, .arg = bus->loop};
 
-    loop_timer_start(bus->loop, &timer, ms);
+    loop_timer_start(bus->loop, &timer, 1);
     ck_assert_int_eq(loop_run(bus->loop), 0);
     loop_timer_stop(bus->loop, &timer);
+}
+
+void
+bus_run_ms(struct bus *bus, uint64_t ms)
+{
+    uint64_t end = loop_now_ms(bus->loop) + ms;
+
+    while (loop_now_ms(bus->loop) < end)
+        bus_turn(bus);
 }
 
 void
@@ -49,7 +58,7 @@ bus_wait(struct bus *bus, const bool *is_done, const char *what)
 
     while (!*is_done) {
         ck_assert_msg(loop_now_ms(bus->loop) < end, "not in time: %s", what);
-        bus_run_ms(bus, 1);
+        bus_turn(bus);
     }
 }
 
@@ -76,10 +85,12 @@ spawn_broker(struct bus *bus, const char *log)
     pid_t pid;
 
     /* What the sanitizer keeps of freed memory must not look like what the broker keeps. */
-    snprintf(sanitizer_options, sizeof(sanitizer_options), "%s:quarantine_size_mb=4", sanitizer != NULL ? sanitizer : "");
+    snprintf(sanitizer_options, sizeof(sanitizer_options), "%s:quarantine_size_mb=4",
+        sanitizer != NULL ? sanitizer : "");
     setenv("ASAN_OPTIONS", sanitizer_options, 1);
 
-    snprintf(program, sizeof(program), "%s/%s", build != NULL ? build : ".", name != NULL ? name : "broker/busbar-broker");
+    snprintf(program, sizeof(program), "%s/%s", build != NULL ? build : ".",
+        name != NULL ? name : "broker/busbar-broker");
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, 2, log, O_WRONLY | O_CREAT | O_APPEND, 0600);
     ck_assert_int_eq(posix_spawn(&pid, program, &actions, NULL, argv, environ), 0);
@@ -212,7 +223,8 @@ add_line(struct fake *f, const char *fmt, ...)
 static const char *
 topic_of(struct fake *f, uint64_t handle)
 {
-    ck_assert_msg(handle < FAKE_TOPICS && f->topics[handle] != NULL, "handle %" PRIu64 " was never named", handle);
+    ck_assert_msg(
+        handle < FAKE_TOPICS && f->topics[handle] != NULL, "handle %" PRIu64 " was never named", handle);
     return f->topics[handle];
 }
 
@@ -229,11 +241,12 @@ note_message(struct fake *f, const struct frame_message *m)
     const char *topic = topic_of(f, m->handle);
 
     f->n_messages++;
-    ck_assert_msg(m->seq > f->last_message_seq, "message %" PRIu64 " after %" PRIu64, m->seq, f->last_message_seq);
+    ck_assert_msg(
+        m->seq > f->last_message_seq, "message %" PRIu64 " after %" PRIu64, m->seq, f->last_message_seq);
     f->last_message_seq = m->seq;
     if (!f->is_quiet)
-        add_line(f, "MESSAGE %s seq=%" PRIu64 " prev=%" PRIu64 " %.*s", topic, m->seq, m->prev, shown(m->body),
-            (const char *)m->body.p);
+        add_line(f, "MESSAGE %s seq=%" PRIu64 " prev=%" PRIu64 " %.*s", topic, m->seq, m->prev,
+            shown(m->body), (const char *)m->body.p);
 }
 
 static void
@@ -242,8 +255,8 @@ note_replay(struct fake *f, const struct frame_replay *m)
     const char *topic = topic_of(f, m->handle);
 
     if (!f->is_quiet)
-        add_line(f, "REPLAY %" PRIu64 " %s seq=%" PRIu64 " prev=%" PRIu64 " %.*s", m->req, topic, m->seq, m->prev,
-            shown(m->body), (const char *)m->body.p);
+        add_line(f, "REPLAY %" PRIu64 " %s seq=%" PRIu64 " prev=%" PRIu64 " %.*s", m->req, topic, m->seq,
+            m->prev, shown(m->body), (const char *)m->body.p);
 }
 
 static void
@@ -286,29 +299,32 @@ fake_on_frame(struct link *link, const struct frame *frame, void *arg)
             frame->subscribed.seq, frame->subscribed.retained);
         break;
     case FRAME_UNSUBSCRIBABLE:
-        add_line(f, "UNSUBSCRIBABLE %" PRIu64 " %.*s", frame->unsubscribable.filter, SLICE_ARG(frame->unsubscribable.code));
+        add_line(f, "UNSUBSCRIBABLE %" PRIu64 " %.*s", frame->unsubscribable.filter,
+            SLICE_ARG(frame->unsubscribable.code));
         break;
     case FRAME_RESUMED:
         add_line(f, "RESUMED state=%" PRIu64 " seq=%" PRIu64, frame->resumed.state, frame->resumed.seq);
         ck_assert_uint_eq(frame->resumed.epoch, f->epoch);
         break;
     case FRAME_GAP:
-        add_line(f, "GAP %" PRIu64 " %.*s seq=%" PRIu64, frame->gap.req, SLICE_ARG(frame->gap.topic), frame->gap.seq);
+        add_line(f, "GAP %" PRIu64 " %.*s seq=%" PRIu64, frame->gap.req, SLICE_ARG(frame->gap.topic),
+            frame->gap.seq);
         break;
     case FRAME_RECOVERED:
-        add_line(f, "RECOVERED %" PRIu64 " state=%" PRIu64 " seq=%" PRIu64 " more=%" PRIu64, frame->recovered.req,
-            frame->recovered.state, frame->recovered.seq, frame->recovered.more);
+        add_line(f, "RECOVERED %" PRIu64 " state=%" PRIu64 " seq=%" PRIu64 " more=%" PRIu64,
+            frame->recovered.req, frame->recovered.state, frame->recovered.seq, frame->recovered.more);
         break;
     case FRAME_PUBLISHED:
-        add_line(f, "PUBLISHED %" PRIu64 " seq=%" PRIu64 " count=%" PRIu64, frame->published.pub, frame->published.seq,
-            frame->published.count);
+        add_line(f, "PUBLISHED %" PRIu64 " seq=%" PRIu64 " count=%" PRIu64, frame->published.pub,
+            frame->published.seq, frame->published.count);
         break;
     case FRAME_REJECTED:
         add_line(f, "REJECTED %" PRIu64 " %.*s", frame->rejected.pub, SLICE_ARG(frame->rejected.code));
         break;
     case FRAME_LISTED:
-        add_line(f, "LISTED %" PRIu64 " %.*s seq=%" PRIu64 " kept=%" PRIu64 " links=%" PRIu64, frame->listed.req,
-            SLICE_ARG(frame->listed.topic), frame->listed.seq, frame->listed.n_kept, frame->listed.n_links);
+        add_line(f, "LISTED %" PRIu64 " %.*s seq=%" PRIu64 " kept=%" PRIu64 " links=%" PRIu64,
+            frame->listed.req, SLICE_ARG(frame->listed.topic), frame->listed.seq, frame->listed.n_kept,
+            frame->listed.n_links);
         break;
     case FRAME_LIST_END:
         add_line(f, "LIST_END %" PRIu64 " more=%" PRIu64, frame->list_end.req, frame->list_end.more);
@@ -325,6 +341,7 @@ fake_on_up(struct link *link, const struct frame *frame, void *arg)
     struct fake *f = arg;
 
     f->is_up = true;
+    loop_stop(f->bus->loop);
     f->epoch = frame->attached.epoch;
     f->seq = frame->attached.seq;
 }
@@ -335,12 +352,24 @@ fake_on_down(struct link *link, const char *reason, bool is_clean, void *arg)
     struct fake *f = arg;
 
     f->is_down = true;
+    loop_stop(f->bus->loop);
     f->is_clean = is_clean;
     snprintf(f->reason, sizeof(f->reason), "%s", reason);
     f->link = link_close(link);
 }
 
-static const struct link_ops fake_link_ops = {.on_up = fake_on_up, .on_frame = fake_on_frame, .on_down = fake_on_down};
+static void
+fake_on_batch_end(struct link *link, void *arg)
+{
+    struct fake *f = arg;
+
+    loop_stop(f->bus->loop);
+}
+
+static const struct link_ops fake_link_ops = {.on_up = fake_on_up,
+    .on_frame = fake_on_frame,
+    .on_batch_end = fake_on_batch_end,
+    .on_down = fake_on_down};
 
 /* ---- Opening. ---- */
 
@@ -350,6 +379,7 @@ fake_on_answer(const struct frame *answer, int error, void *arg)
     struct fake *f = arg;
 
     f->has_answer = true;
+    loop_stop(f->bus->loop);
     f->control_error = error;
     if (answer == NULL)
         return;
@@ -367,8 +397,11 @@ void
 fake_hello(struct fake *f, struct bus *bus, const char *name, uint64_t boot, uint64_t proto)
 {
     uint64_t end = loop_now_ms(bus->loop) + DEADLINE_MS;
-    struct frame_hello hello = {
-        .proto = proto, .name = slice_str(name), .kind = slice_str("fake"), .version = slice_str("1"), .pid = 1};
+    struct frame_hello hello = {.proto = proto,
+        .name = slice_str(name),
+        .kind = slice_str("fake"),
+        .version = slice_str("1"),
+        .pid = 1};
     char path[128];
 
     *f = (struct fake){.bus = bus, .boot = boot};
@@ -456,7 +489,8 @@ fake_resume(struct fake *f, uint64_t epoch, uint64_t seq)
 }
 
 void
-fake_recover(struct fake *f, uint64_t req, const char *filter, uint64_t mode, uint64_t epoch, uint64_t seq, uint64_t count)
+fake_recover(struct fake *f, uint64_t req, const char *filter, uint64_t mode, uint64_t epoch, uint64_t seq,
+    uint64_t count)
 {
     struct frame_recover recover = {.req = req, .mode = mode, .epoch = epoch, .seq = seq, .count = count};
     struct slice filters[8];
@@ -482,7 +516,8 @@ handle_of(struct fake *f, const char *topic)
             return i;
     ck_assert_uint_lt(f->n_handles, FAKE_HANDLES);
     f->handles[f->n_handles] = strdup(topic);
-    frame_put_name(link_buf(f->link), &(struct frame_name){.handle = f->n_handles, .topic = slice_str(topic)});
+    frame_put_name(
+        link_buf(f->link), &(struct frame_name){.handle = f->n_handles, .topic = slice_str(topic)});
     ck_assert_int_eq(link_commit(f->link), 0);
     return f->n_handles++;
 }
@@ -527,7 +562,7 @@ next_line(struct fake *f, bool wants_names)
         }
         ck_assert_msg(!f->is_down, "%s: the link is down: %s", f->name, f->reason);
         ck_assert_msg(loop_now_ms(f->bus->loop) < end, "%s: nothing came", f->name);
-        bus_run_ms(f->bus, 1);
+        bus_turn(f->bus);
     }
 }
 

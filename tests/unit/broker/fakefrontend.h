@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A real busbar-broker in a directory of its own, and frontends that speak the link to it by hand. What a frontend
- * is sent is noted as one line of text for each frame, with names in the place of handles:
+ * A real busbar-broker in a directory of its own, and frontends that speak the link to it by hand. What a
+ * frontend is sent is noted as one line of text for each frame, with names in the place of handles:
  *
  *     MESSAGE chat/1 seq=3 prev=1 hello        REPLAY 7 chat/1 seq=3 prev=1 hello
  *
@@ -45,7 +45,7 @@ struct fake {
     char url[128];
     uint8_t token[16];
 
-    char *topics[FAKE_TOPICS];  /* by the broker's handle */
+    char *topics[FAKE_TOPICS];   /* by the broker's handle */
     char *handles[FAKE_HANDLES]; /* own */
     unsigned n_handles;
     uint64_t pub;
@@ -59,14 +59,15 @@ struct fake {
 /* yaml: the config beside runtime_dir, e.g. "topics: [...]"; NULL for none. */
 void bus_start(struct bus *bus, const char *yaml);
 void bus_write_config(struct bus *bus, const char *yaml);
-void bus_spawn(struct bus *bus); /* the broker, again after bus_kill() */
+void bus_spawn(struct bus *bus);                   /* the broker, again after bus_kill() */
 void bus_kill(struct bus *bus, int signal_number); /* and waits; SIGTERM: must end with 0 */
-void bus_stop(struct bus *bus); /* the end of the test */
+void bus_stop(struct bus *bus);                    /* the end of the test */
 int bus_wait_exit(struct bus *bus, pid_t pid);
 pid_t bus_spawn_another(struct bus *bus);
 long bus_rss_kib(const struct bus *bus);
 
-/* Runs the loop for so long, or until *is_done. */
+/* Runs the loop until something came or 50 ms have passed; for so long; until *is_done. */
+void bus_turn(struct bus *bus);
 void bus_run_ms(struct bus *bus, uint64_t ms);
 void bus_wait(struct bus *bus, const bool *is_done, const char *what);
 
@@ -75,14 +76,16 @@ void fake_open(struct fake *f, struct bus *bus, const char *name, uint64_t boot)
 /* HELLO only: the answer is in f. */
 void fake_hello(struct fake *f, struct bus *bus, const char *name, uint64_t boot, uint64_t proto);
 void fake_open_live(struct fake *f, struct bus *bus, const char *name); /* and RESUME with epoch 0 */
-void fake_close(struct fake *f);                                       /* like a crash */
+void fake_close(struct fake *f);                                        /* like a crash */
 void fake_wait_down(struct fake *f);
 
 void fake_subscribe(struct fake *f, uint64_t number, const char *pattern);
 void fake_resume(struct fake *f, uint64_t epoch, uint64_t seq);
-void fake_recover(struct fake *f, uint64_t req, const char *filter, uint64_t mode, uint64_t epoch, uint64_t seq, uint64_t count);
+void fake_recover(struct fake *f, uint64_t req, const char *filter, uint64_t mode, uint64_t epoch,
+    uint64_t seq, uint64_t count);
 void fake_publish(struct fake *f, const char *topic, const char *body);
-void fake_publish_with(struct fake *f, const char *topic, const struct frame_publish *p); /* pub, handle are filled in */
+void fake_publish_with(
+    struct fake *f, const char *topic, const struct frame_publish *p); /* pub, handle are filled in */
 
 /* The next line (TOPIC and FORGET are passed over, unless asked for) must be this. */
 void fake_expect(struct fake *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

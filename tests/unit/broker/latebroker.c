@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The broker with a store that answers later: the memory backend behind a queue that is served some turns of the loop
- * after it was filled, and that is full at times. What a store with a thread or a server behind it does to the broker
- * can so be tested without one. It takes the arguments of busbar-broker.
+ * The broker with a store that answers later: the memory backend behind a queue that is served some turns of
+ * the loop after it was filled, and that is full at times. What a store with a thread or a server behind it
+ * does to the broker can so be tested without one. It takes the arguments of busbar-broker.
  */
 #include "config.h"
 
@@ -50,9 +50,9 @@ late_serve(void)
     late.n_appends = 0;
     while (task != NULL) {
         struct late_task *next = task->next;
-        int r = task->topic != NULL
-            ? backend_memory.append_take(late.memory, task->topic, task->record, task->origin, task->cookie)
-            : backend_memory.read(late.memory, &task->read);
+        int r = task->topic != NULL ? backend_memory.append_take(
+                                          late.memory, task->topic, task->record, task->origin, task->cookie)
+                                    : backend_memory.read(late.memory, &task->read);
 
         assert(r == 0);
         free(task);
@@ -106,7 +106,8 @@ late_close(struct backend *b)
 }
 
 static int
-late_append_take(struct backend *b, struct store_topic *topic, struct record *record, struct store_origin origin, void *cookie)
+late_append_take(struct backend *b, struct store_topic *topic, struct record *record,
+    struct store_origin origin, void *cookie)
 {
     if (late.n_appends >= LATE_MAX) {
         record_unref(record);

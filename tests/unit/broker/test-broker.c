@@ -262,12 +262,15 @@ START_TEST(repeated_publish_is_answered_and_not_delivered_again)
     fake_publish(&f, "a", "two");
     fake_expect(&f, "PUBLISHED 1 seq=1 count=2");
     fake_close(&f);
-    fake_open(&f, &bus, "ws.1", boot); /* the link broke: the same boot sends again what it saw no answer to */
+    fake_open(
+        &f, &bus, "ws.1", boot); /* the link broke: the same boot sends again what it saw no answer to */
     fake_publish_with(&f, "a", &(struct frame_publish){.pub = 2, .body = slice_str("two")});
     fake_publish_with(&f, "a", &(struct frame_publish){.pub = 3, .body = slice_str("three")});
     fake_expect(&f, "PUBLISHED 2 seq=2 count=2");
-    fake_publish_with(&f, "a", &(struct frame_publish){.pub = 4, .key = slice_str("k"), .body = slice_str("four")});
-    fake_publish_with(&f, "a", &(struct frame_publish){.pub = 5, .key = slice_str("k"), .body = slice_str("four")});
+    fake_publish_with(
+        &f, "a", &(struct frame_publish){.pub = 4, .key = slice_str("k"), .body = slice_str("four")});
+    fake_publish_with(
+        &f, "a", &(struct frame_publish){.pub = 5, .key = slice_str("k"), .body = slice_str("four")});
     fake_expect(&f, "PUBLISHED 4 seq=4 count=1");
     fake_expect(&f, "PUBLISHED 5 seq=4 count=1");
     fake_expect(&g, "MESSAGE a seq=1 prev=0 one");
@@ -300,7 +303,8 @@ START_TEST(idle_topic_is_forgotten_and_its_handle_taken_back)
     fake_expect(&f, "TOPIC 0 tmp/1 policy=0");
     fake_expect(&f, "MESSAGE tmp/1 seq=2 prev=0 y");
     fake_expect(&f, "PUBLISHED 2 seq=2 count=1");
-    fake_recover(&f, 1, "other", RECOVER_SINCE, f.epoch, 0, 0); /* it may have been the one that was forgotten */
+    fake_recover(
+        &f, 1, "other", RECOVER_SINCE, f.epoch, 0, 0); /* it may have been the one that was forgotten */
     fake_expect(&f, "GAP 1  seq=1");
     fake_expect(&f, "RECOVERED 1 state=2 seq=2 more=0");
     fake_close(&f);
@@ -429,8 +433,8 @@ START_TEST(last_messages_and_retained_values_are_replayed)
 }
 END_TEST
 
-/* Many recoveries, some long, while another frontend publishes: for each joiner, what was replayed and then what came
- * live above RECOVERED must be every message, once. */
+/* Many recoveries, some long, while another frontend publishes: for each joiner, what was replayed and then
+ * what came live above RECOVERED must be every message, once. */
 #define STORM_JOINERS 40u
 #define STORM_MESSAGES 3000u
 
@@ -449,8 +453,8 @@ storm_take(struct storm *s, const char *line)
         ck_assert(!s->is_joined[req]);
         ck_assert_uint_eq(seq, s->next[req]);
         s->next[req]++;
-    } else if (sscanf(line, "RECOVERED %" SCNu64 " state=%" SCNu64 " seq=%" SCNu64 " more=%" SCNu64, &req, &state, &seq,
-                   &more) == 4) {
+    } else if (sscanf(line, "RECOVERED %" SCNu64 " state=%" SCNu64 " seq=%" SCNu64 " more=%" SCNu64, &req,
+                   &state, &seq, &more) == 4) {
         ck_assert_uint_eq(state, STATE_RECOVERED);
         ck_assert_uint_eq(more, 0);
         ck_assert_uint_eq(seq + 1, s->next[req]);
@@ -483,13 +487,14 @@ START_TEST(replay_and_live_stream_join_without_a_seam)
     for (unsigned i = 1; i <= STORM_JOINERS; i++)
         storm.next[i] = 1;
     for (unsigned i = 0; i < STORM_MESSAGES; i++) {
-        fake_publish_with(&g, i % 3 == 0 ? "a" : "b/c", &(struct frame_publish){.body = slice_of(body, sizeof(body))});
+        fake_publish_with(
+            &g, i % 3 == 0 ? "a" : "b/c", &(struct frame_publish){.body = slice_of(body, sizeof(body))});
         if (i % (STORM_MESSAGES / STORM_JOINERS / 2) == 0 && n_asked < STORM_JOINERS) {
             n_asked++;
             fake_recover(&f, n_asked, n_asked % 2 == 0 ? "#" : "a b/c", RECOVER_SINCE, f.epoch, 0, 0);
         }
         if (i % 50 == 0)
-            bus_run_ms(&bus, 1);
+            bus_turn(&bus);
     }
     for (bool is_done = false; !is_done;) {
         is_done = true;
@@ -582,8 +587,8 @@ START_TEST(restarted_broker_says_reset)
 }
 END_TEST
 
-/* A frontend that does not read: the broker lets it fall behind, keeps little for it, and sends it everything in
- * the end. */
+/* A frontend that does not read: the broker lets it fall behind, keeps little for it, and sends it everything
+ * in the end. */
 static void
 check_slow_frontend(const char *yaml, bool has_gap)
 {
@@ -608,10 +613,10 @@ check_slow_frontend(const char *yaml, bool has_gap)
     for (unsigned i = 0; i < n; i++) {
         fake_publish_with(&publisher, "a", &(struct frame_publish){.body = slice_of(body, sizeof(body))});
         if (i % 20 == 0)
-            bus_run_ms(&bus, 1);
+            bus_turn(&bus);
     }
     while (fast.n_messages < n)
-        bus_run_ms(&bus, 5);
+        bus_turn(&bus);
     rss_before = bus_rss_kib(&bus);
     ck_assert_uint_lt(slow.n_messages, n);
     link_pause(slow.link, false);
@@ -627,7 +632,8 @@ check_slow_frontend(const char *yaml, bool has_gap)
         ck_assert_uint_eq(slow.n_messages, n); /* each once: fakefrontend.c checks their order */
     }
     ck_assert_uint_eq(slow.last_message_seq, n);
-    ck_assert_int_lt(rss_before, 160000); /* 20 MB of history, and not as much again for the link (with sanitizers) */
+    ck_assert_int_lt(
+        rss_before, 160000); /* 20 MB of history, and not as much again for the link (with sanitizers) */
     fake_publish(&publisher, "a", "live");
     slow.is_quiet = false;
     fake_expect(&slow, "MESSAGE a seq=1001 prev=1000 live");
@@ -640,14 +646,16 @@ check_slow_frontend(const char *yaml, bool has_gap)
 START_TEST(slow_frontend_is_caught_up_from_the_store)
 {
     check_slow_frontend("broker: {sys_interval: 0, outbox_max: 1MiB}\n"
-                        "topics: [{match: '#', history: {messages: 100000, bytes: 0}}]\n", false);
+                        "topics: [{match: '#', history: {messages: 100000, bytes: 0}}]\n",
+        false);
 }
 END_TEST
 
 START_TEST(slow_frontend_is_told_of_the_gap)
 {
     check_slow_frontend("broker: {sys_interval: 0, outbox_max: 1MiB}\n"
-                        "topics: [{match: '#', history: {messages: 10, bytes: 0}}]\n", true);
+                        "topics: [{match: '#', history: {messages: 10, bytes: 0}}]\n",
+        true);
 }
 END_TEST
 
@@ -655,7 +663,8 @@ static void
 list(struct fake *f, uint64_t req, const char *filter, const char *after, uint64_t limit)
 {
     frame_put_list(link_buf(f->link),
-        &(struct frame_list){.req = req, .filter = slice_str(filter), .after = slice_str(after), .limit = limit});
+        &(struct frame_list){
+            .req = req, .filter = slice_str(filter), .after = slice_str(after), .limit = limit});
     ck_assert_int_eq(link_commit(f->link), 0);
 }
 
@@ -719,8 +728,9 @@ break_stats(struct fake *f)
     frame_put_stats(link_buf(f->link), &(struct frame_stats){.json = slice_str("{\"a\":")});
 }
 
-static void (*const breakers[])(struct fake *f) = {break_unnamed_handle, break_handle_too_large, break_filter_twice,
-    break_resume_twice, break_request_zero, break_direction, break_garbage, break_number, break_stats};
+static void (*const breakers[])(struct fake *f) = {break_unnamed_handle, break_handle_too_large,
+    break_filter_twice, break_resume_twice, break_request_zero, break_direction, break_garbage, break_number,
+    break_stats};
 #define N_BREAKERS (sizeof(breakers) / sizeof(breakers[0]))
 
 START_TEST(malformed_frame_drops_that_link_and_no_other)
@@ -744,8 +754,8 @@ START_TEST(malformed_frame_drops_that_link_and_no_other)
 }
 END_TEST
 
-/* Frames that are well-formed one by one and make any sense or none together. Handles, filters and requests are from so
- * few that they are often in use. */
+/* Frames that are well-formed one by one and make any sense or none together. Handles, filters and requests
+ * are from so few that they are often in use. */
 static uint64_t
 next_random(uint64_t *state)
 {
@@ -758,8 +768,8 @@ next_random(uint64_t *state)
 static const char *
 random_name(uint64_t *state)
 {
-    static const char *const names[] = {"a", "b", "a/b", "a/+", "#", "+/b", "$sys/x", "$sys/#", "none/x", "ro/x", "", "a/#/b",
-        "many/1", "many/2", "many/3", "many/4"};
+    static const char *const names[] = {"a", "b", "a/b", "a/+", "#", "+/b", "$sys/x", "$sys/#", "none/x",
+        "ro/x", "", "a/#/b", "many/1", "many/2", "many/3", "many/4"};
 
     return names[next_random(state) % (sizeof(names) / sizeof(names[0]))];
 }
@@ -799,18 +809,18 @@ put_random_frame(struct fake *f, uint64_t *state)
     if (what < 10)
         frame_put_name(out, &(struct frame_name){.handle = small, .topic = slice_str(random_name(state))});
     else if (what < 55)
-        frame_put_publish(out,
-            &(struct frame_publish){
-                .pub = next_random(state) % 20 == 0 ? next_random(state) % 100 : ++f->pub,
-                .handle = small,
-                .flags = next_random(state) % 2,
-                .kind = MESSAGE_BINARY,
-                .key = slice_of("kkk", next_random(state) % 8 == 0 ? 1 + next_random(state) % 3 : 0),
-                .body = slice_of(body, next_random(state) % sizeof(body)),
-            });
+        frame_put_publish(
+            out, &(struct frame_publish){
+                     .pub = next_random(state) % 20 == 0 ? next_random(state) % 100 : ++f->pub,
+                     .handle = small,
+                     .flags = next_random(state) % 2,
+                     .kind = MESSAGE_BINARY,
+                     .key = slice_of("kkk", next_random(state) % 8 == 0 ? 1 + next_random(state) % 3 : 0),
+                     .body = slice_of(body, next_random(state) % sizeof(body)),
+                 });
     else if (what < 65)
-        frame_put_subscribe(
-            out, &(struct frame_subscribe){.filter = next_random(state) % 5000, .pattern = slice_str(random_name(state))});
+        frame_put_subscribe(out, &(struct frame_subscribe){.filter = next_random(state) % 5000,
+                                     .pattern = slice_str(random_name(state))});
     else if (what < 75)
         frame_put_unsubscribe(out, &(struct frame_unsubscribe){.filter = next_random(state) % 5000});
     else if (what < 85)
@@ -818,12 +828,13 @@ put_random_frame(struct fake *f, uint64_t *state)
     else if (what < 90)
         frame_put_cancel(out, &(struct frame_cancel){.req = next_random(state) % 20});
     else if (what < 95)
-        frame_put_list(out, &(struct frame_list){.req = small, .filter = slice_str("#"), .limit = next_random(state) % 30});
+        frame_put_list(out,
+            &(struct frame_list){.req = small, .filter = slice_str("#"), .limit = next_random(state) % 30});
     else if (what < 99)
         frame_put_stats(out, &(struct frame_stats){.json = slice_str("{}")});
     else
-        frame_put_resume(out,
-            &(struct frame_resume){.epoch = next_random(state) % 4 == 0 ? 0 : f->epoch, .seq = next_random(state) % 2000});
+        frame_put_resume(out, &(struct frame_resume){.epoch = next_random(state) % 4 == 0 ? 0 : f->epoch,
+                                  .seq = next_random(state) % 2000});
     ck_assert_int_eq(link_commit(f->link), 0);
 }
 
@@ -834,7 +845,8 @@ open_random(struct fake *f, struct bus *bus, uint64_t *state)
     fake_open(f, bus, "ws.2", 0);
     f->is_lenient = true;
     for (uint64_t handle = 0; handle < 16; handle++) {
-        frame_put_name(link_buf(f->link), &(struct frame_name){.handle = handle, .topic = slice_str(random_name(state))});
+        frame_put_name(link_buf(f->link),
+            &(struct frame_name){.handle = handle, .topic = slice_str(random_name(state))});
         ck_assert_int_eq(link_commit(f->link), 0);
     }
 }
@@ -845,11 +857,12 @@ START_TEST(random_frames_harm_nobody)
     struct bus bus;
     struct fake good, wild;
 
-    bus_start(&bus, "broker: {sys_interval: 100ms, outbox_max: 1MiB, topic_idle: 1s, dedupe_window: 0, topics_max: 6}\n"
-                    "topics:\n"
-                    "  - {match: 'none/#', history: {messages: 0}}\n"
-                    "  - {match: 'many/#', history: {messages: 3, age: 100ms}, retain: last}\n"
-                    "  - {match: 'ro/#', publish: false}\n");
+    bus_start(&bus,
+        "broker: {sys_interval: 100ms, outbox_max: 1MiB, topic_idle: 1s, dedupe_window: 0, topics_max: 6}\n"
+        "topics:\n"
+        "  - {match: 'none/#', history: {messages: 0}}\n"
+        "  - {match: 'many/#', history: {messages: 3, age: 100ms}, retain: last}\n"
+        "  - {match: 'ro/#', publish: false}\n");
     fake_open(&good, &bus, "ws.1", 0);
     fake_resume(&good, 0, 0);
     good.is_lenient = true;
@@ -864,7 +877,7 @@ START_TEST(random_frames_harm_nobody)
         if (next_random(&state) % 20 == 0)
             link_pause(wild.link, next_random(&state) % 2 == 0);
         if (next_random(&state) % 10 == 0)
-            bus_run_ms(&bus, 1);
+            bus_turn(&bus);
         ck_assert_msg(!good.is_down, "%s", good.reason);
     }
     fake_close(&wild);
@@ -973,7 +986,7 @@ START_TEST(reload_changes_settings_and_a_bad_file_changes_nothing)
         if (strcmp(line, published) == 0)
             break;
         ck_assert_msg(strncmp(line, "PUBLISHED", 9) == 0 && i < 2000, "%s", line);
-        bus_run_ms(&bus, 5);
+        bus_turn(&bus);
     }
     fake_recover(&f, 1, "a", RECOVER_SINCE, f.epoch, 1, 0);
     ck_assert_msg(strncmp(fake_next(&f), "GAP 1 a", 7) == 0, "the history was not trimmed");
@@ -982,7 +995,8 @@ START_TEST(reload_changes_settings_and_a_bad_file_changes_nothing)
 }
 END_TEST
 
-/* What a store that answers later could break; test-late-store.sh runs these with latebroker.c as the broker. */
+/* What a store that answers later could break; test-late-store.sh runs these with latebroker.c as the broker.
+ */
 static void
 add_late_tests(TCase *t)
 {

@@ -103,7 +103,8 @@ START_TEST(sets_are_walked_in_order)
     linkset_add(set, 63);
     linkset_add(set, 64);
     linkset_add(set, 127);
-    linkset_for_each (slot, set, 2) {
+    linkset_for_each(slot, set, 2)
+    {
         ck_assert_uint_lt(n, 4);
         seen[n++] = slot;
     }

@@ -55,11 +55,13 @@ END_TEST
 
 START_TEST(options_become_limits)
 {
-    struct settings *s = load("topics:\n"
-                              "- {match: big, max_message: 8MiB, retain: last, slow_consumer: drop_oldest}\n"
-                              "- {match: small, max_message: 10B, retain: none, publish: false, subscribe: false,\n"
-                              "   history: {age: 2s, bytes: 1KiB}}\n");
-    const struct setting *big = settings_find(s, slice_str("big")), *small = settings_find(s, slice_str("small"));
+    struct settings *s =
+        load("topics:\n"
+             "- {match: big, max_message: 8MiB, retain: last, slow_consumer: drop_oldest}\n"
+             "- {match: small, max_message: 10B, retain: none, publish: false, subscribe: false,\n"
+             "   history: {age: 2s, bytes: 1KiB}}\n");
+    const struct setting *big = settings_find(s, slice_str("big")),
+                         *small = settings_find(s, slice_str("small"));
 
     ck_assert_uint_eq(big->max_message, MAX_MESSAGE); /* the broker's own limit holds too */
     ck_assert(big->limits.keeps_last_retained && !big->limits.keeps_no_retained);
@@ -77,7 +79,8 @@ END_TEST
 
 START_TEST(names_with_a_dollar_are_the_buss_own)
 {
-    struct settings *s = load("topics: [{match: '#', history: {messages: 7}}, {match: '$sys/#', publish: true}]\n");
+    struct settings *s =
+        load("topics: [{match: '#', history: {messages: 7}}, {match: '$sys/#', publish: true}]\n");
     const struct setting *sys = settings_find(s, slice_str("$sys/broker"));
 
     ck_assert_uint_eq(sys->limits.messages, 0);
