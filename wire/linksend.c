@@ -344,8 +344,12 @@ link_send_waiting(struct link *link)
     int r = link_send_frames(link, &link->open, link->position, true);
     if (r < 0)
         return r;
-    buf_reset(&link->open);
+    /* A busy link keeps the room that it just needed: growing by doubling once for each batch would copy
+     * every byte twice. */
+    if (link->open.cap > 2 * LINK_BATCH_BYTES)
+        buf_fini(&link->open);
     buf_trim(&link->open);
+    buf_reset(&link->open);
     return 0;
 }
 

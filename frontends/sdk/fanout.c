@@ -235,6 +235,9 @@ group_encode(struct hub *hub, struct group *g, const struct message *m, uint32_t
         g->block = block_new();
         if (g->block == NULL)
             return false;
+        /* Often the only message of the turn: room for it at once, not by doubling. If there is none, the
+         * encoder finds out. */
+        (void)buf_reserve(&g->block->buf, m->body.n + m->topic.n + g->n_key + FRAME_WORDS);
         list_push_back(&hub->active, &g->in_active);
         loop_defer(hub->fe->loop, &hub->fe->turn_hook);
     }
