@@ -28,7 +28,7 @@ enum json_type {
     JSON_OBJECT_END,
     JSON_ARRAY,
     JSON_ARRAY_END,
-    JSON_KEY, /* raw: between the quotes, escapes not decoded */
+    JSON_KEY,    /* raw: between the quotes, escapes not decoded */
     JSON_STRING, /* raw: between the quotes */
     JSON_NUMBER, /* raw */
     JSON_TRUE,
@@ -38,7 +38,7 @@ enum json_type {
 
 struct json_token {
     enum json_type type;
-    bool has_escape;   /* of JSON_KEY and JSON_STRING: json_unescape() is needed */
+    bool has_escape; /* of JSON_KEY and JSON_STRING: json_unescape() is needed */
     struct slice raw;
 };
 
@@ -47,7 +47,7 @@ struct json {
     unsigned depth, max_depth;
     uint64_t is_object; /* a bit for each level */
     unsigned state;
-    const char *error;  /* what was wrong, as a clause: "a control character in a string" */
+    const char *error; /* what was wrong, as a clause: "a control character in a string" */
 };
 
 /* max_depth at most JSON_MAX_DEPTH. */

@@ -145,7 +145,8 @@ session_do_topics(struct session *s, const struct request *r)
     if (r->id.n > REQUEST_ID_MAX)
         return session_answer_error(s, r, ERROR_REQUEST_INVALID, "the id is too long");
     if (s->n_lists >= LISTS_AT_ONCE)
-        return session_answer_error(s, r, ERROR_LIMIT_REACHED, "wait for the answers to your earlier topics requests");
+        return session_answer_error(
+            s, r, ERROR_LIMIT_REACHED, "wait for the answers to your earlier topics requests");
     if (list.limit == 0)
         list.limit = LIST_USUAL;
     if (list.limit > LIST_MAX)

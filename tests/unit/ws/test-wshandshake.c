@@ -233,8 +233,8 @@ START_TEST(test_own_origin)
         set(&f, "Host", cases[i].host);
         set(&f, "Origin", cases[i].origin);
         unsigned status = answer(&f, &own, text, sizeof text).status;
-        ck_assert_msg(status == cases[i].status, "%s from %s: %u instead of %u", cases[i].host, cases[i].origin, status,
-            cases[i].status);
+        ck_assert_msg(status == cases[i].status, "%s from %s: %u instead of %u", cases[i].host,
+            cases[i].origin, status, cases[i].status);
     }
 }
 END_TEST
