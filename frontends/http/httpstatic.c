@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,12 +36,32 @@ open_folder(const char *path)
     return path == NULL || path[0] == '\0' ? -1 : open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
+/* Where it was installed; else beside this program, which was moved with its prefix (or put elsewhere by
+ * DESTDIR). */
+static int
+open_console(void)
+{
+    static const char beside[] = "../share/" PACKAGE "/console";
+    const char *told = getenv("BUSBAR_CONSOLE"); /* set by ./dev and the tests, in a source tree */
+    char path[PATH_MAX + sizeof beside];
+
+    if (told != NULL)
+        return open_folder(told);
+    int fd = open_folder(PKGDATADIR "/console");
+    ssize_t n = fd >= 0 ? 0 : readlink("/proc/self/exe", path, PATH_MAX);
+    while (n > 0 && path[n - 1] != '/')
+        n--;
+    if (n <= 0)
+        return fd;
+    memcpy(path + n, beside, sizeof beside);
+    return open_folder(path);
+}
+
 int
 httpstatic_new(const struct http_options *options, const struct http_main *where, struct httpstatic **ret)
 {
     struct httpstatic *files = calloc(1, sizeof *files);
-    const char *console = getenv("BUSBAR_CONSOLE"); /* both set by ./dev and the tests, in a source tree */
-    const char *client = getenv("BUSBAR_CLIENT_JS");
+    const char *client = getenv("BUSBAR_CLIENT_JS"); /* as BUSBAR_CONSOLE */
 
     if (files == NULL)
         return -ENOMEM;
@@ -48,7 +69,7 @@ httpstatic_new(const struct http_options *options, const struct http_main *where
     files->where = where;
     files->roots[ROOT_STATIC] = open_folder(options->static_dir);
     int e = errno;
-    files->roots[ROOT_CONSOLE] = open_folder(console != NULL ? console : PKGDATADIR "/console");
+    files->roots[ROOT_CONSOLE] = open_console();
     files->roots[ROOT_CLIENT] = open_folder(client);
     if (options->static_dir[0] != '\0' && files->roots[ROOT_STATIC] < 0) {
         log_error("http.static_dir: %s: %s", options->static_dir, strerror(e));
