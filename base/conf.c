@@ -172,27 +172,35 @@ file_free(struct conf_file *file)
     free(file);
 }
 
+static void
+note_include(
+    struct conf_state *st, const struct conf_file *file, const struct conf_node *at, const char *what)
+{
+    conf_error_at(st->errs, file->name, at->line, at->column, "include: %.120s: %s",
+        at->kind == CONF_NODE_TEXT ? at->text : "", what);
+}
+
 /* The same file again: by another name, or in a circle. */
 static bool
-is_read_already(struct conf_state *st, const struct conf_file *file)
+is_read_already(struct conf_state *st, const struct conf_file *file, const struct conf_node *at)
 {
     for (const struct conf_file *f = file->parent; f != NULL; f = f->parent) {
         if (f->dev != file->dev || f->ino != file->ino)
             continue;
-        conf_error_at(st->errs, file->name, 0, 0, "includes itself, by way of %.200s", file->parent->name);
+        note_include(st, file->parent, at, "the file would include itself");
         return true;
     }
     for (const struct conf_file *f = st->files; f != NULL; f = f->next) {
         if (f->dev != file->dev || f->ino != file->ino)
             continue;
-        conf_error_at(st->errs, file->name, 0, 0, "is included a second time, by %.200s", file->parent->name);
+        note_include(st, file->parent, at, "the file is included a second time");
         return true;
     }
     return false;
 }
 
 static int
-read_file(struct conf_state *st, struct conf_file *file)
+read_file(struct conf_state *st, struct conf_file *file, const struct conf_node *at)
 {
     struct stat stat;
     char *text = NULL;
@@ -203,7 +211,7 @@ read_file(struct conf_state *st, struct conf_file *file)
         return fd;
     file->dev = stat.st_dev;
     file->ino = stat.st_ino;
-    int r = file->parent != NULL && is_read_already(st, file) ? -EINVAL : 0;
+    int r = file->parent != NULL && is_read_already(st, file, at) ? -EINVAL : 0;
     if (r == 0)
         r = read_fd(fd, file->name, st->errs, &text, &n);
     (void)close(fd);
@@ -213,15 +221,8 @@ read_file(struct conf_state *st, struct conf_file *file)
     return r;
 }
 
-static int load_file(struct conf_state *st, const char *name, struct conf_file *parent, unsigned depth);
-
-static void
-note_include(
-    struct conf_state *st, const struct conf_file *file, const struct conf_node *at, const char *what)
-{
-    conf_error_at(st->errs, file->name, at->line, at->column, "include: %.120s: %s",
-        at->kind == CONF_NODE_TEXT ? at->text : "", what);
-}
+static int load_file(struct conf_state *st, const char *name, struct conf_file *parent,
+    const struct conf_node *at, unsigned depth);
 
 /* One pattern. Wildcards may stand in the last part only, which bounds what glob() can walk. */
 static int
@@ -244,14 +245,14 @@ include_pattern(struct conf_state *st, struct conf_file *file, const struct conf
     if (pattern == NULL)
         return -ENOMEM;
     if (!has_wildcard) {
-        r = load_file(st, pattern, file, depth + 1);
+        r = load_file(st, pattern, file, at, depth + 1);
         free(pattern);
         return r;
     }
     switch (glob(pattern, GLOB_ERR, NULL, &found)) {
     case 0:
         for (size_t i = 0; i < found.gl_pathc && r == 0; i++)
-            r = load_file(st, found.gl_pathv[i], file, depth + 1);
+            r = load_file(st, found.gl_pathv[i], file, at, depth + 1);
         globfree(&found);
         break;
     case GLOB_NOMATCH:
@@ -302,9 +303,10 @@ file_append_take(struct conf_state *st, struct conf_file *file)
     st->files_end = &file->next;
 }
 
-/* 0, also when errors were noted; -ENOMEM. */
+/* at is the include that names it. 0, also when errors were noted; -ENOMEM. */
 static int
-load_file(struct conf_state *st, const char *name, struct conf_file *parent, unsigned depth)
+load_file(struct conf_state *st, const char *name, struct conf_file *parent, const struct conf_node *at,
+    unsigned depth)
 {
     struct conf_file *file = NULL;
     int r = file_new(name, parent, &file);
@@ -317,12 +319,12 @@ load_file(struct conf_state *st, const char *name, struct conf_file *parent, uns
         file_free(file);
         return 0;
     }
-    r = read_file(st, file);
+    r = read_file(st, file, at);
     if (r < 0) {
-        if (r != -EINVAL && r != -ENOMEM) {
-            conf_error_at(st->errs, name, 0, 0, "cannot be read: %s%s%s", strerror(-r),
-                parent != NULL ? "; included by " : "", parent != NULL ? parent->name : "");
-        }
+        if (r != -EINVAL && r != -ENOMEM && parent == NULL)
+            conf_error_at(st->errs, name, 0, 0, "cannot be read: %s", strerror(-r));
+        else if (r != -EINVAL && r != -ENOMEM)
+            note_include(st, parent, at, strerror(-r));
         file_free(file);
         return r == -ENOMEM ? r : 0;
     }
@@ -355,6 +357,8 @@ load_all(struct conf_state *st)
         r = conf_walk_override(st, req->set[i]);
     if (r == 0 && st->errs->n == 0)
         conf_walk_required(st);
+    if (r == 0 && st->errs->n == 0 && req->check != NULL)
+        req->check((struct conf_check *)st, req->check_arg);
     return r;
 }
 
@@ -366,7 +370,8 @@ load_finish(struct conf_state *st, int r)
     size_t n_ready = 0;
 
     st->seen = calloc(req->n_binds + 1, CONF_MAX_ROWS * sizeof *st->seen);
-    if (st->seen == NULL)
+    st->items_seen = calloc(req->n_binds + 1, sizeof *st->items_seen);
+    if (st->seen == NULL || st->items_seen == NULL)
         r = -ENOMEM;
     for (; r == 0 && n_ready < req->n_binds; n_ready++) {
         assert(req->binds[n_ready].section->n_rows <= CONF_MAX_ROWS);
@@ -388,6 +393,9 @@ load_finish(struct conf_state *st, int r)
         file_free(f);
         f = next;
     }
+    for (size_t i = 0; st->items_seen != NULL && i < req->n_binds; i++)
+        free(st->items_seen[i].p);
+    free(st->items_seen);
     free(st->seen);
     return r;
 }
@@ -401,7 +409,7 @@ conf_load(const struct conf_request *req, struct conf_errors *errs)
     st.files_end = &st.files;
     *errs = (struct conf_errors){0};
     if (req->path != NULL)
-        r = load_file(&st, req->path, NULL, 0);
+        r = load_file(&st, req->path, NULL, NULL, 0);
     return load_finish(&st, r);
 }
 

@@ -141,6 +141,9 @@ struct conf_bind {
     void *into;
 };
 
+/* A load that is being checked: only for conf_check_note(). */
+struct conf_check;
+
 struct conf_request {
     const char *path; /* NULL: no file, only defaults and `set` */
     const struct conf_bind *binds;
@@ -149,6 +152,9 @@ struct conf_request {
                                  * The top level ("") is never passed over: every process binds bus_section */
     const char *const *set;     /* "ws.listen=127.0.0.1:9000"; a LIST takes commas; over the file */
     size_t n_set;
+    void (*check)(struct conf_check *check, void *arg); /* what the tables cannot say; called once when every
+                                                         * option alone is right; may be NULL */
+    void *check_arg;
 };
 
 struct conf_error {
@@ -180,7 +186,15 @@ void conf_free(const struct conf_bind *binds, size_t n_binds);
 int conf_item_default(const struct conf_section *section, const char *name, const char *text, void *ret);
 void conf_item_fini(const struct conf_section *section, void *item);
 
-/* For checks across options that a table cannot say; they stand without a line. */
+/* For a request's check: an error at the place where the option stands: in a file, in an override, or without
+ * a place if it has its default. section is a bound one; item counts from 0 in a list of mappings, else 0. */
+void conf_check_note(struct conf_check *check, const struct conf_section *section, size_t item,
+    const char *name, const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+
+bool conf_check_is_given(
+    struct conf_check *check, const struct conf_section *section, size_t item, const char *name);
+
+/* An error without a line. */
 void conf_errors_add(struct conf_errors *errs, const char *file, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 

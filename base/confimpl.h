@@ -49,7 +49,13 @@ struct conf_file {
 struct conf_seen {
     bool is_given;
     const struct conf_file *file; /* NULL: by an override */
-    unsigned line;
+    unsigned line;                /* of its name */
+    unsigned value_line, value_column;
+};
+
+/* The same for the items of a list of mappings, one after the other, n_rows each. */
+struct conf_item_seen {
+    struct conf_seen *p;
 };
 
 struct conf_state {
@@ -57,7 +63,8 @@ struct conf_state {
     struct conf_errors *errs;
     struct conf_file *files, **files_end;
     size_t n_files, n_nodes;
-    struct conf_seen *seen; /* CONF_MAX_ROWS for each bind */
+    struct conf_seen *seen;            /* CONF_MAX_ROWS for each bind */
+    struct conf_item_seen *items_seen; /* one for each bind */
     bool is_memory;
 };
 

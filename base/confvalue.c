@@ -121,7 +121,7 @@ set_enum(const struct conf_row *row, void *base, const char *text, char *what, s
     const char *nearest = conf_nearest(text, choices);
     if (nearest != NULL)
         at += snprintf(what + at, size - (size_t)at, "; did you mean %s?", nearest);
-    at += snprintf(what + at, size - (size_t)at, " It takes one of");
+    at += snprintf(what + at, size - (size_t)at, nearest != NULL ? " It takes one of" : "; it takes one of");
     for (size_t i = 0; i < n && (size_t)at < size; i++)
         at += snprintf(what + at, size - (size_t)at, "%s %s", i > 0 ? "," : "", choices[i]);
     return -EINVAL;

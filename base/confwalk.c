@@ -8,6 +8,7 @@
 #include "base/confimpl.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +20,8 @@ struct walk {
     const struct conf_section *section;
     void *base;
     struct conf_seen *seen; /* one for each row */
-    const char *dir;        /* what relative paths are relative to */
+    struct conf_item_seen *items_seen;
+    const char *dir; /* what relative paths are relative to */
 };
 
 static void
@@ -96,7 +98,11 @@ check_first(const struct walk *w, const struct conf_row *row, const struct conf_
     char full[CONF_MAX_NAME * 2];
 
     if (!seen->is_given) {
-        *seen = (struct conf_seen){.is_given = true, .file = w->file, .line = node->key_line};
+        *seen = (struct conf_seen){.is_given = true,
+            .file = w->file,
+            .line = node->key_line,
+            .value_line = node->line,
+            .value_column = node->column};
         return true;
     }
     if (seen->file != w->file) {
@@ -221,9 +227,8 @@ note_missing(const struct walk *w, unsigned line, unsigned column)
 }
 
 static int
-walk_item(const struct walk *list, const struct conf_node *node, void *item)
+walk_item(const struct walk *list, const struct conf_node *node, void *item, struct conf_seen *seen)
 {
-    struct conf_seen seen[CONF_MAX_ROWS] = {0};
     struct walk w = *list;
 
     w.base = item;
@@ -260,11 +265,18 @@ walk_items(const struct walk *w, const struct conf_node *node)
     if (p == NULL)
         return -ENOMEM;
     items->p = p;
+    size_t n_rows = w->section->n_rows;
+    struct conf_seen *seen = reallocarray(w->items_seen->p, items->n + node->n, n_rows * sizeof *seen);
+    if (seen == NULL)
+        return -ENOMEM;
+    w->items_seen->p = seen;
+    memset(seen + items->n * n_rows, 0, node->n * n_rows * sizeof *seen);
     for (const struct conf_node *c = node->first; c != NULL; c = c->next) {
         char *item = p + items->n * size;
         memset(item, 0, size);
+        seen = w->items_seen->p + items->n * n_rows;
         items->n++; /* conf_free() frees it, whatever it has become */
-        int r = walk_item(w, c, item);
+        int r = walk_item(w, c, item, seen);
         if (r < 0)
             return r;
     }
@@ -337,7 +349,8 @@ walk_of(struct conf_state *st, const struct conf_file *file, const struct conf_b
         .file = file,
         .section = bind->section,
         .base = bind->into,
-        .seen = &st->seen[(size_t)(bind - st->req->binds) * CONF_MAX_ROWS]};
+        .seen = &st->seen[(size_t)(bind - st->req->binds) * CONF_MAX_ROWS],
+        .items_seen = &st->items_seen[bind - st->req->binds]};
 }
 
 static int
@@ -415,7 +428,7 @@ override_option(struct walk *w, const char *name, char *text, const char *set)
     if (r == -EINVAL)
         conf_error_at(w->st->errs, "--set", 0, 0, "%.100s: %s", set, what);
     else
-        w->seen[row - w->section->rows].is_given = true;
+        w->seen[row - w->section->rows] = (struct conf_seen){.is_given = true};
     return r == -ENOMEM ? r : 0;
 }
 
@@ -466,6 +479,52 @@ conf_walk_override(struct conf_state *st, const char *set)
     }
     free(name);
     return r;
+}
+
+static const struct conf_seen *
+seen_find(const struct conf_state *st, const struct conf_section *section, size_t item, const char *name)
+{
+    const struct conf_bind *bind = bind_find(st->req, section->name);
+    const struct conf_row *row = conf_row_find(section, name);
+
+    if (bind == NULL || row == NULL)
+        return NULL;
+    size_t at = (size_t)(bind - st->req->binds), nth = (size_t)(row - section->rows);
+    if (!section->is_list)
+        return &st->seen[at * CONF_MAX_ROWS + nth];
+    return item < ((const struct conf_items *)bind->into)->n
+               ? &st->items_seen[at].p[item * section->n_rows + nth]
+               : NULL;
+}
+
+bool
+conf_check_is_given(
+    struct conf_check *check, const struct conf_section *section, size_t item, const char *name)
+{
+    const struct conf_seen *seen = seen_find((struct conf_state *)check, section, item, name);
+
+    return seen != NULL && seen->is_given;
+}
+
+void
+conf_check_note(struct conf_check *check, const struct conf_section *section, size_t item, const char *name,
+    const char *fmt, ...)
+{
+    struct conf_state *st = (struct conf_state *)check;
+    const struct conf_seen *seen = seen_find(st, section, item, name);
+    char full[CONF_MAX_NAME * 2], what[400];
+    va_list ap;
+
+    va_start(ap, fmt);
+    (void)vsnprintf(what, sizeof what, fmt, ap);
+    va_end(ap);
+    full_name(section, name, full, sizeof full);
+    if (seen == NULL || !seen->is_given)
+        conf_error_at(st->errs, "", 0, 0, "%s: %s", full, what);
+    else if (seen->file == NULL)
+        conf_error_at(st->errs, "--set", 0, 0, "%s: %s", full, what);
+    else
+        conf_error_at(st->errs, seen->file->name, seen->value_line, seen->value_column, "%s: %s", full, what);
 }
 
 void

@@ -43,22 +43,31 @@ config_binds(struct broker_config *config, struct conf_bind binds[4])
     binds[3] = (struct conf_bind){&topics_section, &config->topics};
 }
 
+static void
+broker_config_check(struct conf_check *check, void *arg)
+{
+    const struct broker_config *config = arg;
+
+    topic_options_check(check, &config->topics);
+}
+
 int
 broker_config_load(struct broker_config *config, const char *path, const char *const *set, size_t n_set)
 {
     struct conf_bind binds[4];
     struct conf_errors errors = {0};
-    struct conf_request request = {
-        .path = path, .binds = binds, .n_binds = 4, .ignored = conf_all_sections, .set = set, .n_set = n_set};
+    struct conf_request request = {.path = path,
+        .binds = binds,
+        .n_binds = 4,
+        .ignored = conf_all_sections,
+        .set = set,
+        .n_set = n_set,
+        .check = broker_config_check,
+        .check_arg = config};
     int r;
 
     config_binds(config, binds);
     r = conf_load(&request, &errors);
-    if (r == 0) {
-        r = settings_check(&config->topics, path != NULL ? path : "", &errors);
-        if (r < 0)
-            broker_config_free(config);
-    }
     if (r < 0)
         conf_errors_print(&errors, stderr);
     return r;

@@ -36,13 +36,14 @@ topic_options_fini(struct topic_options *options)
 }
 
 void
-topic_options_check(const struct conf_items *topics, struct conf_errors *errs)
+topic_options_check(struct conf_check *check, const struct conf_items *topics)
 {
     const struct topic_options *items = topics->p;
 
     for (size_t i = 0; i < topics->n; i++) {
         const char *error = filter_error(slice_str(items[i].match));
         if (error != NULL)
-            conf_errors_add(errs, "", "topics: match: \"%.100s\" is not a filter: %s", items[i].match, error);
+            conf_check_note(
+                check, &topics_section, i, "match", "\"%.100s\" is not a filter: %s", items[i].match, error);
     }
 }

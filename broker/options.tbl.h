@@ -23,10 +23,9 @@ OPTION("dedupe_window", TIME, dedupe_window_ms, LIVE, "2m", "0", "1d", "",
     "How long the key of a publish is remembered, so that the same publish sent again is not done twice.")
 OPTION("dedupe_keys", COUNT, dedupe_keys, LIVE, "1000000", "0", "100000000", "",
     "How many such keys are remembered; past that, the oldest are forgotten early.")
-OPTION("request_timeout", TIME, request_timeout_ms, LIVE, "30s", "100ms", "1h", "",
-    "How long a request waits for its reply when the client does not say.")
 OPTION("topic_idle", TIME, topic_idle_ms, LIVE, "1m", "1s", "30d", "",
-    "How long a topic without subscribers, history or retained value is kept before it is forgotten.")
+    "How long a topic without subscribers, history or retained value is kept before it is forgotten; "
+    "broker.dedupe_window if that is longer.")
 OPTION("sys_interval", TIME, sys_interval_ms, LIVE, "10s", "0", "1h", "",
     "How often the broker publishes its figures under $sys/; 0 for never.")
 #undef OPTION

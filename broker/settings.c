@@ -65,7 +65,7 @@ settings_compile(struct settings *s, const struct conf_items *items, uint64_t ma
         struct slice filter = slice_str(options[i].match);
         void **at;
 
-        if (filter_error(filter) != NULL)
+        if (filter_error(filter) != NULL) /* topic_options_check() has told */
             return -EINVAL;
         setting_compile(&s->items[i], &options[i], max_message);
         at = filtertree_at(s->tree, filter);
@@ -75,24 +75,6 @@ settings_compile(struct settings *s, const struct conf_items *items, uint64_t ma
             *at = &s->items[i];
     }
     return 0;
-}
-
-int
-settings_check(const struct conf_items *items, const char *path, struct conf_errors *errors)
-{
-    const struct topic_options *options = items->p;
-    int r = 0;
-
-    for (size_t i = 0; i < items->n; i++) {
-        const char *what = filter_error(slice_str(options[i].match));
-
-        if (what == NULL)
-            continue;
-        conf_errors_add(errors, path, "topics: item %zu: match: \"%s\" is not a filter: %s", i + 1,
-            options[i].match, what);
-        r = -EINVAL;
-    }
-    return r;
 }
 
 int

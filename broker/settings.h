@@ -25,10 +25,6 @@ struct setting {
     bool may_publish, may_subscribe;
 };
 
-/* Filters that are none are named in errors, each with its place in the list: -EINVAL. items: of
- * topics_section. */
-int settings_check(const struct conf_items *items, const char *path, struct conf_errors *errors);
-
 /* max_message: broker.max_message, which holds for all. -EINVAL for a bad filter, -ENOMEM. */
 int settings_new(const struct conf_items *items, uint64_t max_message, struct settings **ret);
 struct settings *settings_free(struct settings *settings);

@@ -38,59 +38,93 @@ listens_collide(const struct conf_address *a, const struct conf_address *b)
     return a->host == NULL || b->host == NULL || strcmp(a->host, b->host) == 0;
 }
 
+static const struct conf_section *const frontend_sections[ALLCONF_N_FRONTENDS] = {
+    &ws_section, &http_section, &tcp_section};
+
+/* Two options that do not go together: the blame is on the one that was given. */
 static void
-check_frontends(const struct allconf *c, struct conf_errors *errs)
+note_pair(struct conf_check *check, const struct conf_section *a, const char *a_name,
+    const struct conf_section *b, const char *b_name, const char *what)
+{
+    if (conf_check_is_given(check, a, 0, a_name) || !conf_check_is_given(check, b, 0, b_name))
+        conf_check_note(check, a, 0, a_name, "does not go with %s.%s: %s", b->name, b_name, what);
+    else
+        conf_check_note(check, b, 0, b_name, "does not go with %s.%s: %s", a->name, a_name, what);
+}
+
+static void
+check_frontends(struct conf_check *check, const struct allconf *c)
 {
     struct allconf_frontend f[ALLCONF_N_FRONTENDS];
 
     allconf_frontends(c, f);
     for (size_t i = 0; i < ALLCONF_N_FRONTENDS; i++) {
+        const struct conf_section *section = frontend_sections[i];
+
         if (!f[i].is_enabled)
             continue;
         if (f[i].listen->text == NULL)
-            conf_errors_add(errs, "", "%s.listen is empty: give an address, or set %s.enabled to false",
-                f[i].name, f[i].name);
+            conf_check_note(check, section, 0, "listen",
+                "is empty: give an address, or set %s.enabled to false", f[i].name);
         else if (f[i].listen->port == 0 && f[i].workers > 1)
-            conf_errors_add(errs, "",
-                "%s.listen has port 0, and several %s.workers cannot share any free port", f[i].name,
-                f[i].name);
+            conf_check_note(check, section, 0, "listen",
+                "has port 0, and several %s.workers cannot share any free port", f[i].name);
         for (size_t k = 0; k < i; k++) {
             if (f[k].is_enabled && listens_collide(f[i].listen, f[k].listen))
-                conf_errors_add(errs, "",
-                    "%s.listen and %s.listen are both %s: give one of them another port", f[k].name,
-                    f[i].name, f[i].listen->text);
+                note_pair(check, section, "listen", frontend_sections[k], "listen",
+                    "both have one port; give one of them another");
         }
     }
 }
 
 static void
-check_order(
-    struct conf_errors *errs, const char *low_name, uint64_t low, const char *high_name, uint64_t high)
-{
-    if (low > high)
-        conf_errors_add(errs, "", "%s is more than %s", low_name, high_name);
-}
-
-static void
-check_path(struct conf_errors *errs, const char *name, const char *path)
+check_path(struct conf_check *check, const char *name, const char *path)
 {
     if (path[0] != '\0' && path[0] != '/')
-        conf_errors_add(errs, "", "%s is \"%.100s\": it must begin with /", name, path);
+        conf_check_note(check, &ws_section, 0, name, "\"%.100s\" must begin with /", path);
+}
+
+/* What a browser sends as Origin: a scheme and a host, perhaps a port, and nothing after them. */
+static bool
+is_origin(const char *text)
+{
+    const char *host = strstr(text, "://");
+
+    return strcmp(text, "*") == 0 ||
+           (host != NULL && host > text && host[3] != '\0' && strpbrk(host + 3, "/?# ") == NULL);
 }
 
 static void
-check_all(const struct allconf *c, struct conf_errors *errs)
+check_origins(struct conf_check *check, const struct conf_section *section, const char *name,
+    const struct conf_list *list)
 {
-    check_frontends(c, errs);
-    topic_options_check(&c->topics, errs);
-    check_order(
-        errs, "link.retry_delay", c->link.retry_delay_ms, "link.retry_delay_max", c->link.retry_delay_max_ms);
-    check_order(
-        errs, "up.restart_delay", c->up.restart_delay_ms, "up.restart_delay_max", c->up.restart_delay_max_ms);
-    check_path(errs, "ws.path", c->ws.path);
-    check_path(errs, "ws.raw_path", c->ws.raw_path);
+    for (size_t i = 0; i < list->n; i++) {
+        if (!is_origin(list->items[i]))
+            conf_check_note(check, section, 0, name,
+                "\"%.100s\" is no web site: scheme://host or scheme://host:port, without a path, or *",
+                list->items[i]);
+    }
+}
+
+static void
+check_all(struct conf_check *check, void *arg)
+{
+    const struct allconf *c = arg;
+
+    topic_options_check(check, &c->topics);
+    check_frontends(check, c);
+    if (c->link.retry_delay_ms > c->link.retry_delay_max_ms)
+        note_pair(check, &link_section, "retry_delay", &link_section, "retry_delay_max",
+            "the longest is the shorter");
+    if (c->up.restart_delay_ms > c->up.restart_delay_max_ms)
+        note_pair(check, &up_section, "restart_delay", &up_section, "restart_delay_max",
+            "the longest is the shorter");
+    check_path(check, "path", c->ws.path);
+    check_path(check, "raw_path", c->ws.raw_path);
     if (strcmp(c->ws.path, c->ws.raw_path) == 0)
-        conf_errors_add(errs, "", "ws.path and ws.raw_path are both %.100s", c->ws.path);
+        note_pair(check, &ws_section, "path", &ws_section, "raw_path", "they must be two addresses");
+    check_origins(check, &ws_section, "origins", &c->ws.origins);
+    check_origins(check, &http_section, "cors_origins", &c->http.cors_origins);
 }
 
 int
@@ -101,21 +135,12 @@ allconf_load(struct allconf *ret, const struct proc_args *args, struct conf_erro
         .binds = binds,
         .n_binds = ALLCONF_N_SECTIONS,
         .set = args->set,
-        .n_set = args->n_set};
+        .n_set = args->n_set,
+        .check = check_all,
+        .check_arg = ret};
 
     bind_all(ret, binds);
-    int r = conf_load(&req, errs);
-    if (r < 0)
-        return r;
-    check_all(ret, errs);
-    for (size_t i = 0; i < errs->n; i++) {
-        if (args->config != NULL)
-            (void)snprintf(errs->at[i].file, sizeof errs->at[i].file, "%s", args->config);
-    }
-    if (errs->n == 0)
-        return 0;
-    conf_free(binds, ALLCONF_N_SECTIONS);
-    return -EINVAL;
+    return conf_load(&req, errs);
 }
 
 void

@@ -18,7 +18,8 @@ OPTION("publishes_held", COUNT, publishes_held, LIVE, "65536", "1", "10000000", 
 OPTION("publish_hold_bytes", BYTES, publish_hold_bytes, LIVE, "64MiB", "1MiB", "16GiB", "",
     "How many bytes of them.")
 OPTION("publish_hold_time", TIME, publish_hold_time_ms, LIVE, "30s", "100ms", "1h", "",
-    "How long a publish is held while there is no broker, before the client is told that it failed.")
+    "How long the broker may be away before publishes for which there is no room any more are refused, rather than their "
+    "publishers made to wait. What is held stays held until the broker is back.")
 OPTION("drain_rate", COUNT, drain_rate, LIVE, "1000", "1", "1000000", "",
     "How many clients a second are told to connect again when a frontend process stops or is restarted; more, "
     "if they would not all be told within drain_time.")

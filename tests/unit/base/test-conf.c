@@ -401,15 +401,15 @@ START_TEST(test_include_refused)
     path_refused("nowhere.yaml", "cannot be read: No such file");
     path_refused("conf.d", "is not a file");
     write_file("a.yaml", "include: b.yaml\ndemo: {count: 7}\n");
-    path_refused("a.yaml", "cannot be read: No such file or directory; included by");
+    path_refused("a.yaml", "No such file or directory");
     write_file("b.yaml", "\n\ndemo: {count: 8}\n");
     path_refused("a.yaml", "demo.count: is set already in");
     ck_assert_ptr_nonnull(strstr(errs.at[0].what, "b.yaml:3; an option stands in one place"));
     write_file("b.yaml", "include: a.yaml\n");
-    path_refused("a.yaml", "includes itself, by way of");
+    path_refused("a.yaml", "the file would include itself");
     write_file("b.yaml", "");
     write_file("a.yaml", "include: [b.yaml, ./b.yaml]\n");
-    path_refused("a.yaml", "is included a second time");
+    path_refused("a.yaml", "the file is included a second time");
     write_file("a.yaml", "include: c*/b.yaml\n");
     path_refused("a.yaml", "wildcards may stand in the last part");
     write_file("a.yaml", "include: {a: b}\n");

@@ -71,12 +71,16 @@ START_TEST(test_across_sections)
         const char *set[2];
         const char *expected;
     } wrong[] = {
-        {{"ws.listen=*:8080", NULL}, "ws.listen and http.listen are both 127.0.0.1:8080"},
-        {{"ws.listen=127.0.0.1:0", "ws.workers=2"}, "ws.listen has port 0"},
-        {{"tcp.listen=", NULL}, "tcp.listen is empty"},
-        {{"up.restart_delay=1m", NULL}, "up.restart_delay is more than up.restart_delay_max"},
-        {{"ws.path=ws", NULL}, "ws.path is \"ws\": it must begin with /"},
-        {{"ws.raw_path=/ws", NULL}, "ws.path and ws.raw_path are both /ws"},
+        {{"ws.listen=*:8080", NULL}, "ws.listen: does not go with http.listen: both have one port"},
+        {{"ws.listen=127.0.0.1:0", "ws.workers=2"}, "ws.listen: has port 0"},
+        {{"tcp.listen=", NULL}, "tcp.listen: is empty"},
+        {{"up.restart_delay=1m", NULL},
+            "up.restart_delay: does not go with up.restart_delay_max: the longest"},
+        {{"ws.path=ws", NULL}, "ws.path: \"ws\" must begin with /"},
+        {{"ws.raw_path=/ws", NULL}, "ws.raw_path: does not go with ws.path: they must be"},
+        {{"ws.origins=https://a.example/", NULL}, "ws.origins: \"https://a.example/\" is no web site"},
+        {{"http.cors_origins=https://a.example:1,a.example", NULL},
+            "http.cors_origins: \"a.example\" is no web site"},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         ck_assert_int_eq(load_set(wrong[i].set, wrong[i].set[1] != NULL ? 2 : 1), -EINVAL);
@@ -92,7 +96,7 @@ END_TEST
 START_TEST(test_topics)
 {
     char path[] = "/tmp/test-allconf.XXXXXX";
-    static const char text[] = "topics:\n- match: a/#/b\n";
+    static const char text[] = "topics:\n- match: a/#\n- match: a/#/b\n";
     struct proc_args args = {.config = path};
 
     int fd = mkstemp(path);
@@ -102,8 +106,10 @@ START_TEST(test_topics)
     allconf_free(&conf);
     ck_assert_int_eq(allconf_load(&conf, &args, &errs), -EINVAL);
     ck_assert_msg(
-        strncmp(errs.at[0].what, "topics: match: \"a/#/b\" is not a filter", 38) == 0, "%s", errs.at[0].what);
+        strncmp(errs.at[0].what, "topics.match: \"a/#/b\" is not a filter", 37) == 0, "%s", errs.at[0].what);
     ck_assert_str_eq(errs.at[0].file, path);
+    ck_assert_uint_eq(errs.at[0].line, 3);
+    ck_assert_uint_eq(errs.at[0].column, 10);
     (void)unlink(path);
 }
 END_TEST
