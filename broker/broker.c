@@ -28,6 +28,7 @@
 _Static_assert(MESSAGE_RETAIN == RECORD_RETAIN, "the backends know the flag by its own name");
 
 #define TICK_MS 100u
+#define RUNTIME_CHECK_MS 1000u
 #define TICK_TOPICS 1000u    /* of the store's trimming by age, and of forgetting idle topics, at least */
 #define TICKS_PER_ROUND 600u /* all topics are looked at once in so many ticks: a minute */
 #define STOP_MS 1500u        /* GOODBYE waits a second for each BYE */
@@ -118,6 +119,29 @@ broker_open_store(struct broker *broker)
 
 /* ---- Timers and hooks. ---- */
 
+/* Somebody may have cleaned up where our sockets are. The links that stand do not need it, new ones do. */
+static void
+broker_check_runtime(struct broker *broker)
+{
+    uint64_t now_ms = loop_now_ms(broker->loop);
+
+    if (broker->is_stopping || now_ms - broker->looked_at_ms < RUNTIME_CHECK_MS)
+        return;
+    broker->looked_at_ms = now_ms;
+    if (runtime_is_there(broker->runtime_dir, broker->lock_fd))
+        return;
+    log_error("%s was removed or replaced, at least in part: making it anew", broker->runtime_dir);
+    if (broker->lock_fd >= 0)
+        (void)close(broker->lock_fd);
+    broker->lock_fd = -1;
+    /* The lock first: closing the old control socket removes what is at its path. */
+    if (runtime_open(broker->runtime_dir, broker->transport->path_max, &broker->lock_fd) != 0)
+        return; /* why was logged; again in a second */
+    hello_stop(broker);
+    if (hello_serve(broker) < 0)
+        log_error("%s: the control socket cannot be opened again", broker->runtime_dir);
+}
+
 static void
 broker_on_tick(void *arg)
 {
@@ -128,6 +152,7 @@ broker_on_tick(void *arg)
         share = TICK_TOPICS;
     broker->store_ops->tick(broker->store, share);
     topics_expire(broker, share);
+    broker_check_runtime(broker);
     loop_timer_start(broker->loop, &broker->tick, TICK_MS);
 }
 

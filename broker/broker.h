@@ -55,6 +55,7 @@ struct broker {
     struct broker_options options; /* what holds now: what needs a restart is as it was at the start */
     char *runtime_dir;
     int lock_fd;
+    uint64_t looked_at_ms; /* when the runtime directory was seen to be there */
 
     struct settings *settings;
     const struct backend_ops *store_ops;

@@ -15,6 +15,7 @@
 
 #include "base/log.h"
 #include "base/proc.h"
+#include "wire/link.h"
 
 /* What is added to the directory's path at most: a link's socket, its number of 64 bits in decimal. */
 #define LONGEST_NAME "/link/18446744073709551615.sock"
@@ -28,9 +29,14 @@ make_dir(const char *path)
         return 0;
     if (errno != EEXIST)
         return -errno;
-    if (stat(path, &st) < 0)
+    if (stat(path, &st) < 0) /* not lstat(): /run may be a link */
         return -errno;
-    return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
+    if (!S_ISDIR(st.st_mode))
+        return -ENOTDIR;
+    /* Who may write there can put sockets of his own in place of ours. */
+    if ((st.st_mode & S_IWOTH) != 0 || (st.st_uid != geteuid() && st.st_uid != 0 && geteuid() != 0))
+        return -EPERM;
+    return 0;
 }
 
 /* *ret_fd, -EWOULDBLOCK if another process has the lock, or another errno. */
@@ -86,7 +92,10 @@ runtime_open(const char *dir, size_t path_max, int *ret_lock_fd)
     (void)umask(007); /* frontends of the group connect, others do not */
     r = make_dir(dir);
     if (r < 0) {
-        log_error("runtime_dir: %s cannot be made: %s", dir, strerror(-r));
+        if (r == -EPERM)
+            log_error("runtime_dir: %s is somebody else's, or everybody may write to it: choose another", dir);
+        else
+            log_error("runtime_dir: %s cannot be made: %s", dir, strerror(-r));
         return PROC_EXIT_FAILURE;
     }
     r = take_lock(dir, ret_lock_fd);
@@ -107,4 +116,23 @@ runtime_open(const char *dir, size_t path_max, int *ret_lock_fd)
     }
     remove_stale_sockets(links);
     return 0;
+}
+
+bool
+runtime_is_there(const char *dir, int lock_fd)
+{
+    static const char *const names[] = {CONTROL_SOCKET_NAME, "link"};
+    struct stat ours, there;
+    char path[4096];
+
+    (void)snprintf(path, sizeof(path), "%s/broker.lock", dir);
+    if (lock_fd < 0 || fstat(lock_fd, &ours) < 0 || lstat(path, &there) < 0 || ours.st_ino != there.st_ino ||
+        ours.st_dev != there.st_dev)
+        return false;
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        (void)snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
+        if (lstat(path, &there) < 0)
+            return false;
+    }
+    return true;
 }

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Attacks that once did harm, each beside an innocent pair of clients that must not notice."""
 import json
+import shutil
 import socket
 import struct
 import threading
 import time
 
 from tests.support.bus import Bus, main, wait_until
-from tests.support.clients import Closed, Stream
+from tests.support.clients import Stream
 
 # What a message of the innocent may take, with sanitizers on a busy machine; before the mending it was 20 s and more.
 PATIENCE = 8.0
@@ -41,6 +42,9 @@ class Innocent(threading.Thread):
         return self
 
     def __exit__(self, kind, value, traceback):
+        enough = self.n + 20  # the attack's work may only begin where its sender has done
+        if kind is None:
+            wait_until(lambda: self.n >= enough or not self.is_alive(), "the innocent get on", deadline=40)
         self.is_over.set()
         self.join(40)
         if kind is None:
@@ -108,5 +112,23 @@ def a_storm_of_recoveries():
                 reset(s)
 
 
+def the_runtime_directory_is_removed():
+    """Links that stand go on; the broker makes the directory anew, so that a frontend that starts finds it."""
+    with Bus() as bus:
+        with Innocent(bus):
+            shutil.rmtree(bus.runtime_dir)
+            bus.kill("http")
+            bus.start("http", wait=False)
+            wait_until(lambda: _publishes(bus), "the new frontend finds the broker")
+        assert "was removed or replaced" in bus.process("broker").log()
+
+
+def _publishes(bus):
+    try:
+        return bus.http("POST", "/topics/a", "x", timeout=3).status == 200
+    except OSError:
+        return False
+
+
 if __name__ == "__main__":
-    main([many_lists_of_many_topics, a_storm_of_recoveries])
+    main([many_lists_of_many_topics, a_storm_of_recoveries, the_runtime_directory_is_removed])
