@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "base/notify.h"
 #include "broker/broker.h"
 #include "broker/listing.h"
 #include "broker/outbox.h"
@@ -152,6 +153,7 @@ peer_on_up(struct link *link, const struct frame *f, void *arg)
         &(struct frame_attached){.epoch = broker->store_ops->epoch(broker->store), .seq = peer->attach_seq});
     outbox_end(peer);
     broker->counters.links_opened++;
+    notify_status("%u frontends", broker->n_peers);
     log_info("%s attached (%s %s, pid %llu)", peer->name, peer->kind, peer->version,
         (unsigned long long)peer->pid);
 }
@@ -227,6 +229,7 @@ peer_on_down(struct link *link, const char *reason, bool is_clean, void *arg)
     if (was_attached)
         sys_forget_peer(peer);
     peer_close(peer);
+    notify_status("%u frontends", broker->n_peers);
     broker_on_peer_gone(broker);
 }
 

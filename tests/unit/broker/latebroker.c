@@ -20,9 +20,22 @@
 #define LATE_TURNS 3u /* from the first that is queued */
 #define LATE_MAX 30u  /* appends: more are turned away */
 
+/* What a read found, told some turns later, when more may have been appended. */
+struct late_event {
+    struct record *record; /* NULL: a gap */
+    void *topic;
+    uint64_t seq;
+};
+
 struct late_task {
     struct late_task *next;
     struct store_topic *topic; /* NULL: it is a read */
+    bool is_read;              /* and its results are in events */
+    struct late_event *events;
+    size_t n_events, events_room;
+    int error;
+    uint64_t upto;
+    bool is_cut_short;
     struct record *record;
     struct store_origin origin;
     void *cookie;
@@ -40,6 +53,85 @@ struct late {
 
 static struct late late; /* a program for tests: there is one broker in it */
 
+static void late_queue(const struct late_task *task);
+
+static void
+late_add_event(struct late_task *task, struct late_event event)
+{
+    if (task->n_events == task->events_room) {
+        task->events_room = task->events_room * 2 + 16;
+        task->events = realloc(task->events, task->events_room * sizeof(task->events[0]));
+        assert(task->events != NULL);
+    }
+    task->events[task->n_events++] = event;
+}
+
+static bool
+late_wants(void *topic, void *arg)
+{
+    struct late_task *task = arg;
+
+    return task->read.wants(topic, task->read.arg);
+}
+
+static void
+late_on_record(struct record *record, void *arg)
+{
+    late_add_event(arg, (struct late_event){.record = record_ref(record)});
+}
+
+static void
+late_on_gap(void *topic, uint64_t seq, void *arg)
+{
+    late_add_event(arg, (struct late_event){.topic = topic, .seq = seq});
+}
+
+static void
+late_on_done(int error, uint64_t upto, bool is_cut_short, void *arg)
+{
+    struct late_task *task = arg;
+
+    task->is_read = true;
+    task->error = error;
+    task->upto = upto;
+    task->is_cut_short = is_cut_short;
+    late_queue(task);
+}
+
+static void
+late_read_now(struct late_task *task)
+{
+    struct store_read read = task->read;
+    int r;
+
+    read.wants = late_wants;
+    read.on_record = late_on_record;
+    read.on_gap = late_on_gap;
+    read.on_done = late_on_done;
+    read.arg = task;
+    r = backend_memory.read(late.memory, &read);
+    assert(r == 0);
+}
+
+static void
+late_tell(struct late_task *task)
+{
+    const struct store_read *read = &task->read;
+
+    for (size_t i = 0; i < task->n_events; i++) {
+        struct late_event *event = &task->events[i];
+
+        if (event->record == NULL) {
+            read->on_gap(event->topic, event->seq, read->arg);
+            continue;
+        }
+        read->on_record(event->record, read->arg);
+        record_unref(event->record);
+    }
+    free(task->events);
+    read->on_done(task->error, task->upto, task->is_cut_short, read->arg);
+}
+
 static void
 late_serve(void)
 {
@@ -50,11 +142,17 @@ late_serve(void)
     late.n_appends = 0;
     while (task != NULL) {
         struct late_task *next = task->next;
-        int r = task->topic != NULL ? backend_memory.append_take(
-                                          late.memory, task->topic, task->record, task->origin, task->cookie)
-                                    : backend_memory.read(late.memory, &task->read);
 
-        assert(r == 0);
+        if (task->topic != NULL) {
+            int r = backend_memory.append_take(
+                late.memory, task->topic, task->record, task->origin, task->cookie);
+
+            assert(r == 0);
+        } else if (task->is_read) {
+            late_tell(task);
+        } else {
+            late_read_now(task);
+        }
         free(task);
         task = next;
     }
