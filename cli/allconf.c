@@ -152,6 +152,16 @@ allconf_free(struct allconf *conf)
     conf_free(binds, ALLCONF_N_SECTIONS);
 }
 
+bool
+allconf_has_default_dir(const struct allconf *conf)
+{
+    for (size_t i = 0; i < bus_section.n_rows; i++) {
+        if (strcmp(bus_section.rows[i].name, "runtime_dir") == 0)
+            return strcmp(bus_section.rows[i].def, conf->bus.runtime_dir) == 0;
+    }
+    return false;
+}
+
 size_t
 allconf_diff(struct allconf *old, struct allconf *new, struct buf *ret_names)
 {

@@ -40,6 +40,9 @@ void allconf_free(struct allconf *conf);
 /* What a reload from old to new cannot take over, as "ws.listen, ws.workers"; the number of names. */
 size_t allconf_diff(struct allconf *old, struct allconf *new, struct buf *ret_names);
 
+/* runtime_dir is what it is when nobody chooses: the one value that may be replaced. */
+bool allconf_has_default_dir(const struct allconf *conf);
+
 /* One of the frontends, as `busbar up` sees them. */
 struct allconf_frontend {
     const char *name; /* "ws"; also its section's and its program's */

@@ -17,6 +17,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/listen.h"
+
 int
 child_channel_open(struct child_channel *ret)
 {
@@ -110,9 +112,23 @@ child_channel_read(struct child_channel *channel, pid_t pid, struct child_news *
     return 0;
 }
 
+/* Over the zeros that are there. */
+static void
+write_pid(char *text, pid_t pid)
+{
+    char digits[16];
+    size_t n = 0;
+
+    for (; pid > 0 && n < sizeof digits; pid /= 10)
+        digits[n++] = (char)('0' + pid % 10);
+    for (size_t i = 0; i < n; i++)
+        text[i] = digits[n - 1 - i];
+    text[n] = '\0';
+}
+
 /* In the new process, between fork and exec: only what is safe there. Ends with exec or _exit(). */
 static void
-child_become(char *const *argv, pid_t parent, const sigset_t *mask)
+child_become(char *const *argv, pid_t parent, int listen_fd, char *listen_pid, const sigset_t *mask)
 {
     for (int sig = 1; sig < NSIG; sig++)
         (void)signal(sig, SIG_DFL); /* not all can be set: that is fine */
@@ -123,29 +139,58 @@ child_become(char *const *argv, pid_t parent, const sigset_t *mask)
     int null = open("/dev/null", O_RDONLY);
     if (null > 0)
         (void)dup2(null, STDIN_FILENO);
-    (void)close_range(3, ~0u, 0);
+    if (listen_fd >= 0 && dup2(listen_fd, LISTEN_FIRST_FD) < 0)
+        _exit(127);
+    if (listen_fd == LISTEN_FIRST_FD)
+        (void)fcntl(listen_fd, F_SETFD, 0);
+    (void)close_range(LISTEN_FIRST_FD + (listen_fd >= 0 ? 1 : 0), ~0u, 0);
+    if (listen_fd >= 0)
+        write_pid(listen_pid, getpid());
     (void)sigprocmask(SIG_SETMASK, mask, NULL);
     (void)execv(argv[0], argv);
     _exit(127);
 }
 
+static void
+clear_environment(void)
+{
+    (void)unsetenv("NOTIFY_SOCKET");
+    (void)unsetenv("LISTEN_FDS");
+    (void)unsetenv("LISTEN_PID");
+}
+
+static int
+set_environment(const struct child_channel *channel, int listen_fd)
+{
+    /* As many zeros as a pid may have digits. */
+    if (setenv("NOTIFY_SOCKET", channel->name, 1) == 0 &&
+        (listen_fd < 0 ||
+            (setenv("LISTEN_FDS", "1", 1) == 0 && setenv("LISTEN_PID", "000000000000", 1) == 0)))
+        return 0;
+    int r = -errno;
+    clear_environment();
+    return r;
+}
+
 int
-child_spawn(char *const *argv, const struct child_channel *channel, pid_t *ret)
+child_spawn(char *const *argv, const struct child_channel *channel, int listen_fd, pid_t *ret)
 {
     sigset_t all, before;
     pid_t parent = getpid();
+    int r = set_environment(channel, listen_fd);
 
-    if (setenv("NOTIFY_SOCKET", channel->name, 1) < 0)
-        return -errno;
+    if (r < 0)
+        return r;
+    char *listen_pid = getenv("LISTEN_PID");
     /* No signal may run our handlers in the new process while it still shares our event loop's pipe. */
     (void)sigfillset(&all);
     (void)sigprocmask(SIG_SETMASK, &all, &before);
     pid_t pid = fork();
-    int r = pid < 0 ? -errno : 0;
+    r = pid < 0 ? -errno : 0;
     if (pid == 0)
-        child_become(argv, parent, &before);
+        child_become(argv, parent, listen_fd, listen_pid, &before);
     (void)sigprocmask(SIG_SETMASK, &before, NULL);
-    (void)unsetenv("NOTIFY_SOCKET");
+    clear_environment();
     if (r == 0)
         *ret = pid;
     return r;

@@ -29,8 +29,9 @@ void child_channel_close(struct child_channel *channel);
 int child_channel_read(struct child_channel *channel, pid_t pid, struct child_news *ret);
 
 /* Starts argv[0] with the channel in its environment, in a process group of its own (Ctrl-C is for us to
- * handle), with stdin from /dev/null, and with SIGTERM to come if we die. 0 or negative errno. */
-int child_spawn(char *const *argv, const struct child_channel *channel, pid_t *ret);
+ * handle), with stdin from /dev/null, and with SIGTERM to come if we die. listen_fd, if not -1, is passed as
+ * base/listen.h takes it; it stays ours too. 0 or negative errno. */
+int child_spawn(char *const *argv, const struct child_channel *channel, int listen_fd, pid_t *ret);
 
 /* "was killed by SIGSEGV", "ended with exit code 5". */
 void child_describe_end(int wait_status, char *ret, size_t ret_size);

@@ -2,6 +2,7 @@
 /* The subcommands of busbar: COMMAND(name, function, summary). function is int fn(int argc, char **argv) with
  * argv[0] "busbar NAME"; it returns an exit code (base/proc.h). It is declared by this table too. */
 COMMAND("up", command_up, "run the broker and the frontends, and restart what dies")
+COMMAND("restart", command_restart, "restart frontends or the broker without refusing a client")
 COMMAND("pub", command_pub, "publish: an argument, standard input, or each of its lines")
 COMMAND("sub", command_sub, "print what is published, and go on through every lost connection")
 COMMAND("topics", command_topics, "list topics")

@@ -7,6 +7,10 @@
  *     READY     runs
  *     WAITING   died, comes back                timer: start it
  *     STOPPING  was asked to end                timer: kill it
+ *
+ * While a frontend is restarted by plan there are two of its name, the old one and behind it in the list the
+ * new one. First the new one is on trial: whatever goes wrong with it ends it, and the old one stays. Then
+ * the old one is retired: when it ends, it is over.
  */
 #include "config.h"
 
@@ -15,10 +19,14 @@
 #include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/loop.h"
@@ -35,6 +43,9 @@ struct process {
     struct process *next;
     char *name;
     char **argv;
+    size_t at_instance;  /* in argv */
+    int listen_fd;       /* -1: none */
+    unsigned generation; /* its instance is called NAME, then NAME-2 and so on */
     bool is_broker;
     enum process_state state;
     pid_t pid; /* 0 when it does not run */
@@ -45,6 +56,9 @@ struct process {
     unsigned n_failed_starts; /* deaths before the first READY=1 */
     bool was_ready;
     bool needs_reload; /* SIGHUP was due while it was starting */
+    bool is_on_trial, is_retired;
+    bool is_restarting;       /* of a broker */
+    bool has_ready, has_link; /* on trial: it said READY=1, and not that it waits for the broker */
     char listen[256];
 };
 
@@ -55,9 +69,49 @@ struct supervise {
     void *arg;
     struct process *processes; /* in the order of adding */
     bool was_ready, is_stopping, is_told;
+    bool is_restarting; /* one process, by plan */
 };
 
 static void process_start(struct process *p);
+static void process_remove(struct process *p);
+
+/* ---- News of a planned restart. ---- */
+
+static void
+restart_news(struct supervise *s, bool is_over, bool is_done, const char *fmt, va_list ap)
+{
+    char text[300];
+
+    (void)vsnprintf(text, sizeof text, fmt, ap);
+    if (is_over && !is_done)
+        log_warn("restart: %s", text);
+    else
+        log_notice("restart: %s", text);
+    s->ops.on_restart(text, is_over, is_done, s->arg);
+}
+
+__attribute__((format(printf, 2, 3))) static void
+restart_say(struct supervise *s, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    restart_news(s, false, false, fmt, ap);
+    va_end(ap);
+}
+
+__attribute__((format(printf, 3, 4))) static void
+restart_over(struct supervise *s, bool is_done, const char *fmt, ...)
+{
+    va_list ap;
+
+    if (!s->is_restarting)
+        return;
+    s->is_restarting = false;
+    va_start(ap, fmt);
+    restart_news(s, true, is_done, fmt, ap);
+    va_end(ap);
+}
 
 /* ---- The end of everything. ---- */
 
@@ -68,8 +122,14 @@ process_signal(struct process *p, int sig)
         log_error("%s: signal %d cannot be sent: %s", p->name, sig, strerror(errno));
 }
 
+static const char *
+process_instance(const struct process *p)
+{
+    return p->at_instance > 0 ? p->argv[p->at_instance] : p->name;
+}
+
 static void
-process_stop(struct process *p)
+process_stop(struct process *p, int sig)
 {
     if (p->state == STOPPING)
         return;
@@ -79,12 +139,14 @@ process_stop(struct process *p)
         return;
     }
     p->state = STOPPING;
-    process_signal(p, SIGTERM);
+    process_signal(p, sig);
     process_signal(p, SIGCONT); /* a stopped one would not hear it */
-    loop_timer_start(p->s->loop, &p->timer, p->s->limits.stop_timeout_ms);
+    loop_timer_start(
+        p->s->loop, &p->timer, p->s->limits.stop_timeout_ms + (p->is_broker ? 0 : p->s->limits.drain_ms));
 }
 
-/* Frontends first, so that they can still tell the broker about their clients; then the broker. */
+/* Frontends first, so that they can still tell the broker about their clients; then the broker. SIGINT says
+ * that nobody takes their clients over. */
 static void
 stop_next(struct supervise *s)
 {
@@ -92,12 +154,12 @@ stop_next(struct supervise *s)
 
     for (struct process *p = s->processes; p != NULL; p = p->next) {
         if (!p->is_broker)
-            process_stop(p);
+            process_stop(p, SIGINT);
         is_frontend_left |= !p->is_broker && p->pid > 0;
     }
     for (struct process *p = s->processes; p != NULL; p = p->next) {
         if (p->is_broker && !is_frontend_left)
-            process_stop(p);
+            process_stop(p, SIGTERM);
         is_any_left |= p->pid > 0;
     }
     if (!is_any_left && !s->is_told) {
@@ -111,6 +173,7 @@ supervise_stop(struct supervise *s)
 {
     if (!s->is_stopping) {
         s->is_stopping = true;
+        restart_over(s, false, "the bus stops");
         stop_next(s);
         return;
     }
@@ -141,6 +204,33 @@ start_frontends(struct supervise *s)
     }
 }
 
+static struct process *
+process_of(struct supervise *s, const char *name)
+{
+    for (struct process *p = s->processes; p != NULL; p = p->next)
+        if (strcmp(p->name, name) == 0)
+            return p;
+    return NULL;
+}
+
+/* The new one serves: the old one may let its clients go. */
+static void
+process_take_over(struct process *p)
+{
+    struct process *old = process_of(p->s, p->name);
+
+    p->is_on_trial = false;
+    assert(old != p); /* it is in the list before its successor */
+    restart_say(p->s, "%s is ready; %s lets its clients go", process_instance(p), process_instance(old));
+    old->is_retired = true;
+    if (old->pid > 0) {
+        process_stop(old, SIGTERM);
+        return;
+    }
+    process_remove(old); /* it had died meanwhile */
+    restart_over(p->s, true, "%s runs in its place", process_instance(p));
+}
+
 static void
 on_process_ready(struct process *p)
 {
@@ -158,6 +248,12 @@ on_process_ready(struct process *p)
     p->needs_reload = false;
     if (p->is_broker)
         start_frontends(s);
+    if (p->is_on_trial && !s->is_stopping)
+        process_take_over(p);
+    if (p->is_restarting) {
+        p->is_restarting = false;
+        restart_over(s, true, "%s is ready", p->name);
+    }
     if (s->was_ready || s->is_stopping)
         return;
     for (const struct process *q = s->processes; q != NULL; q = q->next) {
@@ -176,7 +272,11 @@ process_hear(struct process *p)
     while (p->pid > 0 && child_channel_read(&p->channel, p->pid, &news) > 0) {
         if (news.listen[0] != '\0')
             memcpy(p->listen, news.listen, sizeof p->listen);
-        if (news.is_ready)
+        /* One on trial must have its link too: without the broker it serves nobody. */
+        p->has_ready |= news.is_ready;
+        if (p->is_on_trial && news.status[0] != '\0')
+            p->has_link = strncmp(news.status, "attached", 8) == 0;
+        if (p->is_on_trial ? p->has_ready && p->has_link : news.is_ready)
             on_process_ready(p);
     }
 }
@@ -220,7 +320,7 @@ process_spawn(struct process *p)
     p->event = event_new(loop_base(p->s->loop), p->channel.fd, EV_READ | EV_PERSIST, on_channel, p);
     if (p->event == NULL || event_add(p->event, NULL) < 0)
         return -ENOMEM;
-    return child_spawn(p->argv, &p->channel, &p->pid);
+    return child_spawn(p->argv, &p->channel, p->listen_fd, &p->pid);
 }
 
 static void
@@ -237,10 +337,28 @@ process_start(struct process *p)
     }
     p->state = STARTING;
     p->needs_reload = false;
+    p->has_ready = false;
+    p->has_link = true;
     p->listen[0] = '\0';
     p->started_ms = loop_now_ms(p->s->loop);
     loop_timer_start(p->s->loop, &p->timer, p->s->limits.start_timeout_ms);
     log_debug("%s runs as process %d", p->name, (int)p->pid);
+}
+
+static void
+on_slow_start(struct process *p)
+{
+    unsigned long long seconds = p->s->limits.start_timeout_ms / 1000;
+
+    if (!p->is_on_trial) {
+        log_warn("%s is not ready after %llu s; still waiting", p->name, seconds);
+        if (p->is_restarting)
+            restart_say(p->s, "%s is not ready after %llu s; still waiting", p->name, seconds);
+        return;
+    }
+    restart_say(p->s, "%s %s after %llu s and is given up", process_instance(p),
+        p->has_ready ? "has no link to the broker" : "is not ready", seconds);
+    process_signal(p, SIGKILL);
 }
 
 static void
@@ -250,8 +368,7 @@ on_timer(void *arg)
 
     switch (p->state) {
     case STARTING:
-        log_warn("%s is not ready after %llu s; still waiting", p->name,
-            (unsigned long long)(p->s->limits.start_timeout_ms / 1000));
+        on_slow_start(p);
         break;
     case WAITING:
         process_start(p);
@@ -300,6 +417,25 @@ on_process_end(struct process *p, int wait_status)
         give_up(p, exit_code == 0 || exit_code == 127 ? PROC_EXIT_FAILURE : exit_code);
         return;
     }
+    if (p->is_on_trial || p->is_retired) {
+        bool was_on_trial = p->is_on_trial;
+        char instance[80];
+
+        (void)snprintf(instance, sizeof instance, "%s", process_instance(p));
+        process_remove(p);
+        restart_over(s, !was_on_trial, was_on_trial ? "%s %s: the one before it goes on" : "%s %s: done",
+            instance, end);
+        return;
+    }
+    if (p->is_restarting && was_asked) {
+        restart_say(s, "%s %s and is started again", p->name, end);
+        process_start(p);
+        return;
+    }
+    if (p->is_restarting) {
+        p->is_restarting = false;
+        restart_over(s, false, "%s %s; it is tried again", p->name, end);
+    }
     if (loop_now_ms(s->loop) - p->started_ms >= s->limits.restart_reset_ms)
         p->delay_ms = s->limits.restart_delay_ms;
     log_warn("%s %s; it comes back in %llu ms", p->name, end, (unsigned long long)p->delay_ms);
@@ -313,8 +449,10 @@ on_sigchld(int sig, void *arg)
 {
     struct supervise *s = arg;
 
-    for (struct process *p = s->processes; p != NULL; p = p->next) {
+    for (struct process *p = s->processes, *next; p != NULL; p = next) {
         int status;
+
+        next = p->next; /* one at the most is removed, and it is p */
         if (p->pid > 0 && waitpid(p->pid, &status, WNOHANG) == p->pid)
             on_process_end(p, status);
     }
@@ -352,6 +490,8 @@ process_free(struct process *p)
     for (size_t i = 0; p->argv != NULL && p->argv[i] != NULL; i++)
         free(p->argv[i]);
     free(p->argv);
+    if (p->listen_fd >= 0)
+        (void)close(p->listen_fd);
     free(p->name);
     free(p);
 }
@@ -390,16 +530,22 @@ copy_argv(const char *const *argv)
     return copy;
 }
 
-int
-supervise_add(struct supervise *s, const char *name, bool is_broker, const char *const *argv)
+static int
+process_new(struct supervise *s, const char *name, bool is_broker, const char *const *argv, int listen_fd,
+    struct process **ret)
 {
-    struct process *p = calloc(1, sizeof *p), **end;
+    struct process *p = calloc(1, sizeof *p);
 
-    if (p == NULL)
+    if (p == NULL) {
+        if (listen_fd >= 0)
+            (void)close(listen_fd);
         return -ENOMEM;
+    }
     p->s = s;
     p->channel.fd = -1;
+    p->listen_fd = listen_fd;
     p->is_broker = is_broker;
+    p->generation = 1;
     p->timer.fn = on_timer;
     p->timer.arg = p;
     p->delay_ms = s->limits.restart_delay_ms;
@@ -409,10 +555,142 @@ supervise_add(struct supervise *s, const char *name, bool is_broker, const char 
         process_free(p);
         return -ENOMEM;
     }
+    for (size_t i = 1; p->argv[i] != NULL; i++)
+        if (strcmp(p->argv[i - 1], "--instance") == 0)
+            p->at_instance = i;
+    *ret = p;
+    return 0;
+}
+
+int
+supervise_add_take(
+    struct supervise *s, const char *name, bool is_broker, const char *const *argv, int listen_fd)
+{
+    struct process *p, **end;
+    int r = process_new(s, name, is_broker, argv, listen_fd, &p);
+
+    if (r < 0)
+        return r;
     for (end = &s->processes; *end != NULL; end = &(*end)->next)
         ;
     *end = p;
     return 0;
+}
+
+/* ---- Planned restarts. ---- */
+
+/* The next one of the same name, behind it in the list. */
+static int
+process_copy(struct process *old, struct process **ret)
+{
+    int listen_fd = old->listen_fd < 0 ? -1 : fcntl(old->listen_fd, F_DUPFD_CLOEXEC, 0);
+    char instance[80];
+    struct process *p;
+
+    if (old->listen_fd >= 0 && listen_fd < 0)
+        return -errno;
+    int r = process_new(old->s, old->name, old->is_broker, (const char *const *)old->argv, listen_fd, &p);
+    if (r < 0)
+        return r;
+    p->generation = old->generation + 1;
+    (void)snprintf(instance, sizeof instance, "%s-%u", p->name, p->generation);
+    char *copy = strdup(instance);
+    if (copy == NULL) {
+        process_free(p);
+        return -ENOMEM;
+    }
+    free(p->argv[p->at_instance]);
+    p->argv[p->at_instance] = copy;
+    p->next = old->next;
+    old->next = p;
+    *ret = p;
+    return 0;
+}
+
+static void
+process_remove(struct process *p)
+{
+    struct process **at = &p->s->processes;
+
+    while (*at != p)
+        at = &(*at)->next;
+    *at = p->next;
+    process_free(p);
+}
+
+size_t
+supervise_count(const struct supervise *s)
+{
+    size_t n = 0;
+
+    for (const struct process *p = s->processes; p != NULL; p = p->next)
+        n++;
+    return n;
+}
+
+static bool
+process_is_meant(const struct process *p, const char *what)
+{
+    size_t n = strlen(what);
+
+    if (strcmp(what, "all") == 0)
+        return !p->is_broker;
+    if (strcmp(what, p->name) == 0 || strcmp(what, process_instance(p)) == 0)
+        return true;
+    return strncmp(what, p->name, n) == 0 && p->name[n] == '.';
+}
+
+size_t
+supervise_match(const struct supervise *s, const char *what, const char **ret_names)
+{
+    size_t n = 0;
+
+    for (const struct process *p = s->processes; p != NULL; p = p->next) {
+        bool is_known = n > 0 && strcmp(ret_names[n - 1], p->name) == 0;
+
+        if (!is_known && process_is_meant(p, what))
+            ret_names[n++] = p->name;
+    }
+    return n;
+}
+
+int
+supervise_restart(struct supervise *s, const char *name)
+{
+    struct process *old = process_of(s, name), *p = NULL;
+    int r;
+
+    if (old == NULL)
+        return -ENOENT;
+    if (s->is_stopping || s->is_restarting || !s->was_ready)
+        return -EBUSY;
+    s->is_restarting = true;
+    if (old->is_broker) {
+        old->is_restarting = true;
+        if (old->pid > 0) {
+            restart_say(s, "%s is told to stop", name);
+            process_stop(old, SIGTERM);
+        } else {
+            loop_timer_stop(s->loop, &old->timer);
+            process_start(old);
+        }
+        return 0;
+    }
+    r = process_copy(old, &p);
+    if (r < 0) {
+        s->is_restarting = false;
+        return r;
+    }
+    p->is_on_trial = true;
+    p->was_ready = true; /* of the name */
+    process_start(p);
+    if (p->pid > 0) {
+        restart_say(s, "%s starts beside %s", process_instance(p), process_instance(old));
+        return 0;
+    }
+    process_remove(p);
+    s->is_restarting = false;
+    return -EAGAIN;
 }
 
 int

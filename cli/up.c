@@ -8,17 +8,21 @@
 #include "cli/commands.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/buf.h"
+#include "base/listen.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/notify.h"
 #include "base/proc.h"
 #include "cli/allconf.h"
+#include "cli/control.h"
 #include "cli/greeting.h"
 #include "cli/ports.h"
 #include "cli/programs.h"
@@ -30,6 +34,9 @@ struct up {
     struct allconf conf;
     struct loop *loop;
     struct supervise *supervise;
+    struct control *control;          /* once everything was ready; NULL if it could not be opened */
+    struct listen_passed passed;      /* to us, by systemd */
+    int sockets[ALLCONF_N_FRONTENDS]; /* of those, one for each frontend, or -1 */
     char runtime_dir[128];
     char set_runtime_dir[160]; /* "runtime_dir=...", for the processes; "" if the configuration says it */
     char *outer_notify;        /* systemd's socket, ours to answer; never the children's */
@@ -83,6 +90,26 @@ frontend_address(const struct up *up, const struct allconf_frontend *f)
     return said != NULL ? said : f->listen->text;
 }
 
+/* Not before the broker is ready: then no other bus can be in this runtime directory. */
+static void
+open_control(struct up *up)
+{
+    char path[RUNDIR_MAX + sizeof CONTROL_NAME + 1];
+
+    (void)snprintf(path, sizeof path, "%.*s/" CONTROL_NAME, RUNDIR_MAX, up->runtime_dir);
+    int r = control_open(up->loop, up->supervise, path, &up->control);
+    if (r < 0)
+        log_error("`busbar restart` will not work: %s: %s", path, strerror(-r));
+}
+
+static void
+on_restart(const char *text, bool is_over, bool is_done, void *arg)
+{
+    struct up *up = arg;
+
+    control_on_restart(up->control, text, is_over, is_done);
+}
+
 static void
 on_ready(void *arg)
 {
@@ -91,6 +118,7 @@ on_ready(void *arg)
     struct buf out;
 
     allconf_frontends(&up->conf, f);
+    open_control(up);
     tell_systemd(up, notify_ready);
     if (up->outer_notify != NULL) { /* nobody pastes from a journal */
         log_info("the bus is up");
@@ -142,7 +170,7 @@ on_stopped(void *arg)
 }
 
 static const struct supervise_ops ops = {
-    .on_ready = on_ready, .on_fatal = on_fatal, .on_stopped = on_stopped};
+    .on_ready = on_ready, .on_fatal = on_fatal, .on_stopped = on_stopped, .on_restart = on_restart};
 
 /* ---- Signals. ---- */
 
@@ -163,20 +191,23 @@ on_end_signal(int sig, void *arg)
 }
 
 static struct supervise_limits
-limits_of(const struct up_options *o)
+limits_of(const struct allconf *conf)
 {
+    const struct up_options *o = &conf->up;
+
     return (struct supervise_limits){.restart_delay_ms = o->restart_delay_ms,
         .restart_delay_max_ms = o->restart_delay_max_ms,
         .restart_reset_ms = o->restart_reset_ms,
         .start_timeout_ms = o->start_timeout_ms,
-        .stop_timeout_ms = o->stop_timeout_ms};
+        .stop_timeout_ms = o->stop_timeout_ms,
+        .drain_ms = conf->limits.drain_time_ms};
 }
 
 /* Swaps only what is ours and live; everything else holds as it was started, and stays for comparison. */
 static void
 apply_reload(struct up *up, struct allconf *new)
 {
-    struct supervise_limits limits = limits_of(&new->up);
+    struct supervise_limits limits = limits_of(new);
     struct buf names;
 
     buf_init(&names, 4096);
@@ -215,8 +246,9 @@ on_reload_signal(int sig, void *arg)
 
 /* ---- Preparing. ---- */
 
+/* One process; listen_fd, or -1, is taken. */
 static int
-add_process(struct up *up, const char *kind, const char *name)
+add_process_take(struct up *up, const char *kind, const char *name, int listen_fd)
 {
     const char *argv[8 + 2 * PROC_MAX_SET];
     char path[4200], what[512];
@@ -224,6 +256,8 @@ add_process(struct up *up, const char *kind, const char *name)
 
     if (programs_find(kind, path, sizeof path, what, sizeof what) < 0) {
         log_error("%s", what);
+        if (listen_fd >= 0)
+            (void)close(listen_fd);
         return PROC_EXIT_FAILURE;
     }
     argv[n++] = path;
@@ -238,26 +272,66 @@ add_process(struct up *up, const char *kind, const char *name)
         argv[n++] = up->args.set[i];
     }
     argv[n] = NULL;
-    int r = supervise_add(up->supervise, name, strcmp(kind, "broker") == 0, argv);
+    int r = supervise_add_take(up->supervise, name, strcmp(kind, "broker") == 0, argv, listen_fd);
     if (r < 0)
         log_error("%s: %s", name, strerror(-r));
     return r < 0 ? PROC_EXIT_FAILURE : 0;
+}
+
+/* The socket of one worker: it lives as long as we do, whatever becomes of the worker. Of several each has
+ * its own, so that the kernel shares connections out; those of systemd's one socket share that. */
+static int
+open_socket(struct up *up, size_t i, const struct allconf_frontend *f, int *ret)
+{
+    int r = 0;
+
+    *ret = listen_passed_take(&up->passed, f->listen);
+    if (*ret >= 0)
+        return 0;
+    if (up->sockets[i] >= 0)
+        *ret = fcntl(up->sockets[i], F_DUPFD_CLOEXEC, 0);
+    else
+        r = listen_open(f->listen, f->workers > 1, ret);
+    if (r == 0 && *ret < 0)
+        r = -errno;
+    if (r == 0)
+        return 0;
+    log_error("%s.listen: cannot listen on %s: %s", f->name, f->listen->text, strerror(-r));
+    return PROC_EXIT_LISTEN;
+}
+
+static int
+add_frontend(struct up *up, size_t i, const struct allconf_frontend *f)
+{
+    int code = 0;
+
+    for (unsigned k = 1; f->is_enabled && k <= f->workers && code == 0; k++) {
+        char name[32];
+        int fd = -1;
+
+        (void)snprintf(name, sizeof name, "%s.%u", f->name, k);
+        code = open_socket(up, i, f, &fd);
+        if (code == 0)
+            code = add_process_take(up, f->name, name, fd);
+    }
+    return code;
 }
 
 static int
 add_processes(struct up *up)
 {
     struct allconf_frontend f[ALLCONF_N_FRONTENDS];
-    int code = add_process(up, "broker", "broker");
+    int code = add_process_take(up, "broker", "broker", -1);
 
     allconf_frontends(&up->conf, f);
     for (size_t i = 0; i < ALLCONF_N_FRONTENDS && code == 0; i++) {
-        for (unsigned k = 1; f[i].is_enabled && k <= f[i].workers && code == 0; k++) {
-            char name[32];
-            (void)snprintf(name, sizeof name, "%s.%u", f[i].name, k);
-            code = add_process(up, f[i].name, name);
-        }
+        code = add_frontend(up, i, &f[i]);
+        if (up->sockets[i] >= 0)
+            (void)close(up->sockets[i]); /* each worker has its own descriptor of it */
+        up->sockets[i] = -1;
     }
+    if (listen_passed_fini(&up->passed) > 0)
+        log_warn("sockets were passed to us that are no frontend's listen address: they are not used");
     return code;
 }
 
@@ -272,23 +346,15 @@ check_ports(struct up *up)
     for (size_t i = 0; i < ALLCONF_N_FRONTENDS; i++) {
         char option[32], what[512];
         (void)snprintf(option, sizeof option, "%s.listen", f[i].name);
-        if (!f[i].is_enabled || ports_check(f[i].listen, option, what, sizeof what) == 0)
+        if (f[i].is_enabled)
+            up->sockets[i] = listen_passed_take(&up->passed, f[i].listen);
+        if (!f[i].is_enabled || up->sockets[i] >= 0 ||
+            ports_check(f[i].listen, option, what, sizeof what) == 0)
             continue;
         log_error("%s", what);
         code = PROC_EXIT_LISTEN;
     }
     return code;
-}
-
-/* The default is not a choice: it is the one value that may be replaced. */
-static bool
-is_default_dir(const char *dir)
-{
-    for (size_t i = 0; i < bus_section.n_rows; i++) {
-        if (strcmp(bus_section.rows[i].name, "runtime_dir") == 0)
-            return strcmp(bus_section.rows[i].def, dir) == 0;
-    }
-    return false;
 }
 
 static int
@@ -298,7 +364,7 @@ prepare_dir(struct up *up)
     char what[512];
     bool is_own;
 
-    if (rundir_choose(configured, is_default_dir(configured), up->runtime_dir, sizeof up->runtime_dir,
+    if (rundir_choose(configured, allconf_has_default_dir(&up->conf), up->runtime_dir, sizeof up->runtime_dir,
             &is_own, what, sizeof what) < 0 ||
         rundir_prepare(up->runtime_dir, what, sizeof what) < 0) {
         log_error("%s", what);
@@ -332,7 +398,7 @@ load(struct up *up)
 static int
 prepare_loop(struct up *up)
 {
-    struct supervise_limits limits = limits_of(&up->conf.up);
+    struct supervise_limits limits = limits_of(&up->conf);
     int r = loop_new(&up->loop);
 
     if (r == 0)
@@ -372,7 +438,7 @@ run(struct up *up)
 int
 command_up(int argc, char **argv)
 {
-    struct up up = {0};
+    struct up up = {.sockets = {-1, -1, -1}};
     int exit_code;
 
     if (proc_args_parse(&up.args, argc, argv, "up",
@@ -382,10 +448,12 @@ command_up(int argc, char **argv)
             &exit_code) != 0)
         return exit_code;
     log_open(up.args.instance);
+    listen_passed_init(&up.passed);
     (void)signal(SIGPIPE, SIG_IGN);
     if (take_notify_socket(&up) < 0)
         return PROC_EXIT_FAILURE;
     exit_code = run(&up);
+    up.control = control_close(up.control);
     up.supervise = supervise_free(up.supervise);
     up.loop = loop_free(up.loop);
     allconf_free(&up.conf);
