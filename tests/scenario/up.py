@@ -135,4 +135,5 @@ def what_is_in_the_way_is_named():
         up.end(0)
 
 
-main([works, keeps_it_up, workers_share_a_port, reloads, what_is_in_the_way_is_named])
+if __name__ == "__main__":
+    main([works, keeps_it_up, workers_share_a_port, reloads, what_is_in_the_way_is_named])

@@ -47,8 +47,8 @@ for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
 if "listen" in manners:
     notify("X_BUSBAR_LISTEN=" + manners["listen"])
 if "mute" not in manners:
+    say("ready")  # first: what follows from it comes after it in the log
     notify("READY=1")
-    say("ready")
 if "die" in manners:
     sys.exit(int(manners["die"]))
 while True:

@@ -173,6 +173,77 @@ def test_restart():
         up.end(0)
 
 
+def restart(up, what, code, *args):
+    r = subprocess.run([BUSBAR, "restart", "-c", up.path("busbar.yaml"), what, *args], stdout=subprocess.PIPE,
+                       stderr=subprocess.STDOUT, text=True, timeout=DEADLINE)
+    assert r.returncode == code, (what, r.returncode, r.stdout, up.output())
+    return r.stdout
+
+
+def test_planned_restart():
+    with Up("ws: {workers: 2, listen: '127.0.0.1:%d'}" % free_port()) as up:
+        up.wait_up()
+        said = restart(up, "ws", 0)
+        order = [line.split()[:2] for line in up.log().splitlines()]
+        for n in (1, 2):
+            assert order.index([f"ws.{n}-2", "ready"]) < order.index([f"ws.{n}", "SIGTERM"]), order
+            assert f"ws.{n}-2 is ready; ws.{n} lets its clients go" in said, said
+        assert order.index(["ws.1", "SIGTERM"]) < order.index(["ws.2-2", "start"]), order  # one after another
+        os.kill(up.pid("ws.1-2"), signal.SIGKILL)  # it is the one that is kept up now
+        up.wait_log("ws.1-2 ready", 2)
+        restart(up, "broker", 0)
+        up.wait_log("broker ready", 2)
+        assert up.count("broker SIGTERM") == 1 and up.count("broker start") == 2 and up.count("http.1 start") == 1, up.log()
+        restart(up, "all", 0)
+        up.wait_log("tcp.1-2 ready")
+        assert up.count("ws.2-3 ready") == 1 and up.count("http.1-2 ready") == 1 and up.count("broker start") == 2, up.log()
+        up.end(0)
+
+
+def test_planned_restart_that_fails():
+    """The successor does not come up: the one before it never notices."""
+    with Up("up: {start_timeout: 1s, stop_timeout: 500ms}\nlimits: {drain_time: 0}") as up:
+        up.wait_up()
+        for words, reason in (("exit=3", "ended with exit code 3"), ("mute", "was killed by SIGKILL")):
+            up.manners("ws.1-2", words)
+            said = restart(up, "ws", 1)
+            assert reason in said and "the one before it goes on" in said, said
+        assert up.count("ws.1 SIGTERM") == 0, up.log()
+        up.manners("ws.1-2", "mute")
+        first = subprocess.Popen([BUSBAR, "restart", "-c", up.path("busbar.yaml"), "ws"], stdout=subprocess.DEVNULL,
+                                 stderr=subprocess.DEVNULL)
+        up.wait_log("ws.1-2 start", 3)
+        assert "another restart is under way" in restart(up, "http", 1)
+        first.kill()  # who asked leaves: it goes on
+        first.wait()
+        wait_until(lambda: up.output().count("ws.1-2 was killed by SIGKILL") == 2, up.output)
+        up.manners("ws.1-2", "")
+        restart(up, "ws", 0)
+        up.manners("ws.1-2", "deaf")
+        os.kill(up.pid("ws.1-2"), signal.SIGKILL)
+        up.wait_log("ws.1-2 ready", 2)
+        up.manners("ws.1-3", "mute")
+        pending = subprocess.Popen([BUSBAR, "restart", "-c", up.path("busbar.yaml"), "ws"], stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT, text=True)
+        up.wait_log("ws.1-3 start")
+        up.manners("ws.1-2", "")
+        up.process.send_signal(signal.SIGTERM)  # the bus stops in the middle of it
+        assert "the bus stops" in pending.communicate(timeout=DEADLINE)[0]
+        up.end(0, None)
+
+
+def test_sockets_are_passed():
+    with Up() as up:
+        up.wait_up()
+        with open(f"/proc/{up.pid('ws.1')}/environ", "rb") as f:
+            variables = dict(v.split(b"=", 1) for v in f.read().split(b"\0") if b"=" in v)
+        assert variables[b"LISTEN_FDS"] == b"1" and variables[b"LISTEN_PID"] == b"%d" % up.pid("ws.1"), variables
+        assert os.readlink(f"/proc/{up.pid('ws.1')}/fd/3").startswith("socket:")
+        fds = [os.readlink(f"/proc/{up.pid('broker')}/fd/{n}") for n in os.listdir(f"/proc/{up.pid('broker')}/fd")]
+        assert os.readlink(f"/proc/{up.pid('ws.1')}/fd/3") not in fds, fds
+        up.end(0)
+
+
 def test_pause_doubles():
     with Up("up: {restart_delay: 50ms, restart_delay_max: 200ms}") as up:
         up.wait_up()
