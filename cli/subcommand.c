@@ -12,9 +12,11 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/base64.h"
@@ -42,6 +44,7 @@ struct sub {
     char cursor[CURSOR_TEXT_MAX]; /* of what was printed; "" for none */
     bool is_terminal, has_colour, is_subscribed;
     struct event *save;
+    struct event *reader; /* of a pipe that we write to: fires when nobody reads it any more; or NULL */
     struct buf line;
 };
 
@@ -421,6 +424,33 @@ on_stop(void *arg)
     return PROC_EXIT_OK; /* how it is meant to end */
 }
 
+/* `sub | head -1`: without a further message there would be no write to fail, and no end. Nothing can be read
+ * from our end of a pipe, so that what wakes this is the error that the other end has gone. */
+static void
+on_reader(evutil_socket_t fd, short what, void *arg)
+{
+    struct pollfd p = {.fd = (int)fd, .events = 0};
+    struct sub *sub = arg;
+
+    (void)what;
+    if (poll(&p, 1, 0) != 1 || (p.revents & POLLERR) == 0) {
+        (void)event_del(sub->reader);
+        return;
+    }
+    bus_end(&sub->client, PROC_EXIT_OK);
+}
+
+static int
+watch_reader(struct sub *sub)
+{
+    struct stat st;
+
+    if (fstat(STDOUT_FILENO, &st) < 0 || !S_ISFIFO(st.st_mode))
+        return 0;
+    sub->reader = event_new(sub->client.base, STDOUT_FILENO, EV_READ | EV_PERSIST, on_reader, sub);
+    return sub->reader == NULL ? -ENOMEM : event_add(sub->reader, NULL);
+}
+
 static int
 run(struct sub *sub, const char *command)
 {
@@ -429,7 +459,7 @@ run(struct sub *sub, const char *command)
     if (r != 0)
         return r;
     sub->save = evtimer_new(sub->client.base, on_save, sub);
-    if (sub->save == NULL)
+    if (sub->save == NULL || watch_reader(sub) < 0)
         return PROC_EXIT_FAILURE;
     r = bb_subscribe(
         sub->client.bb, sub->filters, sub->n_filters, &sub->from, on_message, on_event, sub, NULL);
@@ -462,6 +492,8 @@ command_sub(int argc, char **argv)
     exit_code = run(&sub, argv[0]);
     if (sub.save != NULL)
         event_free(sub.save);
+    if (sub.reader != NULL)
+        event_free(sub.reader);
     bus_close(&sub.client);
     buf_fini(&sub.line);
     return exit_code;

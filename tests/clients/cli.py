@@ -39,7 +39,7 @@ def test_pub_kinds():
         got = tcp.message()
         assert (got["data"], got["type"]) == ("<p>\n", "text/html"), got
         busbar(bus, "pub", "a/1", "{", "--json", code=1)
-        assert "wildcard" in busbar(bus, "pub", "a/+", "x", code=1).stderr
+        assert "This is no topic: it contains a wildcard" in busbar(bus, "pub", "a/+", "x", code=1).stderr
         cursor = busbar(bus, "pub", "a/1", "kept", "--retain", "--cursor", "--key", "K").stdout.strip()
         assert busbar(bus, "pub", "a/1", "kept", "--retain", "--cursor", "--key", "K").stdout.strip() == cursor
         assert tcp.message()["cursor"] == cursor
@@ -138,6 +138,13 @@ def test_sub_ends():
         assert sub.stdout.readline() == "a 0\n"
         sub.stdout.close()
         tcp.pub("a", "one more")
+        assert sub.wait(DEADLINE) == 0
+        sub.stdin.close()
+        sub.stderr.close()
+        # The same when nothing more is published.
+        sub = start(bus, "sub", "a", "--last", "1")
+        assert sub.stdout.readline() == "a one more\n"
+        sub.stdout.close()
         assert sub.wait(DEADLINE) == 0
         sub.stdin.close()
         sub.stderr.close()
