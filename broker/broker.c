@@ -237,6 +237,7 @@ broker_reload(struct broker *broker)
         return;
     }
     keep_restart_options(broker, &config);
+    links_apply_options(broker);
     broker_config_free(&broker->config);
     broker->config = config;
     log_set_level((enum log_level)config.log.level);

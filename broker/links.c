@@ -367,6 +367,14 @@ links_part(struct broker *broker, const char *reason)
 }
 
 void
+links_apply_options(struct broker *broker)
+{
+    for (unsigned slot = 0; slot < broker->n_slots; slot++)
+        if (broker->peers[slot] != NULL)
+            link_set_mark(broker->peers[slot]->link, peer_mark(broker->peers[slot]));
+}
+
+void
 links_close(struct broker *broker)
 {
     for (unsigned slot = 0; slot < broker->n_slots; slot++)

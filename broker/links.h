@@ -131,6 +131,9 @@ struct peer *links_find(const struct broker *broker, unsigned slot, uint64_t ses
 
 /* Says goodbye to everyone; at once and without a word. */
 void links_part(struct broker *broker, const char *reason);
+
+/* After a reload: broker.outbox_max holds for the links that are there, too. */
+void links_apply_options(struct broker *broker);
 void links_close(struct broker *broker);
 
 #endif

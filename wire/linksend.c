@@ -165,8 +165,9 @@ void
 link_set_mark(struct link *link, size_t bytes)
 {
     link->mark = bytes;
-    link->is_above_mark = false;
-    link_note_backlog(link);
+    link_note_backlog(link); /* who is above the old one still waits for on_drained() */
+    if (link->is_above_mark)
+        loop_defer(link->loop, &link->flush_hook);
 }
 
 void
