@@ -15,6 +15,7 @@
 #include "frontends/http/httpencode.h"
 #include "frontends/http/httpserver.h"
 #include "frontends/http/httpstatic.h"
+#include "frontends/sdk/session.h"
 #include "wire/names.h"
 
 #define ADDRESSES                                                                                            \
@@ -213,6 +214,15 @@ refuse(struct http_conn *hc, const struct http_reply *reply, enum error_code cod
     return -EINVAL;
 }
 
+static int
+refuse_name(struct http_conn *hc, const struct http_reply *reply, enum error_code code, const char *wrong)
+{
+    char text[SESSION_NAME_ERROR_MAX];
+
+    session_name_error(text, code, wrong);
+    return refuse(hc, reply, code, text);
+}
+
 /* A `+` is a space in a query, but a whole level of it is meant as the wildcard by everybody who types it. */
 static int
 decode_filter(struct buf *out, struct slice raw)
@@ -250,7 +260,7 @@ add_filter(struct http_conn *hc, const struct http_reply *reply, struct slice ra
     struct slice filter = slice_of(scratch->text.p + at, scratch->text.n - at);
     const char *wrong = filter_error(filter);
     if (wrong != NULL)
-        return refuse(hc, reply, ERROR_FILTER_INVALID, wrong);
+        return refuse_name(hc, reply, ERROR_FILTER_INVALID, wrong);
     scratch->filters[sub->n_filters++] = filter;
     return 0;
 }
@@ -415,7 +425,7 @@ handle_topic(struct http_conn *hc, const struct http_reply *reply, struct slice 
     }
     const char *wrong = topic_name_error(buf_slice(text));
     if (wrong != NULL)
-        (void)refuse(hc, reply, ERROR_TOPIC_INVALID, wrong);
+        (void)refuse_name(hc, reply, ERROR_TOPIC_INVALID, wrong);
     else
         http_publish_start(hc, reply, buf_slice(text));
 }

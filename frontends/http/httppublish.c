@@ -13,6 +13,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -101,12 +102,22 @@ kind_of(struct slice type, struct slice body)
 struct problem {
     enum error_code code;
     const char *text;
+    char words[128]; /* where text is put together */
 };
 
 static int
 bad(struct problem *ret, enum error_code code, const char *text)
 {
     *ret = (struct problem){.code = code, .text = text};
+    return -EINVAL;
+}
+
+static int
+bad_json(struct problem *ret, const char *wrong)
+{
+    *ret = (struct problem){.code = ERROR_BODY_INVALID};
+    (void)snprintf(ret->words, sizeof ret->words, "Content-Type says JSON, and the body is not: %s.", wrong);
+    ret->text = ret->words;
     return -EINVAL;
 }
 
@@ -245,7 +256,7 @@ collect_body(struct http_conn *hc, struct request *ret, struct problem *ret_prob
         ret->kind = MESSAGE_TEXT;
     else if (ret->kind == MESSAGE_JSON &&
              json_check(req->body.p, req->body.n, (unsigned)hc->server->fe->limits->json_depth, &wrong) < 0)
-        return bad(ret_problem, ERROR_BODY_INVALID, wrong);
+        return bad_json(ret_problem, wrong);
     return 0;
 }
 

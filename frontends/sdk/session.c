@@ -14,6 +14,7 @@
 #include "wire/names.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 /* How soon a client that did not read is looked at again. */
 #define SLOW_POLL_MS 50u
@@ -60,6 +61,23 @@ session_answer_error(struct session *s, const struct request *r, enum error_code
     return 0;
 }
 
+/* ERROR_TOPIC_INVALID or ERROR_FILTER_INVALID: what was wrong, then what one is. */
+static int
+session_refuse_name(struct session *s, const struct request *r, enum error_code code, const char *wrong)
+{
+    char text[SESSION_NAME_ERROR_MAX];
+
+    session_name_error(text, code, wrong);
+    return session_answer_error(s, r, code, text);
+}
+
+void
+session_name_error(char ret[SESSION_NAME_ERROR_MAX], enum error_code code, const char *wrong)
+{
+    (void)snprintf(ret, SESSION_NAME_ERROR_MAX, "This is no %s: %s. %s",
+        code == ERROR_TOPIC_INVALID ? "topic" : "filter", wrong, error_code_sentence(code));
+}
+
 /* ---- Operations. ---- */
 
 static int
@@ -95,7 +113,7 @@ session_do_sub(struct session *s, const struct request *r)
         const char *wrong = filter_error(r->filters[i]);
 
         if (wrong != NULL)
-            return session_answer_error(s, r, ERROR_FILTER_INVALID, wrong);
+            return session_refuse_name(s, r, ERROR_FILTER_INVALID, wrong);
     }
     if (r->from == FROM_SINCE && cursor_parse(r->since, &since) < 0)
         return session_answer_error(s, r, ERROR_CURSOR_INVALID, "");
@@ -116,10 +134,10 @@ session_do_pub(struct session *s, const struct request *r)
     const char *wrong = topic_name_error(r->topic);
 
     if (wrong != NULL)
-        return session_answer_error(s, r, ERROR_TOPIC_INVALID, wrong);
+        return session_refuse_name(s, r, ERROR_TOPIC_INVALID, wrong);
     if (topic_is_reserved(r->topic))
-        return session_answer_error(
-            s, r, ERROR_NOT_ALLOWED, "topics below $sys are published by the bus only");
+        return session_answer_error(s, r, ERROR_NOT_ALLOWED,
+            "Topics that begin with $ belong to the bus: clients may not publish to them.");
     if (r->id.n > REQUEST_ID_MAX)
         return session_answer_error(s, r, ERROR_REQUEST_INVALID, "the id is too long");
     if (r->body.n > s->fe->limits->message_bytes || r->headers.n > s->fe->limits->message_bytes)
@@ -141,7 +159,7 @@ session_do_topics(struct session *s, const struct request *r)
     }
     wrong = filter_error(list.filters[0]);
     if (wrong != NULL)
-        return session_answer_error(s, r, ERROR_FILTER_INVALID, wrong);
+        return session_refuse_name(s, r, ERROR_FILTER_INVALID, wrong);
     if (r->id.n > REQUEST_ID_MAX)
         return session_answer_error(s, r, ERROR_REQUEST_INVALID, "the id is too long");
     if (s->n_lists >= LISTS_AT_ONCE)

@@ -54,6 +54,11 @@ void session_init(
 /* Ends its subscriptions; its publishes go on, unanswered. */
 void session_fini(struct session *s);
 
+/* The message of ERROR_TOPIC_INVALID or ERROR_FILTER_INVALID; wrong as topic_name_error() or filter_error()
+ * says it. */
+#define SESSION_NAME_ERROR_MAX 256
+void session_name_error(char ret[SESSION_NAME_ERROR_MAX], enum error_code code, const char *wrong);
+
 /* Does what is asked; the answer comes by on_answer(), perhaps before this returns, perhaps much later. 0:
  * taken or answered. -EAGAIN (only for PUB): the hold buffer is full; keep the bytes, pause the connection,
  * and give the same request again after on_unblocked(). */
