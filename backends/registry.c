@@ -6,6 +6,7 @@
 
 static const struct backend_ops *const backends[] = {
     &backend_memory,
+    &backend_sqlite,
 };
 
 const struct backend_ops *
@@ -20,5 +21,5 @@ backend_find(struct slice name)
 const char *
 backend_names(void)
 {
-    return "memory";
+    return "memory, sqlite";
 }

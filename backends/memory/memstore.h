@@ -11,7 +11,7 @@
 #define BACKENDS_MEMORY_MEMSTORE_H
 
 #include "backends/backend.h"
-#include "backends/memory/dedupe.h"
+#include "backends/dedupe.h"
 #include "backends/memory/memory.h"
 #include "base/list.h"
 #include "base/table.h"

@@ -5,7 +5,7 @@
 #include <check.h>
 #include <inttypes.h>
 
-#include "backends/memory/dedupe.h"
+#include "backends/dedupe.h"
 
 static void
 note(struct dedupe *d, uint64_t boot, uint64_t pub, uint64_t seq)

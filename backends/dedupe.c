@@ -6,7 +6,7 @@
  */
 #include "config.h"
 
-#include "backends/memory/dedupe.h"
+#include "backends/dedupe.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -176,6 +176,15 @@ dedupe_note_pub(struct dedupe *d, uint64_t number, uint64_t pub, uint64_t seq)
         boot->last = pub;
     }
     boot->seqs[pub & (boot->n_seqs - 1)] = seq;
+}
+
+void
+dedupe_undo_pub(struct dedupe *d, uint64_t number, uint64_t pub)
+{
+    struct dedupe_boot *boot = table_find(&d->boots, slice_of(&number, sizeof(number)));
+
+    if (boot != NULL && pub >= boot->first && pub <= boot->last && boot->last - pub < boot->n_seqs)
+        boot->seqs[pub & (boot->n_seqs - 1)] = 0;
 }
 
 /* ---- Keys. ---- */

@@ -9,8 +9,8 @@
  *
  * Both are bounded in number; what is pushed out is the least recently used boot and the oldest key.
  */
-#ifndef BACKENDS_MEMORY_DEDUPE_H
-#define BACKENDS_MEMORY_DEDUPE_H
+#ifndef BACKENDS_DEDUPE_H
+#define BACKENDS_DEDUPE_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -44,6 +44,8 @@ void dedupe_fini(struct dedupe *d);
 int dedupe_check_pub(struct dedupe *d, uint64_t boot, uint64_t pub, uint64_t now_ms, uint64_t *ret_seq);
 /* Right after dedupe_check_pub() said DEDUPE_NEW. */
 void dedupe_note_pub(struct dedupe *d, uint64_t boot, uint64_t pub, uint64_t seq);
+/* What was noted did not come about: the number is new again. */
+void dedupe_undo_pub(struct dedupe *d, uint64_t boot, uint64_t pub);
 
 /* The seq under which the key was published on the topic, or 0. */
 uint64_t dedupe_find_key(struct dedupe *d, uint32_t topic, struct slice key, uint64_t now_ms);

@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The file: see sqdb.h.
+ *
+ * To change the tables: add a row to migrations[] that brings a file of the version before to the new one (never change
+ * a row that was released); change docs/store.md; the version in the file is the number of rows. Then run
+ * tests/unit/backends/test-sqlite.
+ */
+#include "config.h"
+
+#include "backends/sqlite/sqdb.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+#define APPLICATION_ID 0x42757362 /* "Busb" */
+#define BUSY_MS 3000
+#define WAL_KEPT_BYTES "16777216"
+
+static const char *const migrations[] = {
+    /* 1 */
+    "CREATE TABLE state (name TEXT PRIMARY KEY, value) WITHOUT ROWID;"
+    "CREATE TABLE topics (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, last_seq INTEGER NOT NULL,"
+    " evicted_seq INTEGER NOT NULL, messages INTEGER NOT NULL, bytes INTEGER NOT NULL);"
+    "CREATE TABLE messages (seq INTEGER PRIMARY KEY, topic INTEGER NOT NULL, prev INTEGER NOT NULL,"
+    " time_ms INTEGER NOT NULL, size INTEGER NOT NULL, kind INTEGER NOT NULL, flags INTEGER NOT NULL,"
+    " type TEXT, key TEXT, headers BLOB, body);"
+    "CREATE INDEX messages_by_topic ON messages (topic);" /* the seq is in it: it is the row's number */
+    "CREATE TABLE retained (topic INTEGER PRIMARY KEY, seq INTEGER NOT NULL, prev INTEGER NOT NULL,"
+    " time_ms INTEGER NOT NULL, kind INTEGER NOT NULL, flags INTEGER NOT NULL,"
+    " type TEXT, key TEXT, headers BLOB, body);"
+    "CREATE TABLE keys (seq INTEGER PRIMARY KEY, topic INTEGER NOT NULL, key TEXT NOT NULL, time_ms INTEGER NOT NULL);"
+    "CREATE UNIQUE INDEX keys_by_name ON keys (topic, key);"
+    "CREATE TABLE publishes (boot INTEGER NOT NULL, first INTEGER NOT NULL, n INTEGER NOT NULL, seqs BLOB NOT NULL,"
+    " time_ms INTEGER NOT NULL, PRIMARY KEY (boot, first)) WITHOUT ROWID;"
+    "CREATE VIEW history AS SELECT m.seq, t.name AS topic,"
+    " strftime('%Y-%m-%d %H:%M:%f', m.time_ms / 1000.0, 'unixepoch') AS time, m.type, m.key, m.headers, m.body"
+    " FROM messages m JOIN topics t ON t.id = m.topic WHERE m.seq > t.evicted_seq;"
+    "CREATE VIEW retained_values AS SELECT t.name AS topic, r.seq,"
+    " strftime('%Y-%m-%d %H:%M:%f', r.time_ms / 1000.0, 'unixepoch') AS time, r.type, r.key, r.headers, r.body"
+    " FROM retained r JOIN topics t ON t.id = r.topic;",
+};
+#define TABLES_VERSION ((int)(sizeof(migrations) / sizeof(migrations[0])))
+
+#define MESSAGE_COLUMNS "seq, topic, prev, time_ms, kind, flags, type, key, headers, body"
+
+static const char *const texts[SQDB_N_STATEMENTS] = {
+    [SQDB_BEGIN] = "BEGIN IMMEDIATE",
+    [SQDB_COMMIT] = "COMMIT",
+    [SQDB_ROLLBACK] = "ROLLBACK",
+    [SQDB_STATE_SET] = "INSERT OR REPLACE INTO state (name, value) VALUES (?1, ?2)",
+    [SQDB_TOPIC_NEW] = "INSERT INTO topics (name, last_seq, evicted_seq, messages, bytes) VALUES (?1, 0, 0, 0, 0)",
+    [SQDB_TOPIC_UPDATE] = "UPDATE topics SET last_seq = ?2, evicted_seq = ?3, messages = ?4, bytes = ?5 WHERE id = ?1",
+    [SQDB_TOPIC_DROP] = "DELETE FROM topics WHERE id = ?1",
+    [SQDB_MESSAGE_NEW] = "INSERT INTO messages (" MESSAGE_COLUMNS ", size)"
+                         " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+    [SQDB_MESSAGES_OLDEST] = "SELECT seq, size, time_ms FROM messages WHERE topic = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
+    [SQDB_MESSAGES_DELETE] = "DELETE FROM messages WHERE topic = ?1 AND seq <= ?2",
+    [SQDB_MESSAGES_DROP] = "DELETE FROM messages WHERE topic = ?1",
+    [SQDB_RETAINED_SET] = "INSERT OR REPLACE INTO retained (" MESSAGE_COLUMNS ")"
+                          " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+    [SQDB_RETAINED_CLEAR] = "DELETE FROM retained WHERE topic = ?1",
+    [SQDB_KEY_FIND] = "SELECT seq, time_ms FROM keys WHERE topic = ?1 AND key = ?2",
+    [SQDB_KEY_SET] = "INSERT OR REPLACE INTO keys (seq, topic, key, time_ms) VALUES (?1, ?2, ?3, ?4)",
+    [SQDB_KEYS_TRIM] = "DELETE FROM keys WHERE seq IN (SELECT seq FROM keys ORDER BY seq LIMIT ?1)",
+    [SQDB_KEYS_EXPIRE] = "DELETE FROM keys WHERE seq IN"
+                         " (SELECT seq FROM (SELECT seq, time_ms FROM keys ORDER BY seq LIMIT ?2) WHERE time_ms <= ?1)",
+    [SQDB_KEYS_DROP] = "DELETE FROM keys WHERE topic = ?1",
+    [SQDB_PUBLISHES_NEW] = "INSERT OR REPLACE INTO publishes (boot, first, n, seqs, time_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
+    [SQDB_PUBLISHES_EXPIRE] = "DELETE FROM publishes WHERE time_ms < ?1",
+    [SQDB_PUBLISHES_PRUNE] = "DELETE FROM publishes WHERE boot = ?1 AND first < ?2",
+    [SQDB_SEQS_SINCE] = "SELECT seq, size FROM messages WHERE topic = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY seq LIMIT ?4",
+    [SQDB_SEQS_LAST] =
+        "SELECT seq, size FROM messages WHERE topic = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY seq DESC LIMIT ?4",
+    [SQDB_MESSAGE_GET] = "SELECT " MESSAGE_COLUMNS " FROM messages WHERE seq = ?1",
+    [SQDB_MESSAGES_SCAN] = "SELECT " MESSAGE_COLUMNS " FROM messages WHERE seq > ?1 AND seq <= ?2 ORDER BY seq",
+};
+
+int
+sqdb_errno(int result)
+{
+    switch (result & 0xff) {
+    case SQLITE_OK:
+    case SQLITE_DONE:
+    case SQLITE_ROW:
+        return 0;
+    case SQLITE_FULL:
+        return -ENOSPC;
+    case SQLITE_READONLY:
+        return -EROFS;
+    case SQLITE_NOMEM:
+        return -ENOMEM;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+        return -EBUSY;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        return -EUCLEAN;
+    case SQLITE_CANTOPEN:
+    case SQLITE_PERM:
+    case SQLITE_AUTH:
+        return -EACCES;
+    default:
+        return -EIO;
+    }
+}
+
+/* ---- Statements. ---- */
+
+sqlite3_stmt *
+sqdb_get(struct sqdb *d, enum sqdb_statement which, int *ret_error)
+{
+    sqlite3_stmt **s = &d->statements[which];
+
+    if (*s == NULL) {
+        int result = d->db == NULL
+            ? SQLITE_READONLY
+            : sqlite3_prepare_v3(d->db, texts[which], -1, SQLITE_PREPARE_PERSISTENT, s, NULL);
+
+        if (result != SQLITE_OK) {
+            *ret_error = sqdb_errno(result);
+            return NULL;
+        }
+    }
+    (void)sqlite3_reset(*s);
+    return *s;
+}
+
+int
+sqdb_step(sqlite3_stmt *s)
+{
+    int result = sqlite3_step(s);
+
+    return result == SQLITE_ROW ? 1 : sqdb_errno(result);
+}
+
+int
+sqdb_run(struct sqdb *d, enum sqdb_statement which, unsigned n, ...)
+{
+    int r = 0;
+    sqlite3_stmt *s = sqdb_get(d, which, &r);
+    va_list args;
+
+    if (s == NULL)
+        return r;
+    va_start(args, n);
+    for (unsigned i = 1; i <= n; i++)
+        (void)sqlite3_bind_int64(s, (int)i, va_arg(args, int64_t));
+    va_end(args);
+    r = sqdb_step(s);
+    (void)sqlite3_reset(s);
+    return r < 0 ? r : 0;
+}
+
+int
+sqdb_exec(struct sqdb *d, const char *sql)
+{
+    return sqdb_errno(sqlite3_exec(d->db, sql, NULL, NULL, NULL));
+}
+
+/* ---- Numbers. ---- */
+
+static int
+pragma_get(struct sqdb *d, const char *sql, int64_t *ret)
+{
+    sqlite3_stmt *s;
+    int r = sqdb_errno(sqlite3_prepare_v2(d->db, sql, -1, &s, NULL));
+
+    if (r < 0)
+        return r;
+    r = sqdb_step(s);
+    if (r > 0)
+        *ret = sqlite3_column_int64(s, 0);
+    (void)sqlite3_finalize(s);
+    return r;
+}
+
+int
+sqdb_state_get(struct sqdb *d, const char *name, uint64_t *ret)
+{
+    sqlite3_stmt *s;
+    int r = sqdb_errno(sqlite3_prepare_v2(d->db, "SELECT value FROM state WHERE name = ?1", -1, &s, NULL));
+
+    if (r < 0)
+        return r;
+    (void)sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC);
+    r = sqdb_step(s);
+    if (r > 0)
+        *ret = (uint64_t)sqlite3_column_int64(s, 0);
+    (void)sqlite3_finalize(s);
+    return r;
+}
+
+int
+sqdb_state_set(struct sqdb *d, const char *name, uint64_t value)
+{
+    int r = 0;
+    sqlite3_stmt *s = sqdb_get(d, SQDB_STATE_SET, &r);
+
+    if (s == NULL)
+        return r;
+    (void)sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC);
+    (void)sqlite3_bind_int64(s, 2, (int64_t)value);
+    r = sqdb_step(s);
+    (void)sqlite3_reset(s);
+    return r < 0 ? r : 0;
+}
+
+/* ---- Opening. ---- */
+
+void
+sqdb_close(struct sqdb *d)
+{
+    for (unsigned i = 0; i < SQDB_N_STATEMENTS; i++)
+        (void)sqlite3_finalize(d->statements[i]);
+    (void)sqlite3_close_v2(d->db);
+    *d = (struct sqdb){0};
+}
+
+static int
+connect_to(struct sqdb *d, const char *path, int flags)
+{
+    int r;
+
+    *d = (struct sqdb){0};
+    r = sqdb_errno(sqlite3_open_v2(path, &d->db, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE, NULL));
+    if (r < 0) {
+        sqdb_close(d);
+        return r;
+    }
+    (void)sqlite3_extended_result_codes(d->db, 1);
+    (void)sqlite3_busy_timeout(d->db, BUSY_MS);
+    return 0;
+}
+
+/* Whose file it is, by the numbers in its head. */
+static int
+look_at_head(struct sqdb *d, int64_t *ret_version)
+{
+    int64_t id = 0, version = 0, n_tables = 0;
+    int r = pragma_get(d, "PRAGMA application_id", &id);
+
+    if (r >= 0)
+        r = pragma_get(d, "PRAGMA user_version", &version);
+    if (r >= 0)
+        r = pragma_get(d, "SELECT count(*) FROM sqlite_master", &n_tables);
+    if (r < 0)
+        return r == -EUCLEAN ? SQDB_FOUND_DAMAGED : r;
+    if (id != APPLICATION_ID && (id != 0 || version != 0 || n_tables > 0))
+        return SQDB_FOUND_FOREIGN;
+    if (version > TABLES_VERSION)
+        return SQDB_FOUND_NEWER;
+    *ret_version = version;
+    return SQDB_FOUND_GOOD;
+}
+
+static int
+migrate(struct sqdb *d, int from)
+{
+    char sql[100];
+    int r = 0;
+
+    if (from == TABLES_VERSION)
+        return 0;
+    if (from > 0)
+        log_notice("the store's tables are brought from version %d to %d", from, TABLES_VERSION);
+    r = sqdb_exec(d, "BEGIN IMMEDIATE");
+    for (int i = from; i < TABLES_VERSION && r == 0; i++)
+        r = sqdb_exec(d, migrations[i]);
+    (void)snprintf(sql, sizeof(sql), "PRAGMA application_id = %d; PRAGMA user_version = %d", APPLICATION_ID, TABLES_VERSION);
+    if (r == 0)
+        r = sqdb_exec(d, sql);
+    if (r == 0)
+        r = sqdb_exec(d, "COMMIT");
+    if (r < 0)
+        (void)sqlite3_exec(d->db, "ROLLBACK", NULL, NULL, NULL);
+    return r;
+}
+
+static int
+prepare_connection(struct sqdb *d)
+{
+    /* Checkpoints are ours to choose (writer.c). Deleted bytes are not wiped: that would write each page twice. */
+    return sqdb_exec(d, "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; PRAGMA secure_delete = OFF;"
+                        "PRAGMA journal_size_limit = " WAL_KEPT_BYTES "; PRAGMA temp_store = MEMORY;"
+                        "PRAGMA cache_size = -8192; PRAGMA foreign_keys = OFF");
+}
+
+int
+sqdb_open(struct sqdb *d, const char *path, bool *ret_is_read_only)
+{
+    int64_t version = 0;
+    int r = connect_to(d, path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
+
+    if (r < 0)
+        return r;
+    r = look_at_head(d, &version);
+    if (r != SQDB_FOUND_GOOD) {
+        sqdb_close(d);
+        return r;
+    }
+    *ret_is_read_only = sqlite3_db_readonly(d->db, "main") == 1;
+    if (*ret_is_read_only)
+        r = version == TABLES_VERSION ? 0 : -EROFS;
+    else
+        r = prepare_connection(d);
+    if (r == 0 && !*ret_is_read_only)
+        r = migrate(d, (int)version);
+    if (r < 0) {
+        sqdb_close(d);
+        return r == -EUCLEAN ? SQDB_FOUND_DAMAGED : r;
+    }
+    return SQDB_FOUND_GOOD;
+}
+
+int
+sqdb_open_again(struct sqdb *d, const char *path, bool is_reader)
+{
+    int r = connect_to(d, path, SQLITE_OPEN_READWRITE);
+
+    if (r < 0)
+        return r;
+    if (!is_reader)
+        r = sqlite3_db_readonly(d->db, "main") == 1 ? -EROFS : prepare_connection(d);
+    else
+        r = sqdb_exec(d, "PRAGMA query_only = ON; PRAGMA cache_size = -8192");
+    if (r < 0)
+        sqdb_close(d);
+    return r;
+}
+
+int
+sqdb_check(struct sqdb *d)
+{
+    sqlite3_stmt *s;
+    int r = sqdb_errno(sqlite3_prepare_v2(d->db, "PRAGMA quick_check(1)", -1, &s, NULL));
+
+    if (r < 0)
+        return r == -EUCLEAN ? 1 : r;
+    r = sqdb_step(s);
+    if (r > 0) {
+        struct slice answer = sqdb_blob(s, 0);
+
+        r = !slice_is(answer, "ok");
+        if (r > 0)
+            log_error("%s: %.*s", sqlite3_db_filename(d->db, "main"), SLICE_ARG(answer));
+    }
+    (void)sqlite3_finalize(s);
+    return r == -EUCLEAN ? 1 : r;
+}
+
+/* ---- Setting aside. ---- */
+
+int
+sqdb_set_aside(const char *path, const char *why, char *ret, size_t ret_size)
+{
+    static const char *const parts[] = {"-wal", "-shm"};
+    char from[4200], to[4200];
+    struct stat st;
+    struct tm tm;
+    time_t now = time(NULL);
+    char stamp[32];
+
+    (void)gmtime_r(&now, &tm);
+    (void)strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%SZ", &tm);
+    for (unsigned n = 0;; n++) { /* one that was set aside in the same second is not written over */
+        int length = n == 0 ? snprintf(ret, ret_size, "%s.%s-%s", path, why, stamp)
+                            : snprintf(ret, ret_size, "%s.%s-%s-%u", path, why, stamp, n);
+
+        if (length < 0 || (size_t)length >= ret_size)
+            return -ENAMETOOLONG;
+        if (lstat(ret, &st) < 0)
+            break;
+    }
+    if (rename(path, ret) < 0)
+        return -errno;
+    for (unsigned i = 0; i < 2; i++) {
+        (void)snprintf(from, sizeof(from), "%s%s", path, parts[i]);
+        (void)snprintf(to, sizeof(to), "%s%s", ret, parts[i]);
+        if (rename(from, to) < 0 && errno != ENOENT && unlink(from) < 0)
+            return -errno; /* the new file must not be given the old one's log */
+    }
+    return 0;
+}

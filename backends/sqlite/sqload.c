@@ -1,0 +1,439 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The start: finds the file in whatever state it is, sets it aside if it cannot be used, and loads what the loop and the
+ * writer have to know. Messages stay where they are.
+ *
+ * The epoch is the file's. It is a new one if the file is new, and if numbers that were given out may be lost: the machine
+ * went down (not just the process) while not every message was written to the disk at once.
+ */
+#include "config.h"
+
+#include "backends/sqlite/sqload.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/rand.h"
+
+#define CHECK_BYTES (16u * 1024 * 1024) /* a file that was not closed is read through at the start if it is no larger */
+
+/* ---- The folder and the lock. ---- */
+
+static int
+make_folder(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char folder[4096];
+
+    if (slash == NULL || slash == path)
+        return 0;
+    if ((size_t)(slash - path) >= sizeof(folder))
+        return -ENAMETOOLONG;
+    (void)snprintf(folder, sizeof(folder), "%.*s", (int)(slash - path), path);
+    for (char *at = folder + 1; *at != '\0'; at++) {
+        if (*at != '/')
+            continue;
+        *at = '\0';
+        if (mkdir(folder, 0755) < 0 && errno != EEXIST && errno != EROFS && errno != EACCES)
+            return -errno;
+        *at = '/';
+    }
+    return mkdir(folder, 0750) < 0 && errno != EEXIST && errno != EROFS ? -errno : 0;
+}
+
+/* One broker for one file: a second would give the same numbers again. */
+static int
+take_lock(const char *path, int *ret)
+{
+    char name[4200];
+    int fd, r;
+
+    (void)snprintf(name, sizeof(name), "%s.lock", path);
+    fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+    if (fd < 0)
+        return -errno;
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        r = -errno;
+        (void)close(fd);
+        if (r == -EWOULDBLOCK)
+            log_error("%s: another broker uses this file", path);
+        return r;
+    }
+    *ret = fd;
+    return 0;
+}
+
+/* ---- Suspicion: a file that was found damaged while it was used. ---- */
+
+static void
+suspect_name(const char *path, char *ret, size_t size)
+{
+    (void)snprintf(ret, size, "%s.suspect", path);
+}
+
+void
+load_note_suspect(const char *path)
+{
+    char name[4200];
+    int fd;
+
+    suspect_name(path, name, sizeof(name));
+    fd = open(name, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+    if (fd >= 0)
+        (void)close(fd);
+}
+
+static bool
+is_suspect(const char *path)
+{
+    char name[4200];
+
+    suspect_name(path, name, sizeof(name));
+    return unlink(name) == 0;
+}
+
+/* ---- What is in the file. ---- */
+
+static int
+load_topic(struct backend *b, sqlite3_stmt *s)
+{
+    struct slice name = sqdb_blob(s, 1);
+    struct store_topic *topic;
+
+    if (name.n == 0 || name.n > 4096)
+        return -EUCLEAN;
+    topic = store_topic_new(b, name);
+    if (topic == NULL)
+        return -ENOMEM;
+    topic->now = (struct topic_figures){
+        .id = (uint64_t)sqlite3_column_int64(s, 0),
+        .last_seq = (uint64_t)sqlite3_column_int64(s, 2),
+        .evicted_seq = (uint64_t)sqlite3_column_int64(s, 3),
+        .n = (uint64_t)sqlite3_column_int64(s, 4),
+        .bytes = (uint64_t)sqlite3_column_int64(s, 5),
+        .oldest_ms = OLDEST_UNKNOWN,
+    };
+    if (topic->now.last_seq > b->last_seq || topic->now.evicted_seq > b->last_seq)
+        return -EUCLEAN;
+    topic->w.now = topic->now;
+    topic->w.n_deletable = UINT32_MAX / 2;
+    list_push_back(&b->recent, &topic->in_recent);
+    if (topic->now.n > 0)
+        list_push_back(&b->w.kept, &topic->w.in_kept);
+    b->w.bytes += topic->now.bytes;
+    b->stats.n_bytes += topic->now.bytes;
+    b->stats.n_records += topic->now.n;
+    return 0;
+}
+
+/* Runs sql and calls fn for each row. */
+static int
+each_row(struct backend *b, const char *sql, int (*fn)(struct backend *b, sqlite3_stmt *s))
+{
+    sqlite3_stmt *s;
+    int r = sqdb_errno(sqlite3_prepare_v2(b->w.d.db, sql, -1, &s, NULL));
+
+    if (r < 0)
+        return r;
+    while ((r = sqdb_step(s)) > 0) {
+        r = fn(b, s);
+        if (r < 0)
+            break;
+    }
+    (void)sqlite3_finalize(s);
+    return r;
+}
+
+static uint64_t
+id_of(const struct store_topic *topic)
+{
+    return topic->now.id;
+}
+
+static int
+compare_ids(const void *a, const void *b)
+{
+    uint64_t x = id_of(*(struct store_topic *const *)a), y = id_of(*(struct store_topic *const *)b);
+
+    return x < y ? -1 : x > y;
+}
+
+/* Retained values come in the order of ids: the topics are walked along. */
+static int
+load_retained(struct backend *b)
+{
+    struct store_topic **topics = malloc((b->stats.n_topics > 0 ? b->stats.n_topics : 1) * sizeof(topics[0]));
+    size_t n = 0, at = 0;
+    sqlite3_stmt *s;
+    int r;
+
+    if (topics == NULL)
+        return -ENOMEM;
+    list_for_each_safe (it, following, &b->recent) {
+        topics[n++] = list_entry(it, struct store_topic, in_recent);
+    }
+    qsort(topics, n, sizeof(topics[0]), compare_ids);
+    r = sqdb_errno(sqlite3_prepare_v2(b->w.d.db,
+        "SELECT seq, topic, prev, time_ms, kind, flags, type, key, headers, body FROM retained ORDER BY topic", -1, &s,
+        NULL));
+    while (r >= 0 && (r = sqdb_step(s)) > 0) {
+        uint64_t id = (uint64_t)sqlite3_column_int64(s, 1);
+
+        while (at < n && topics[at]->now.id < id)
+            at++;
+        if (at == n || topics[at]->now.id != id)
+            continue;
+        topics[at]->retained = load_record(s);
+        if (topics[at]->retained == NULL)
+            r = -ENOMEM;
+    }
+    (void)sqlite3_finalize(s);
+    free(topics);
+    return r;
+}
+
+struct record *
+load_record(sqlite3_stmt *s)
+{
+    struct record *record = record_new(sqdb_blob(s, 6), sqdb_blob(s, 8), sqdb_blob(s, 7), sqdb_blob(s, 9));
+
+    if (record == NULL)
+        return NULL;
+    record->seq = (uint64_t)sqlite3_column_int64(s, 0);
+    record->prev = (uint64_t)sqlite3_column_int64(s, 2);
+    record->time_ms = sqlite3_column_int64(s, 3);
+    record->kind = (uint8_t)sqlite3_column_int(s, 4);
+    record->flags = (uint8_t)sqlite3_column_int(s, 5);
+    return record;
+}
+
+static int
+load_publishes(struct backend *b, sqlite3_stmt *s)
+{
+    uint64_t boot = (uint64_t)sqlite3_column_int64(s, 0), first = (uint64_t)sqlite3_column_int64(s, 1), seq, old;
+    struct slice seqs = sqdb_blob(s, 2);
+
+    for (size_t i = 0; i + sizeof(seq) <= seqs.n; i += sizeof(seq)) {
+        uint64_t pub = first + i / sizeof(seq);
+        int r;
+
+        memcpy(&seq, seqs.p + i, sizeof(seq));
+        if (seq == 0)
+            continue;
+        r = dedupe_check_pub(&b->w.dedupe, boot, pub, loop_now_ms(b->loop), &old);
+        if (r < 0)
+            return r;
+        if (r == DEDUPE_NEW)
+            dedupe_note_pub(&b->w.dedupe, boot, pub, seq);
+    }
+    return 0;
+}
+
+static int
+load_n_keys(struct backend *b, sqlite3_stmt *s)
+{
+    b->w.n_keys = (uint64_t)sqlite3_column_int64(s, 0);
+    return 0;
+}
+
+/* The last number that was given out is in `state`; a message above it would mean that the file is not to be trusted. */
+static int
+load_highest(struct backend *b, sqlite3_stmt *s)
+{
+    return (uint64_t)sqlite3_column_int64(s, 0) > b->last_seq ? -EUCLEAN : 0;
+}
+
+static int
+load_rows(struct backend *b)
+{
+    int r = each_row(b, "SELECT max(seq) FROM messages", load_highest);
+
+    if (r >= 0)
+        r = each_row(b, "SELECT id, name, last_seq, evicted_seq, messages, bytes FROM topics ORDER BY last_seq", load_topic);
+    if (r >= 0)
+        r = load_retained(b);
+    if (r >= 0)
+        r = each_row(b, "SELECT boot, first, seqs FROM publishes ORDER BY boot, first", load_publishes);
+    if (r >= 0)
+        r = each_row(b, "SELECT count(*) FROM keys", load_n_keys);
+    return r;
+}
+
+static void
+unload_rows(struct backend *b)
+{
+    list_for_each_safe (it, following, &b->recent) {
+        store_topic_free(b, list_entry(it, struct store_topic, in_recent));
+    }
+    dedupe_fini(&b->w.dedupe);
+    dedupe_init(&b->w.dedupe);
+    b->w.bytes = b->w.n_keys = 0;
+    b->stats = (struct store_stats){0};
+    b->last_seq = b->dropped_seq = b->epoch = 0;
+}
+
+/* ---- The epoch. ---- */
+
+static uint64_t
+new_epoch(void)
+{
+    uint64_t epoch;
+
+    do {
+        rand_bytes(&epoch, sizeof(epoch));
+        epoch &= (UINT64_C(1) << 53) - 1; /* so that a client's JSON number can hold it */
+    } while (epoch == 0);
+    return epoch;
+}
+
+/* Which run of the machine this is; 0 if it does not say. */
+static uint64_t
+machine_run(void)
+{
+    char text[64] = "";
+    uint64_t hash = UINT64_C(14695981039346656037);
+    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof(text));
+
+    if (fd >= 0)
+        (void)close(fd);
+    for (ssize_t i = 0; i < n; i++)
+        hash = (hash ^ (uint8_t)text[i]) * UINT64_C(1099511628211);
+    return n > 0 ? hash >> 1 : 0;
+}
+
+/* The numbers of the file that hold for its whole life. */
+static int
+load_state(struct backend *b, bool is_read_only, bool *ret_was_closed)
+{
+    uint64_t run = machine_run(), run_before = 0, is_closed = 0, sync_before = SQLITE_SYNC_NONE;
+    struct sqdb *d = &b->w.d;
+    int r = sqdb_state_get(d, "epoch", &b->epoch);
+
+    if (r > 0)
+        r = sqdb_state_get(d, "last_seq", &b->last_seq);
+    if (r >= 0)
+        r = sqdb_state_get(d, "dropped_seq", &b->dropped_seq);
+    if (r >= 0)
+        r = sqdb_state_get(d, "machine_run", &run_before);
+    if (r >= 0)
+        r = sqdb_state_get(d, "is_closed", &is_closed);
+    if (r >= 0)
+        r = sqdb_state_get(d, "sync", &sync_before);
+    if (r < 0)
+        return r;
+    *ret_was_closed = is_closed != 0 || b->epoch == 0;
+    if (b->epoch != 0 && is_closed == 0 && run != run_before && sync_before != SQLITE_SYNC_ALWAYS) {
+        log_warn("%s: the machine went down while messages were still on their way to the disk (store.sync): the last ones may "
+                 "be lost, so the epoch is a new one", b->w.path);
+        b->epoch = 0;
+    }
+    if (is_read_only)
+        return b->epoch != 0 ? 0 : -EROFS;
+    if (b->epoch == 0)
+        b->epoch = new_epoch();
+    r = sqdb_exec(d, "BEGIN IMMEDIATE");
+    if (r == 0)
+        r = sqdb_state_set(d, "epoch", b->epoch);
+    if (r == 0)
+        r = sqdb_state_set(d, "last_seq", b->last_seq);
+    if (r == 0)
+        r = sqdb_state_set(d, "machine_run", run);
+    if (r == 0)
+        r = sqdb_state_set(d, "sync", b->options.sync);
+    if (r == 0)
+        r = sqdb_state_set(d, "is_closed", 0);
+    if (r == 0)
+        r = sqdb_exec(d, "COMMIT");
+    if (r < 0)
+        (void)sqlite3_exec(d->db, "ROLLBACK", NULL, NULL, NULL);
+    return r;
+}
+
+/* ---- All of it. ---- */
+
+static bool
+is_small(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && st.st_size <= CHECK_BYTES;
+}
+
+/* Loads a file that could be opened. An enum sqdb_found or negative errno. */
+static int
+load_file(struct backend *b, bool *ret_is_read_only)
+{
+    bool was_closed = true;
+    int r = sqdb_open(&b->w.d, b->w.path, ret_is_read_only);
+
+    if (r != SQDB_FOUND_GOOD)
+        return r;
+    r = load_state(b, *ret_is_read_only, &was_closed);
+    if (r == 0 && !was_closed && is_small(b->w.path))
+        r = sqdb_check(&b->w.d);
+    if (r > 0)
+        r = -EUCLEAN;
+    if (r == 0)
+        r = load_rows(b);
+    if (r < 0) {
+        sqdb_close(&b->w.d);
+        unload_rows(b);
+    }
+    return r == -EUCLEAN ? SQDB_FOUND_DAMAGED : r;
+}
+
+static int
+load_set_aside(struct backend *b, bool is_newer)
+{
+    char name[4300];
+    int r = sqdb_set_aside(b->w.path, is_newer ? "newer" : "damaged", name, sizeof(name));
+
+    if (r < 0) {
+        log_error("%s: it is %s, and cannot be renamed: %s", b->w.path, is_newer ? "of a newer version" : "damaged",
+            strerror(-r));
+        return r;
+    }
+    log_error("%s: %s: it is set aside as %s; the bus begins with an empty store and a new epoch", b->w.path,
+        is_newer ? "a newer version of busbar wrote it" : "the file is damaged", name);
+    return 0;
+}
+
+int
+load_open(struct backend *b)
+{
+    bool is_read_only = false;
+    int r = make_folder(b->w.path);
+
+    if (r == 0)
+        r = take_lock(b->w.path, &b->lock_fd);
+    if (r == 0 && is_suspect(b->w.path) && access(b->w.path, F_OK) == 0)
+        r = load_set_aside(b, false);
+    for (unsigned i = 0; i < 2 && r == 0; i++) {
+        r = load_file(b, &is_read_only);
+        if (r == SQDB_FOUND_FOREIGN) {
+            log_error("%s: this is the database of another program: give the store a path of its own", b->w.path);
+            return -EEXIST;
+        }
+        if (r != SQDB_FOUND_DAMAGED && r != SQDB_FOUND_NEWER)
+            break;
+        r = load_set_aside(b, r == SQDB_FOUND_NEWER);
+    }
+    if (r < 0) {
+        if (r != -EWOULDBLOCK)
+            log_error("%s: the store cannot be opened: %s", b->w.path, strerror(-r));
+        return r;
+    }
+    if (is_read_only) {
+        log_error("%s: the file may only be read: publishes are refused until it may be written to", b->w.path);
+        b->w.is_failing = true;
+        sqdb_close(&b->w.d); /* the writer tries anew */
+    }
+    return 0;
+}
