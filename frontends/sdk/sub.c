@@ -415,6 +415,7 @@ sub_tell_one_reset(struct sub *sub, const struct gaplist *gaps)
 {
     struct answer answer = {.type = ANSWER_STATE, .state = STATE_RESET, .position = sub_hub(sub)->position};
 
+    sub->last_seq = answer.position.seq; /* the new store counts from where it likes */
     return sub_answer(sub, &answer);
 }
 

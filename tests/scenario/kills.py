@@ -79,6 +79,28 @@ def broker_killed_under_load():
         print(f"publishing went on {back:.2f} s after the broker's start; longest wait {max(p.longest for p in publishers):.2f} s")
 
 
+def a_new_store_is_heard_by_every_subscription():
+    """A memory broker that comes back counts from 1 again: subscriptions of several filters, and several of one client,
+    hear its first message, not only those above where the old one was."""
+    with Bus(topics=HISTORY) as bus:
+        both, two = bus.tcp(), bus.ws()
+        both.sub(["a", "b/#"])
+        two.sub("a", id=1)
+        two.sub("b/#", id=2)
+        p = bus.tcp()
+        for i in range(50):
+            p.pub("a", i)
+        both.messages(50), two.messages(50)
+        bus.kill("broker")
+        bus.start("broker")
+        assert both.expect("state")["state"] == "reset"
+        assert two.expect("state", sub=1)["state"] == two.expect("state", sub=2)["state"] == "reset"
+        for i in range(10):
+            p.pub("b/1", i)
+        assert [m["data"] for m in both.messages(10)] == list(range(10))
+        assert [m["data"] for m in two.messages(10)] == list(range(10))
+
+
 def publishes_held_are_appended_once():
     """A link that breaks while publishes are unanswered: each is appended exactly once, in its order."""
     with Bus(topics=HISTORY, frontends=("tcp", "ws")) as bus:
@@ -224,5 +246,5 @@ def _connects(bus):
 
 
 if __name__ == "__main__":
-    main([broker_killed_under_load, publishes_held_are_appended_once, frontend_killed_under_load, a_stopped_frontend_delays_nobody,
+    main([broker_killed_under_load, a_new_store_is_heard_by_every_subscription, publishes_held_are_appended_once, frontend_killed_under_load, a_stopped_frontend_delays_nobody,
           everything_restarts_in_any_order])
