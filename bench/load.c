@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The load generator: one process, one epoll loop, any number of publishers and subscribers, for Busbar and for the peers
- * that it is measured beside. Closed loop: a publisher has at most --window messages in flight, a message being done when
- * every subscriber of its topic has it. Each subscriber's stream is checked for loss, repetition and order; a run in which
- * one is wrong ends with exit code 1. The result is one line of JSON.
+ * The load generator: one process, one epoll loop, any number of publishers and subscribers, for Busbar and
+ * for the peers that it is measured beside. Closed loop: a publisher has at most --window messages in flight,
+ * a message being done when every subscriber of its topic has it. Each subscriber's stream is checked for
+ * loss, repetition and order; a run in which one is wrong ends with exit code 1. The result is one line of
+ * JSON.
  *
  *     busbar-load fanout --proto busbar-ws --port 8081 --subs 1000 --window 32 --pid 123 --pid 124
  *     busbar-load pairs  --proto nats --port 4222 --topics 1000
@@ -54,7 +55,8 @@ static struct {
     double seconds, warm_up;
     int pids[MAX_PIDS];
     int n_pids;
-} option = {.host = "127.0.0.1", .n_subs = 1000, .n_topics = 1, .window = 1, .size = 100, .seconds = 5, .warm_up = 1};
+} option = {
+    .host = "127.0.0.1", .n_subs = 1000, .n_topics = 1, .window = 1, .size = 100, .seconds = 5, .warm_up = 1};
 
 static struct {
     int epoll_fd;
@@ -223,8 +225,9 @@ load_delivered(struct client *c, const uint8_t *p, size_t n)
         load_die("a payload came back shorter than it was sent");
     uint64_t number = digits(p + 2);
     if (number != c->next)
-        load_die("a subscriber of topic %u got message %llu where %llu was next: lost, repeated or out of order", c->topic,
-            (unsigned long long)number, (unsigned long long)c->next);
+        load_die(
+            "a subscriber of topic %u got message %llu where %llu was next: lost, repeated or out of order",
+            c->topic, (unsigned long long)number, (unsigned long long)c->next);
     c->next++;
     if (run.is_measuring) {
         run.n_deliveries++;
@@ -233,7 +236,8 @@ load_delivered(struct client *c, const uint8_t *p, size_t n)
         sample(latency);
     }
     if (--t->missing[number % option.window] == 0) {
-        /* With a window above one, a later message may be complete before an earlier one: done counts in order. */
+        /* With a window above one, a later message may be complete before an earlier one: done counts in
+         * order. */
         while (t->done < t->sent && t->missing[t->done % option.window] == 0)
             t->done++;
     }
@@ -274,8 +278,8 @@ consume(struct client *c, const uint8_t *p, size_t n)
     while (used < n) {
         ssize_t k = option.protocol->read(c, p + used, n - used);
         if (k < 0)
-            load_die("the server said what %s does not allow: %.*s", option.protocol->name, (int)(n - used > 200 ? 200 : n - used),
-                (const char *)p + used);
+            load_die("the server said what %s does not allow: %.*s", option.protocol->name,
+                (int)(n - used > 200 ? 200 : n - used), (const char *)p + used);
         if (k == 0)
             break;
         used += (size_t)k;
@@ -298,7 +302,8 @@ on_readable(struct client *c, uint8_t *buffer)
     if (n <= 0)
         load_die("the server closed a connection: %s", n == 0 ? "end of stream" : strerror(errno));
     consume(c, buffer, c->in_n + (size_t)n);
-    if (c->phase == PHASE_READY && run.topics[c->topic].publisher->phase == PHASE_READY && (run.is_measuring || run.topics[c->topic].sent > 0))
+    if (c->phase == PHASE_READY && run.topics[c->topic].publisher->phase == PHASE_READY &&
+        (run.is_measuring || run.topics[c->topic].sent > 0))
         refill(&run.topics[c->topic]);
 }
 
@@ -339,7 +344,8 @@ cpu_seconds(void)
         (void)fclose(f);
         unsigned long user, system;
         const char *after = strrchr(text, ')');
-        if (after == NULL || sscanf(after + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2)
+        if (after == NULL ||
+            sscanf(after + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2)
             load_die("/proc/%d/stat is strange", option.pids[i]);
         sum += (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
     }
@@ -435,29 +441,37 @@ measure(const char *scenario)
 
     qsort(run.samples_ns, run.n_samples, sizeof *run.samples_ns, compare_u32);
     double millions = (double)run.n_deliveries / 1e6;
-    double own = (double)(own_after.ru_utime.tv_sec - own_before.ru_utime.tv_sec + own_after.ru_stime.tv_sec - own_before.ru_stime.tv_sec) +
-        (double)(own_after.ru_utime.tv_usec - own_before.ru_utime.tv_usec + own_after.ru_stime.tv_usec - own_before.ru_stime.tv_usec) / 1e6;
-    (void)printf("{\"scenario\":\"%s\",\"proto\":\"%s\",\"subs\":%u,\"topics\":%u,\"window\":%u,\"size\":%zu,\"seconds\":%.3f,"
-           "\"deliveries\":%llu,\"deliveries_per_s\":%.0f,\"published_per_s\":%.0f,\"cpu_s_per_million\":%.3f,\"generator_cpu_s\":%.2f,"
-           "\"p50_us\":%.1f,\"p95_us\":%.1f,\"p99_us\":%.1f,\"max_us\":%.1f}\n",
+    double own = (double)(own_after.ru_utime.tv_sec - own_before.ru_utime.tv_sec + own_after.ru_stime.tv_sec -
+                          own_before.ru_stime.tv_sec) +
+                 (double)(own_after.ru_utime.tv_usec - own_before.ru_utime.tv_usec +
+                          own_after.ru_stime.tv_usec - own_before.ru_stime.tv_usec) /
+                     1e6;
+    (void)printf("{\"scenario\":\"%s\",\"proto\":\"%s\",\"subs\":%u,\"topics\":%u,\"window\":%u,\"size\":%zu,"
+                 "\"seconds\":%.3f,"
+                 "\"deliveries\":%llu,\"deliveries_per_s\":%.0f,\"published_per_s\":%.0f,\"cpu_s_per_"
+                 "million\":%.3f,\"generator_cpu_s\":%.2f,"
+                 "\"p50_us\":%.1f,\"p95_us\":%.1f,\"p99_us\":%.1f,\"max_us\":%.1f}\n",
         scenario, option.protocol->name, option.n_subs, option.n_topics, option.window, option.size, seconds,
-        (unsigned long long)run.n_deliveries, (double)run.n_deliveries / seconds, (double)run.n_published / seconds,
-        millions > 0 ? cpu / millions : 0.0, own, percentile_us(0.5), percentile_us(0.95), percentile_us(0.99), percentile_us(1));
+        (unsigned long long)run.n_deliveries, (double)run.n_deliveries / seconds,
+        (double)run.n_published / seconds, millions > 0 ? cpu / millions : 0.0, own, percentile_us(0.5),
+        percentile_us(0.95), percentile_us(0.99), percentile_us(1));
 }
 
 static void
 usage(FILE *to)
 {
-    (void)fprintf(to, "usage: busbar-load fanout|pairs|idle --proto NAME --port N [option]...\n"
-                "  --host ADDRESS   IPv4, %s\n"
-                "  --publish-port N publishers connect there\n"
-                "  --subs N         subscribers of the one topic (fanout, idle)\n"
-                "  --topics N       topics with a publisher and a subscriber each (pairs)\n"
-                "  --window N       messages in flight for each publisher, 1\n"
-                "  --size N         payload bytes, 100 (36 at least)\n"
-                "  --seconds S      how long to measure, 5;  --warm-up S  before that, 1\n"
-                "  --pid N          a server process whose CPU time counts (repeat)\n"
-                "protocols:", option.host);
+    (void)fprintf(to,
+        "usage: busbar-load fanout|pairs|idle --proto NAME --port N [option]...\n"
+        "  --host ADDRESS   IPv4, %s\n"
+        "  --publish-port N publishers connect there\n"
+        "  --subs N         subscribers of the one topic (fanout, idle)\n"
+        "  --topics N       topics with a publisher and a subscriber each (pairs)\n"
+        "  --window N       messages in flight for each publisher, 1\n"
+        "  --size N         payload bytes, 100 (36 at least)\n"
+        "  --seconds S      how long to measure, 5;  --warm-up S  before that, 1\n"
+        "  --pid N          a server process whose CPU time counts (repeat)\n"
+        "protocols:",
+        option.host);
     for (const struct protocol *p = protocols; p->name != NULL; p++)
         (void)fprintf(to, " %s", p->name);
     (void)fputc('\n', to);
@@ -466,9 +480,10 @@ usage(FILE *to)
 static void
 parse(int argc, char **argv)
 {
-    static const struct option longs[] = {{"proto", 1, NULL, 'p'}, {"host", 1, NULL, 'h'}, {"port", 1, NULL, 'P'}, {"publish-port", 1, NULL, 'Q'},
-        {"subs", 1, NULL, 's'}, {"topics", 1, NULL, 't'}, {"window", 1, NULL, 'w'}, {"size", 1, NULL, 'z'},
-        {"seconds", 1, NULL, 'S'}, {"warm-up", 1, NULL, 'W'}, {"pid", 1, NULL, 'i'}, {"help", 0, NULL, 'H'}, {NULL, 0, NULL, 0}};
+    static const struct option longs[] = {{"proto", 1, NULL, 'p'}, {"host", 1, NULL, 'h'},
+        {"port", 1, NULL, 'P'}, {"publish-port", 1, NULL, 'Q'}, {"subs", 1, NULL, 's'},
+        {"topics", 1, NULL, 't'}, {"window", 1, NULL, 'w'}, {"size", 1, NULL, 'z'}, {"seconds", 1, NULL, 'S'},
+        {"warm-up", 1, NULL, 'W'}, {"pid", 1, NULL, 'i'}, {"help", 0, NULL, 'H'}, {NULL, 0, NULL, 0}};
     for (int o; (o = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
         switch (o) {
         case 'p':
@@ -476,25 +491,48 @@ parse(int argc, char **argv)
                 if (strcmp(option.protocol->name, optarg) == 0)
                     break;
             break;
-        case 'h': option.host = optarg; break;
-        case 'P': option.port = atoi(optarg); break;
-        case 'Q': option.publish_port = atoi(optarg); break;
-        case 's': option.n_subs = (uint32_t)atoi(optarg); break;
-        case 't': option.n_topics = (uint32_t)atoi(optarg); break;
-        case 'w': option.window = (uint32_t)atoi(optarg); break;
-        case 'z': option.size = (size_t)atoi(optarg); break;
-        case 'S': option.seconds = atof(optarg); break;
-        case 'W': option.warm_up = atof(optarg); break;
+        case 'h':
+            option.host = optarg;
+            break;
+        case 'P':
+            option.port = atoi(optarg);
+            break;
+        case 'Q':
+            option.publish_port = atoi(optarg);
+            break;
+        case 's':
+            option.n_subs = (uint32_t)atoi(optarg);
+            break;
+        case 't':
+            option.n_topics = (uint32_t)atoi(optarg);
+            break;
+        case 'w':
+            option.window = (uint32_t)atoi(optarg);
+            break;
+        case 'z':
+            option.size = (size_t)atoi(optarg);
+            break;
+        case 'S':
+            option.seconds = atof(optarg);
+            break;
+        case 'W':
+            option.warm_up = atof(optarg);
+            break;
         case 'i':
             if (option.n_pids < MAX_PIDS)
                 option.pids[option.n_pids++] = atoi(optarg);
             break;
-        case 'H': usage(stdout); exit(0);
-        default: usage(stderr); exit(2);
+        case 'H':
+            usage(stdout);
+            exit(0);
+        default:
+            usage(stderr);
+            exit(2);
         }
     }
-    if (optind + 1 != argc || option.protocol == NULL || option.protocol->name == NULL || option.port == 0 || option.n_subs == 0 ||
-        option.n_topics == 0 || option.window == 0 || option.size < 36 || option.size > MAX_PAYLOAD) {
+    if (optind + 1 != argc || option.protocol == NULL || option.protocol->name == NULL || option.port == 0 ||
+        option.n_subs == 0 || option.n_topics == 0 || option.window == 0 || option.size < 36 ||
+        option.size > MAX_PAYLOAD) {
         usage(stderr);
         exit(2);
     }
@@ -552,8 +590,8 @@ main(int argc, char **argv)
     double cpu = cpu_seconds();
     connect_all();
     if (is_idle) {
-        (void)printf("ready {\"clients\":%u,\"seconds\":%.3f,\"cpu_s\":%.2f}\n", run.n_clients, (double)(now_ns() - began) / 1e9,
-            cpu_seconds() - cpu);
+        (void)printf("ready {\"clients\":%u,\"seconds\":%.3f,\"cpu_s\":%.2f}\n", run.n_clients,
+            (double)(now_ns() - began) / 1e9, cpu_seconds() - cpu);
         (void)fflush(stdout);
         (void)getchar();
         return 0;

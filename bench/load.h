@@ -8,8 +8,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Opens the payload: MARK, 16 digits of its number, ':', 16 digits of nanoseconds, ':', padding. No other byte of what a
- * server says contains it. */
+/* Opens the payload: MARK, 16 digits of its number, ':', 16 digits of nanoseconds, ':', padding. No other
+ * byte of what a server says contains it. */
 #define MARK "@@"
 
 enum phase { PHASE_GREET, PHASE_JOIN, PHASE_READY };
@@ -19,20 +19,20 @@ struct client {
     enum phase phase;
     bool is_connected, is_publisher;
     uint32_t topic;
-    uint64_t next;             /* the number that must come next */
-    uint8_t *in;               /* an incomplete message */
+    uint64_t next; /* the number that must come next */
+    uint8_t *in;   /* an incomplete message */
     size_t in_n, in_cap;
-    uint8_t *out;              /* what the socket did not take */
+    uint8_t *out; /* what the socket did not take */
     size_t out_n, out_cap;
 };
 
 struct protocol {
     const char *name;
-    void (*greet)(struct client *c);    /* connected: say hello */
-    void (*join)(struct client *c);     /* a subscriber, after load_greeted(); NULL: it joined by greeting */
+    void (*greet)(struct client *c); /* connected: say hello */
+    void (*join)(struct client *c);  /* a subscriber, after load_greeted(); NULL: it joined by greeting */
     void (*publish)(struct client *c, const char *payload, size_t n);
-    /* One message from the front of the input: calls load_greeted(), load_ready() or load_delivered() for it and returns its
-     * length; 0 if it is incomplete; -1 if it must not be. */
+    /* One message from the front of the input: calls load_greeted(), load_ready() or load_delivered() for it
+     * and returns its length; 0 if it is incomplete; -1 if it must not be. */
     ssize_t (*read)(struct client *c, const uint8_t *p, size_t n);
 };
 

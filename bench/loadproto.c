@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The protocols that the load generator speaks, Busbar's and the peers', each as little of it as a benchmark needs. A client's
- * topic is named by its number: bench/0, bench/1, ...
+ * The protocols that the load generator speaks, Busbar's and the peers', each as little of it as a benchmark
+ * needs. A client's topic is named by its number: bench/0, bench/1, ...
  */
 #include "config.h"
 
@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
 
 static const uint8_t *
 find(const uint8_t *p, size_t n, const char *what)
@@ -33,7 +32,8 @@ ws_upgrade(struct client *c, const char *path, const char *protocol)
     (void)snprintf(text, sizeof text,
         "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n%s%s%s\r\n",
-        path, protocol != NULL ? "Sec-WebSocket-Protocol: " : "", protocol != NULL ? protocol : "", protocol != NULL ? "\r\n" : "");
+        path, protocol != NULL ? "Sec-WebSocket-Protocol: " : "", protocol != NULL ? protocol : "",
+        protocol != NULL ? "\r\n" : "");
     write_text(c, text);
 }
 
@@ -106,7 +106,8 @@ busbar_sub(char *out, size_t room, const struct client *c)
 static size_t
 busbar_pub(char *out, size_t room, const struct client *c, const char *payload, size_t n)
 {
-    return (size_t)snprintf(out, room, "{\"op\":\"pub\",\"topic\":\"bench/%u\",\"data\":\"%.*s\"}", c->topic, (int)n, payload);
+    return (size_t)snprintf(
+        out, room, "{\"op\":\"pub\",\"topic\":\"bench/%u\",\"data\":\"%.*s\"}", c->topic, (int)n, payload);
 }
 
 /* One message of the native protocol. */
@@ -231,7 +232,8 @@ static void
 sse_request(struct client *c, const char *path)
 {
     char text[256];
-    (void)snprintf(text, sizeof text, "GET %s%u HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n\r\n", path, c->topic);
+    (void)snprintf(text, sizeof text,
+        "GET %s%u HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n\r\n", path, c->topic);
     write_text(c, text);
 }
 
@@ -292,7 +294,9 @@ nchan_sse_read(struct client *c, const uint8_t *p, size_t n)
 static void
 nats_greet(struct client *c)
 {
-    write_text(c, "CONNECT {\"verbose\":false,\"pedantic\":false,\"lang\":\"c\",\"version\":\"0\",\"protocol\":1}\r\nPING\r\n");
+    write_text(c,
+        "CONNECT "
+        "{\"verbose\":false,\"pedantic\":false,\"lang\":\"c\",\"version\":\"0\",\"protocol\":1}\r\nPING\r\n");
 }
 
 static void
