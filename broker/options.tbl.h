@@ -5,7 +5,8 @@ OPTION("backend", ENUM, backend, RESTART, "memory", "", "", "memory",
 OPTION("topics_max", COUNT, topics_max, LIVE, "1000000", "1", "100000000", "",
     "How many topics may exist at once. A publish that would need one more is refused.")
 OPTION("filters_max", COUNT, filters_max, LIVE, "1000000", "1", "100000000", "",
-    "How many different subscriptions one frontend may hold for all its clients together.")
+    "How many different subscriptions one frontend may hold for all its clients together. A filter counts once more for "
+    "each further 8 levels and 128 bytes.")
 OPTION("links_max", COUNT, links_max, RESTART, "64", "1", "1024", "",
     "How many frontends may be attached at once.")
 OPTION("link_credit", BYTES, link_credit, RESTART, "8MiB", "1MiB", "1GiB", "",

@@ -79,7 +79,7 @@ check_subscribe(const struct peer *peer, struct slice pattern, const char **ret_
     *ret_message = NULL;
     if (filter_error(pattern) != NULL)
         return ERROR_FILTER_INVALID;
-    if (peer->filters.n_used >= broker->options.filters_max) {
+    if (peer->filters_weight + filter_weight(pattern) > broker->options.filters_max) {
         *ret_message = "There are too many subscriptions (broker.filters_max).";
         return ERROR_LIMIT_REACHED;
     }
@@ -120,6 +120,7 @@ proceed_subscribe(struct peer *peer, uint64_t number, struct slice pattern, stru
         free(held);
         return r;
     }
+    peer->filters_weight += filter_weight(pattern);
     *ret = held;
     return 0;
 }
@@ -154,6 +155,7 @@ subscribe_on_subscribe(struct peer *peer, const struct frame *f)
 static void
 drop(struct peer *peer, struct peer_filter *held)
 {
+    peer->filters_weight -= filter_weight(interest_filter_pattern(held->filter));
     note_change(peer->broker, held->filter);
     interest_remove(&peer->broker->interest, peer->slot, held->filter);
     free(held);

@@ -113,6 +113,16 @@ filter_matches(struct slice filter, struct slice topic)
     return topic.p == NULL;
 }
 
+unsigned
+filter_weight(struct slice filter)
+{
+    unsigned n_separators = 0;
+
+    for (size_t i = 0; i < filter.n; i++)
+        n_separators += filter.p[i] == '/';
+    return 1 + n_separators / 8 + (filter.n > 0 ? (unsigned)((filter.n - 1) / 128) : 0);
+}
+
 bool
 topic_is_reserved(struct slice topic)
 {

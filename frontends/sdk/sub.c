@@ -217,7 +217,7 @@ sub_add_members(struct sub *sub, const struct request *r)
         list_push_back(&f->joining, &m->in_owner);
         filter_note_member(f);
         sub->n_members++;
-        sub->session->n_filters++;
+        sub->session->n_filters += filter_weight(r->filters[i]);
     }
     return 0;
 }
@@ -251,6 +251,16 @@ sub_new(struct hub *hub, struct session *s, const struct request *r, struct posi
     return sub;
 }
 
+static bool
+session_has_room(const struct session *s, const struct request *r)
+{
+    uint64_t weight = s->n_filters;
+
+    for (size_t i = 0; i < r->n_filters; i++)
+        weight += filter_weight(r->filters[i]);
+    return weight <= s->fe->limits->subscriptions_per_client;
+}
+
 void
 hub_subscribe(struct hub *hub, struct session *s, const struct request *r, struct position since)
 {
@@ -260,7 +270,7 @@ hub_subscribe(struct hub *hub, struct session *s, const struct request *r, struc
         session_answer(s, r, ANSWER_ERROR, ERROR_SUBSCRIPTION_EXISTS);
         return;
     }
-    if (s->n_filters + r->n_filters > hub->fe->limits->subscriptions_per_client) {
+    if (!session_has_room(s, r)) {
         struct answer answer = {.type = ANSWER_ERROR,
             .id = r->id,
             .code = ERROR_LIMIT_REACHED,
@@ -307,9 +317,9 @@ sub_free(struct sub *sub)
             fanout_leave(m);
         else
             list_remove(&m->in_owner);
+        s->n_filters -= filter_weight(filter_text(m->filter));
         filter_note_left(m->filter);
     }
-    s->n_filters -= sub->n_members;
     s->n_subs--;
     hub->n_subs--;
     list_remove(&sub->in_session);

@@ -130,5 +130,28 @@ def _publishes(bus):
         return False
 
 
+def deep_filters_count_for_more():
+    """A client's filters of 128 levels cost it, and us, a fraction of the memory that 1000 of them would."""
+    with Bus(frontends=("tcp", "ws")) as bus:
+        c, seed = bus.tcp(), 1
+        refused = 0
+        with Innocent(bus):
+            for i in range(200):
+                levels = []
+                for _ in range(120):
+                    seed = seed * 6364136223846793005 + 1442695040888963407 & 0xFFFFFFFFFFFFFFFF
+                    levels.append("+" if seed >> 63 else "a")
+                c.send(op="sub", id=i, topic="/".join(levels) + "/#")
+                m = c.recv()
+                refused += m.get("code") == "limit_reached"
+                assert m["op"] == "subscribed" or refused > 0, m
+            bus.ws().pub("/".join(["a"] * 128), 1)
+        assert 130 <= refused <= 150, refused  # each takes the place of 16 or 17
+        for i in range(200 - refused):
+            c.send(op="unsub", id=i)
+            c.expect("unsubscribed", id=i)
+        c.sub([f"t/{i}" for i in range(64)], id="again")
+
+
 if __name__ == "__main__":
-    main([many_lists_of_many_topics, a_storm_of_recoveries, the_runtime_directory_is_removed])
+    main([many_lists_of_many_topics, a_storm_of_recoveries, the_runtime_directory_is_removed, deep_filters_count_for_more])

@@ -151,6 +151,23 @@ START_TEST(test_kinds)
 }
 END_TEST
 
+START_TEST(test_weight)
+{
+    char longest[TOPIC_MAX_BYTES + 1], deepest[2 * TOPIC_MAX_LEVELS];
+
+    ck_assert_uint_eq(filter_weight(slice_str("#")), 1);
+    ck_assert_uint_eq(filter_weight(slice_str("a/b/c/d/e/f/g/h")), 1); /* 8 levels */
+    ck_assert_uint_eq(filter_weight(slice_str("a/b/c/d/e/f/g/h/i")), 2);
+    memset(longest, 'x', TOPIC_MAX_BYTES);
+    ck_assert_uint_eq(filter_weight(slice_of(longest, 128)), 1);
+    ck_assert_uint_eq(filter_weight(slice_of(longest, 129)), 2);
+    ck_assert_uint_eq(filter_weight(slice_of(longest, TOPIC_MAX_BYTES)), 8);
+    for (int i = 0; i < 2 * TOPIC_MAX_LEVELS - 1; i++)
+        deepest[i] = i % 2 == 0 ? '+' : '/';
+    ck_assert_uint_eq(filter_weight(slice_of(deepest, 2 * TOPIC_MAX_LEVELS - 1)), 1 + 15 + 1);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -161,6 +178,7 @@ main(void)
     tcase_add_test(tc, test_filters);
     tcase_add_test(tc, test_matching);
     tcase_add_test(tc, test_kinds);
+    tcase_add_test(tc, test_weight);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
