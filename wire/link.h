@@ -32,7 +32,7 @@ struct link_ops {
     /* A frame for the owner. 0, or negative errno: the frame makes no sense, drop the link (the owner has
      * logged why). The owner must not free the link in here; it may call link_fail(). */
     int (*on_frame)(struct link *link, const struct frame *f, void *arg);
-    /* A whole batch of frames has been given to on_frame(). */
+    /* A whole batch of frames has been given to on_frame(), or one without frames brought a new position. */
     void (*on_batch_end)(struct link *link, void *arg);
     /* The backlog has fallen below half of the mark set by link_set_mark(), after it was above it. */
     void (*on_drained)(struct link *link, void *arg);

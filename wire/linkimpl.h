@@ -116,6 +116,7 @@ struct link {
     uint64_t unacked_bytes; /* counted bytes processed since our last ack */
     uint64_t own_credit;
     uint64_t peer_position;
+    bool has_moved; /* peer_position, by a batch without frames; the owner was not told yet */
 
     struct link_stats stats;
 };

@@ -82,6 +82,7 @@ inbox_put(struct link *link, struct slice message, struct mp frames, const struc
             link->inbox[newest].position = b->position;
         } else {
             link->processed = b->number;
+            link->has_moved |= link->peer_position != b->position;
             link->peer_position = b->position;
         }
         link->transport->release(link->channel, message);
@@ -188,6 +189,11 @@ link_process(struct link *link)
 {
     size_t n_batches = 0, n_bytes = 0;
 
+    if (link->has_moved) {
+        link->has_moved = false;
+        if (link->state == LINK_UP && link->ops->on_batch_end != NULL)
+            link->ops->on_batch_end(link, link->arg);
+    }
     while (link->n_inbox > 0 && !link->is_paused && link->state != LINK_DOWN && link->state != LINK_LEFT) {
         if (n_batches >= LINK_BATCHES_PER_TURN || n_bytes >= LINK_BYTES_PER_TURN) {
             loop_defer(link->loop, &link->process_hook);

@@ -5,7 +5,7 @@ import json
 import time
 import urllib.parse
 
-from tests.support.bus import Bus, main
+from tests.support.bus import Bus, main, wait_until
 
 
 def every_transport_reaches_every_other():
@@ -164,6 +164,20 @@ def the_bus_tells_its_figures():
         assert s.expect("error", id=7)["code"] == "not_allowed"
 
 
+def quiet_frontends_know_where_the_bus_is():
+    """A server that nothing is delivered to hears of the position with the heartbeats."""
+    with Bus(broker={"heartbeat": "50ms", "sys_interval": "0"}) as bus:
+        tcp = bus.tcp()
+
+        def position():
+            tcp.send(op="hello", id="p")
+            return int(tcp.expect("welcome", id="p").get("cursor", "0-0").rsplit("-", 1)[1])
+
+        for _ in range(2):
+            seq = int(bus.http("POST", "/topics/elsewhere", "x").json()["cursor"].rsplit("-", 1)[1])
+            wait_until(lambda: position() >= seq, "the position to come")
+
+
 if __name__ == "__main__":
     main([every_transport_reaches_every_other, json_passes_byte_for_byte, content_type_and_headers_are_kept,
-          everybody_sees_one_order, retained_values, the_bus_tells_its_figures])
+          everybody_sees_one_order, retained_values, the_bus_tells_its_figures, quiet_frontends_know_where_the_bus_is])
