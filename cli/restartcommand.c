@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* busbar restart: asks the `busbar up` of this configuration, and prints what it says (cli/control.h). */
+/* busbar restart: asks the `busbar up` of this configuration, and prints what it says (cli/upcontrol.h). */
 #include "config.h"
 
 #include "cli/commands.h"
@@ -16,7 +16,7 @@
 #include "base/conf.h"
 #include "base/proc.h"
 #include "cli/allconf.h"
-#include "cli/control.h"
+#include "cli/upcontrol.h"
 #include "cli/rundir.h"
 
 static const char help[] =

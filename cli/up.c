@@ -22,7 +22,7 @@
 #include "base/notify.h"
 #include "base/proc.h"
 #include "cli/allconf.h"
-#include "cli/control.h"
+#include "cli/upcontrol.h"
 #include "cli/greeting.h"
 #include "cli/ports.h"
 #include "cli/programs.h"

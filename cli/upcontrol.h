@@ -11,8 +11,8 @@
  * "=" is the last line, with an exit code (base/proc.h). Processes are restarted one after another; what was
  * begun goes on when the asker leaves.
  */
-#ifndef CLI_CONTROL_H
-#define CLI_CONTROL_H
+#ifndef CLI_UPCONTROL_H
+#define CLI_UPCONTROL_H
 
 #include <stdbool.h>
 

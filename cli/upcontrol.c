@@ -2,7 +2,7 @@
 /* A few connections at a time, and one job for all of them. */
 #include "config.h"
 
-#include "cli/control.h"
+#include "cli/upcontrol.h"
 
 #include <errno.h>
 #include <event2/event.h>
