@@ -89,12 +89,13 @@ struct store_host {
     void (*on_record)(struct record *record, void *arg);
     /* Of each append, in order for one origin. error 0, or a negative errno: not appended (outcome void). */
     void (*on_appended)(void *cookie, int error, enum append_outcome outcome, uint64_t seq, void *arg);
-    /* From restore(), for each topic that the store has from before: the host's cookie for it and its limits. 0 or negative
-     * errno, which ends restore(). A host that uses no store that outlives it may leave it NULL. */
-    int (*on_topic)(struct slice name, struct store_topic *topic, void **ret_cookie, struct store_limits *ret_limits,
-        void *arg);
-    /* The store found that it is damaged and cannot go on: the host has to end. At the next start the store sets aside what
-     * is damaged, and begins a new epoch. May be NULL. */
+    /* From restore(), for each topic that the store has from before: the host's cookie for it and its limits.
+     * 0 or negative errno, which ends restore(). It may ask for the retained value. A host that uses no store
+     * that outlives it may leave it NULL. */
+    int (*on_topic)(struct slice name, struct store_topic *topic, void **ret_cookie,
+        struct store_limits *ret_limits, void *arg);
+    /* The store found that it is damaged and cannot go on: the host has to end. At the next start the store
+     * sets aside what is damaged, and begins a new epoch. May be NULL. */
     void (*on_broken)(void *arg);
     void *arg;
 };
@@ -119,10 +120,10 @@ struct store_read {
      * topics that are forgotten by name; it may or may not concern the reader. Never called for reads with
      * `last`. */
     void (*on_gap)(void *topic, uint64_t seq, void *arg);
-    /* The end of this read, once: upto is the seq up to which everything wanted has been given: the store's last seq when
-     * the read began if nothing was cut short; else, as a rule, that of the last record given. If more was appended meanwhile,
-     * it is above upto: who wants to go on live reads again until upto is the last seq that was handed out. error: 0 or
-     * negative errno. */
+    /* The end of this read, once: upto is the seq up to which everything wanted has been given: the store's
+     * last seq when the read began if nothing was cut short; else, as a rule, that of the last record given.
+     * If more was appended meanwhile, it is above upto: who wants to go on live reads again until upto is the
+     * last seq that was handed out. error: 0 or negative errno. */
     void (*on_done)(int error, uint64_t upto, bool is_cut_short, void *arg);
     void *arg;
 };
@@ -135,11 +136,12 @@ struct backend_ops {
     /* conf is the backend's options struct. host is copied. Calls nothing of the host before open() returned.
      */
     int (*open)(const void *conf, struct loop *loop, const struct store_host *host, struct backend **ret);
-    /* Once, right after open(), before anything else: tells host->on_topic() what there is. NULL: nothing outlives the store.
-     * 0 or negative errno; then only close() may follow. */
+    /* Once, right after open(), before anything else: tells host->on_topic() what there is. NULL: nothing
+     * outlives the store. 0 or negative errno; then only close() may follow. */
     int (*restore)(struct backend *b);
-    /* Stops; what was appended and not yet answered is finished first as far as the store can, and reads under
-     * way end with -ECANCELED: the host is called for these. Records given out stay; the states of topics go with the backend. */
+    /* Stops; what was appended and not yet answered is finished first as far as the store can, and reads
+     * under way end with -ECANCELED: the host is called for these. Records given out stay; the states of
+     * topics go with the backend. */
     void (*close)(struct backend *b);
 
     /* The life of the store's numbers, never 0, and the last seq that was given out (and handed to

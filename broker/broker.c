@@ -25,6 +25,7 @@
 #include "wire/frame.h"
 #include "wire/transport.h"
 
+_Static_assert(MESSAGE_BINARY == RECORD_BINARY, "the backends know the kind by its own name");
 _Static_assert(MESSAGE_RETAIN == RECORD_RETAIN, "the backends know the flag by its own name");
 
 #define TICK_MS 100u
@@ -36,12 +37,13 @@ _Static_assert(MESSAGE_RETAIN == RECORD_RETAIN, "the backends know the flag by i
 /* ---- Config. ---- */
 
 static void
-config_binds(struct broker_config *config, struct conf_bind binds[4])
+config_binds(struct broker_config *config, struct conf_bind binds[5])
 {
     binds[0] = (struct conf_bind){&bus_section, &config->bus};
     binds[1] = (struct conf_bind){&log_section, &config->log};
     binds[2] = (struct conf_bind){&broker_section, &config->broker};
-    binds[3] = (struct conf_bind){&topics_section, &config->topics};
+    binds[3] = (struct conf_bind){&store_section, &config->store};
+    binds[4] = (struct conf_bind){&topics_section, &config->topics};
 }
 
 static void
@@ -55,11 +57,11 @@ broker_config_check(struct conf_check *check, void *arg)
 int
 broker_config_load(struct broker_config *config, const char *path, const char *const *set, size_t n_set)
 {
-    struct conf_bind binds[4];
+    struct conf_bind binds[5];
     struct conf_errors errors = {0};
     struct conf_request request = {.path = path,
         .binds = binds,
-        .n_binds = 4,
+        .n_binds = 5,
         .ignored = conf_all_sections,
         .set = set,
         .n_set = n_set,
@@ -77,22 +79,43 @@ broker_config_load(struct broker_config *config, const char *path, const char *c
 void
 broker_config_free(struct broker_config *config)
 {
-    struct conf_bind binds[4];
+    struct conf_bind binds[5];
 
     config_binds(config, binds);
-    conf_free(binds, 4);
+    conf_free(binds, 5);
 }
 
 /* ---- The store. ---- */
 
-static struct memory_options
-store_options(const struct broker *broker)
+/* What the backend that was chosen calls its options. */
+union backend_options {
+    struct memory_options memory;
+    struct sqlite_options sqlite;
+};
+
+static union backend_options
+backend_options(const struct broker *broker)
 {
-    return (struct memory_options){
-        .bytes_max = broker->options.history_max,
-        .key_window_ms = broker->options.dedupe_window_ms,
-        .keys_max = broker->options.dedupe_keys,
-    };
+    const struct broker_options *options = &broker->options;
+    const struct store_options *store = &broker->config.store;
+
+    if (broker->store_ops == &backend_sqlite)
+        return (union backend_options){.sqlite = {
+                                           .path = store->path,
+                                           .sync = (enum sqlite_sync)store->sync,
+                                           .sync_interval_ms = store->sync_interval_ms,
+                                           .cache_bytes = store->cache_bytes,
+                                           .queue_max = store->queue_max,
+                                           .queue_bytes = store->queue_bytes,
+                                           .bytes_max = options->history_max,
+                                           .key_window_ms = options->dedupe_window_ms,
+                                           .keys_max = options->dedupe_keys,
+                                       }};
+    return (union backend_options){.memory = {
+                                       .bytes_max = options->history_max,
+                                       .key_window_ms = options->dedupe_window_ms,
+                                       .keys_max = options->dedupe_keys,
+                                   }};
 }
 
 static void
@@ -102,17 +125,60 @@ broker_on_record(struct record *record, void *arg)
 }
 
 static int
-broker_open_store(struct broker *broker)
+broker_on_topic(struct slice name, struct store_topic *store, void **ret_cookie,
+    struct store_limits *ret_limits, void *arg)
 {
-    struct memory_options options = store_options(broker);
-    struct store_host host = {
-        .on_record = broker_on_record, .on_appended = publish_on_appended, .arg = broker};
-    int r;
+    struct topic *topic;
+    int r = topic_restore(arg, name, store, &topic);
 
-    broker->store_ops = broker->config.store_ops != NULL ? broker->config.store_ops : &backend_memory;
-    r = broker->store_ops->open(&options, broker->loop, &host, &broker->store);
     if (r < 0)
         return r;
+    *ret_cookie = topic;
+    *ret_limits = topic->setting->limits;
+    return 0;
+}
+
+/* Whoever started us starts us again. */
+static void
+broker_on_broken(void *arg)
+{
+    struct broker *broker = arg;
+
+    broker->is_broken = true;
+    loop_stop(broker->loop);
+}
+
+static const struct backend_ops *
+choose_backend(const struct broker *broker)
+{
+    if (broker->config.store_ops != NULL)
+        return broker->config.store_ops;
+    return broker->options.backend == BROKER_BACKEND_SQLITE ? &backend_sqlite : &backend_memory;
+}
+
+/* 0 or a PROC_EXIT_. */
+static int
+broker_open_store(struct broker *broker)
+{
+    union backend_options options;
+    struct store_host host = {
+        .on_record = broker_on_record,
+        .on_appended = publish_on_appended,
+        .on_topic = broker_on_topic,
+        .on_broken = broker_on_broken,
+        .arg = broker,
+    };
+    int r;
+
+    broker->store_ops = choose_backend(broker);
+    options = backend_options(broker);
+    r = broker->store_ops->open(&options, broker->loop, &host, &broker->store);
+    if (r == 0 && broker->store_ops->restore != NULL)
+        r = broker->store_ops->restore(broker->store);
+    if (r < 0) {
+        log_error("the store %s cannot be opened: %s", broker->store_ops->name, strerror(-r));
+        return r == -EWOULDBLOCK ? PROC_EXIT_IN_USE : PROC_EXIT_FAILURE;
+    }
     broker->last_seq = broker->store_ops->last_seq(broker->store);
     return 0;
 }
@@ -205,6 +271,10 @@ keep_restart_options(struct broker *broker, const struct broker_config *config)
     if (names.n > 0)
         log_warn("these changes need a restart of the broker: %.*s", (int)names.n, (const char *)names.p);
     buf_reset(&names);
+    (void)conf_diff(&store_section, &broker->config.store, &config->store, &names);
+    if (names.n > 0)
+        log_warn("these changes need a restart of the broker: %.*s", (int)names.n, (const char *)names.p);
+    buf_reset(&names);
     (void)conf_diff(&bus_section, &broker->config.bus, &config->bus, &names);
     if (names.n > 0)
         log_warn("these changes need a restart of the whole bus: %.*s", (int)names.n, (const char *)names.p);
@@ -222,7 +292,7 @@ broker_reload(struct broker *broker)
 {
     struct broker_config config = {0};
     struct settings *settings;
-    struct memory_options options;
+    union backend_options options;
 
     notify_reloading();
     if (broker_config_load(&config, broker->config_path, broker->set, broker->n_set) < 0) {
@@ -245,7 +315,7 @@ broker_reload(struct broker *broker)
     broker->settings = settings;
     topics_apply_settings(broker);
     settings_free(old);
-    options = store_options(broker);
+    options = backend_options(broker);
     if (broker->store_ops->configure != NULL)
         broker->store_ops->configure(broker->store, &options);
     log_notice("the config file was read again");
@@ -290,8 +360,6 @@ broker_init(struct broker *broker)
     r = interest_init(&broker->interest, broker->n_slots);
     if (r == 0)
         r = settings_new(&broker->config.topics, broker->options.max_message, &broker->settings);
-    if (r == 0)
-        r = broker_open_store(broker);
     return r;
 }
 
@@ -300,6 +368,9 @@ broker_listen(struct broker *broker)
 {
     int r = runtime_open(broker->runtime_dir, broker->transport->path_max, &broker->lock_fd);
 
+    if (r != 0)
+        return r;
+    r = broker_open_store(broker); /* under the lock: the one before must be gone */
     if (r != 0)
         return r;
     r = hello_serve(broker);
@@ -359,6 +430,8 @@ broker_run(struct broker *broker)
         (unsigned long long)broker->store_ops->epoch(broker->store));
     notify_ready();
     if (loop_run(broker->loop) < 0)
+        return PROC_EXIT_FAILURE;
+    if (broker->is_broken)
         return PROC_EXIT_FAILURE;
     log_notice("stopped");
     return PROC_EXIT_OK;

@@ -8,6 +8,7 @@
 
 #include "backends/backend.h"
 #include "backends/memory/memory.h"
+#include "backends/sqlite/sqlite.h"
 #include "base/buf.h"
 #include "base/list.h"
 #include "base/loop.h"
@@ -27,6 +28,7 @@ struct broker_config {
     struct bus_options bus;
     struct log_options log;
     struct broker_options broker;
+    struct store_options store;
     struct conf_items topics;
     const struct backend_ops *store_ops; /* NULL: the one that the options name */
 };
@@ -82,6 +84,7 @@ struct broker {
     uint64_t started_ms;
     int64_t started_wall_ms;
     bool is_stopping;
+    bool is_broken; /* the store is: we end so that it is opened anew */
     struct loop_timer stop_timer;
     struct broker_counters counters;
 };

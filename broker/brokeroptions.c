@@ -14,6 +14,14 @@ static const struct conf_row broker_rows[] = {
 const struct conf_section broker_section =
     CONF_SECTION("broker", broker_rows, struct broker_options, "The broker: what it keeps, and its limits.");
 
+static const struct conf_row store_rows[] = {
+#define OPTION(...) CONF_ROW(struct store_options, __VA_ARGS__)
+#include "broker/store-options.tbl.h"
+};
+
+const struct conf_section store_section = CONF_SECTION(
+    "store", store_rows, struct store_options, "The file in which the backend sqlite keeps messages.");
+
 static const struct conf_row topic_rows[] = {
 #define OPTION(...) CONF_ROW(struct topic_options, __VA_ARGS__)
 #include "broker/topic-options.tbl.h"

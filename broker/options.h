@@ -6,13 +6,20 @@
 #include "base/conf.h"
 
 /* broker_options.backend */
-enum broker_backend { BROKER_BACKEND_MEMORY };
+enum broker_backend { BROKER_BACKEND_MEMORY, BROKER_BACKEND_SQLITE };
 
 struct broker_options {
 #define OPTION CONF_FIELD
 #include "broker/options.tbl.h"
 };
 extern const struct conf_section broker_section;
+
+/* store_options.sync is an enum sqlite_sync. */
+struct store_options {
+#define OPTION CONF_FIELD
+#include "broker/store-options.tbl.h"
+};
+extern const struct conf_section store_section;
 
 /* topic_options.retain */
 enum topic_retain { TOPIC_RETAIN_FLAG, TOPIC_RETAIN_LAST, TOPIC_RETAIN_NONE };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Section broker. Columns: base/conf.h. */
-OPTION("backend", ENUM, backend, RESTART, "memory", "", "", "memory",
-    "Where messages are kept: memory forgets them when the broker ends.")
+OPTION("backend", ENUM, backend, RESTART, "memory", "", "", "memory|sqlite",
+    "Where messages are kept: memory forgets them when the broker ends, sqlite keeps them in a file (section store).")
 OPTION("topics_max", COUNT, topics_max, LIVE, "1000000", "1", "100000000", "",
     "How many topics may exist at once. A publish that would need one more is refused.")
 OPTION("filters_max", COUNT, filters_max, LIVE, "1000000", "1", "100000000", "",
@@ -17,7 +17,7 @@ OPTION("outbox_max", BYTES, outbox_max, LIVE, "64MiB", "1MiB", "16GiB", "",
 OPTION("heartbeat", TIME, heartbeat_ms, RESTART, "1s", "50ms", "1m", "",
     "How often broker and frontends tell each other that they live. After three missed, the link is dropped.")
 OPTION("history_max", BYTES, history_max, LIVE, "1GiB", "1MiB", "1TiB", "",
-    "How much memory the kept messages of all topics may take together. Past that, the oldest go first.")
+    "How much the kept messages of all topics may take together, in memory or in the file. Past that, the oldest go first.")
 OPTION("max_message", BYTES, max_message, LIVE, "1MiB", "1KiB", "16MiB", "",
     "The largest message of any topic; a topic may allow less.")
 OPTION("dedupe_window", TIME, dedupe_window_ms, LIVE, "2m", "0", "1d", "",

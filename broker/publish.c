@@ -133,8 +133,8 @@ publish_on_appended(void *cookie, int error, enum append_outcome outcome, uint64
     } else if (error == 0) {
         broker->counters.repeated++;
     } else {
-        log_error("the store could not keep a message of %.*s: %s", SLICE_ARG(topic_name(pending->topic)),
-            strerror(-error));
+        log_debug("the store could not keep a message of %.*s: %s", SLICE_ARG(topic_name(pending->topic)),
+            strerror(-error)); /* the store says it once */
     }
     if (peer != NULL && peer_is_attached(peer)) {
         if (error == 0)

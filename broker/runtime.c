@@ -93,7 +93,8 @@ runtime_open(const char *dir, size_t path_max, int *ret_lock_fd)
     r = make_dir(dir);
     if (r < 0) {
         if (r == -EPERM)
-            log_error("runtime_dir: %s is somebody else's, or everybody may write to it: choose another", dir);
+            log_error(
+                "runtime_dir: %s is somebody else's, or everybody may write to it: choose another", dir);
         else
             log_error("runtime_dir: %s cannot be made: %s", dir, strerror(-r));
         return PROC_EXIT_FAILURE;

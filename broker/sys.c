@@ -76,6 +76,7 @@ publish_broker(struct broker *broker, struct buf *out)
     put_figure(out, "stored_messages", stats.n_records);
     put_figure(out, "stored_bytes", stats.n_bytes);
     put_figure(out, "evicted", stats.n_evicted);
+    put_figure(out, "store_failed", stats.n_failed);
     publish_figures(broker, "$sys/broker", "", out);
 }
 

@@ -109,8 +109,9 @@ handle_give_back(struct topics *t, struct topic *topic)
 
 /* ---- Birth. ---- */
 
+/* With a name and a handle; no store yet. */
 static int
-topic_new(struct broker *broker, struct slice name, struct topic **ret)
+topic_add(struct broker *broker, struct slice name, struct topic **ret)
 {
     struct topics *t = &broker->topics;
     struct topic *topic = malloc(sizeof(*topic) + name.n);
@@ -132,19 +133,44 @@ topic_new(struct broker *broker, struct slice name, struct topic **ret)
     r = table_insert(&t->by_name, topic);
     if (r < 0)
         goto fail_handle;
-    r = broker->store_ops->topic_open(broker->store, name, topic, &topic->setting->limits, &topic->store);
-    if (r < 0)
-        goto fail_name;
-    topic_note_retained(broker, topic); /* a store that outlives us may have one */
     *ret = topic;
     return 0;
-fail_name:
-    (void)table_remove(&t->by_name, name);
 fail_handle:
     handle_give_back(t, topic);
 fail:
     topic_free(broker, topic);
     return r;
+}
+
+static int
+topic_new(struct broker *broker, struct slice name, struct topic **ret)
+{
+    struct topic *topic;
+    int r = topic_add(broker, name, &topic);
+
+    if (r < 0)
+        return r;
+    r = broker->store_ops->topic_open(broker->store, name, topic, &topic->setting->limits, &topic->store);
+    if (r < 0) {
+        (void)table_remove(&broker->topics.by_name, name);
+        handle_give_back(&broker->topics, topic);
+        topic_free(broker, topic);
+        return r;
+    }
+    *ret = topic;
+    return 0;
+}
+
+int
+topic_restore(struct broker *broker, struct slice name, struct store_topic *store, struct topic **ret)
+{
+    int r = topic_add(broker, name, ret);
+
+    if (r < 0)
+        return r;
+    (*ret)->store = store;
+    topic_note_retained(broker, *ret);
+    return 0;
 }
 
 int

@@ -67,6 +67,9 @@ struct topic *topic_find(const struct broker *broker, struct slice name);
 /* Finds or makes it; name is valid. -ENOSPC: broker.topics_max; -ENOMEM or what the store says. */
 int topic_get(struct broker *broker, struct slice name, struct topic **ret);
 
+/* One that the store has from before. Its limit is the store's, not broker.topics_max. */
+int topic_restore(struct broker *broker, struct slice name, struct store_topic *store, struct topic **ret);
+
 /* Who wants it, as a linkset; from the cache while that is good. NULL: nobody, or memory ran out (which is
  * logged). */
 const uint64_t *topic_links(struct broker *broker, struct topic *topic);

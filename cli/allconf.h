@@ -21,6 +21,7 @@ struct allconf {
     struct log_options log;
     struct link_options link;
     struct broker_options broker;
+    struct store_options store;
     struct conf_items topics; /* of struct topic_options */
     struct limits_options limits;
     struct ws_options ws;
@@ -31,7 +32,7 @@ struct allconf {
 
 /* All sections in the order of the sample file; ends with NULL. */
 extern const struct conf_section *const allconf_sections[];
-#define ALLCONF_N_SECTIONS 10
+#define ALLCONF_N_SECTIONS 11
 
 /* As conf_load(), and then what holds between sections. ret must be zero. */
 int allconf_load(struct allconf *ret, const struct proc_args *args, struct conf_errors *errs);

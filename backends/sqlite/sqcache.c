@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The most recent records, so that a reader that is nearly up to date needs no disk. All topics together hold at most
- * cache_bytes; what goes first is the oldest of all.
+ * The most recent records, so that a reader that is nearly up to date needs no disk. All topics together hold
+ * at most cache_bytes; what goes first is the oldest of all.
  */
 #include "config.h"
 

@@ -2,9 +2,9 @@
 /*
  * The file: see sqdb.h.
  *
- * To change the tables: add a row to migrations[] that brings a file of the version before to the new one (never change
- * a row that was released); change docs/store.md; the version in the file is the number of rows. Then run
- * tests/unit/backends/test-sqlite.
+ * To change the tables: add a row to migrations[] that brings a file of the version before to the new one
+ * (never change a row that was released); change docs/store.md; the version in the file is the number of
+ * rows. Then run tests/unit/backends/test-sqlite.
  */
 #include "config.h"
 
@@ -36,15 +36,19 @@ static const char *const migrations[] = {
     "CREATE TABLE retained (topic INTEGER PRIMARY KEY, seq INTEGER NOT NULL, prev INTEGER NOT NULL,"
     " time_ms INTEGER NOT NULL, kind INTEGER NOT NULL, flags INTEGER NOT NULL,"
     " type TEXT, key TEXT, headers BLOB, body);"
-    "CREATE TABLE keys (seq INTEGER PRIMARY KEY, topic INTEGER NOT NULL, key TEXT NOT NULL, time_ms INTEGER NOT NULL);"
+    "CREATE TABLE keys (seq INTEGER PRIMARY KEY, topic INTEGER NOT NULL, key TEXT NOT NULL, time_ms INTEGER "
+    "NOT NULL);"
     "CREATE UNIQUE INDEX keys_by_name ON keys (topic, key);"
-    "CREATE TABLE publishes (boot INTEGER NOT NULL, first INTEGER NOT NULL, n INTEGER NOT NULL, seqs BLOB NOT NULL,"
+    "CREATE TABLE publishes (boot INTEGER NOT NULL, first INTEGER NOT NULL, n INTEGER NOT NULL, seqs BLOB "
+    "NOT NULL,"
     " time_ms INTEGER NOT NULL, PRIMARY KEY (boot, first)) WITHOUT ROWID;"
     "CREATE VIEW history AS SELECT m.seq, t.name AS topic,"
-    " strftime('%Y-%m-%d %H:%M:%f', m.time_ms / 1000.0, 'unixepoch') AS time, m.type, m.key, m.headers, m.body"
+    " strftime('%Y-%m-%d %H:%M:%f', m.time_ms / 1000.0, 'unixepoch') AS time, m.type, m.key, m.headers, "
+    "m.body"
     " FROM messages m JOIN topics t ON t.id = m.topic WHERE m.seq > t.evicted_seq;"
     "CREATE VIEW retained_values AS SELECT t.name AS topic, r.seq,"
-    " strftime('%Y-%m-%d %H:%M:%f', r.time_ms / 1000.0, 'unixepoch') AS time, r.type, r.key, r.headers, r.body"
+    " strftime('%Y-%m-%d %H:%M:%f', r.time_ms / 1000.0, 'unixepoch') AS time, r.type, r.key, r.headers, "
+    "r.body"
     " FROM retained r JOIN topics t ON t.id = r.topic;",
 };
 #define TABLES_VERSION ((int)(sizeof(migrations) / sizeof(migrations[0])))
@@ -56,12 +60,15 @@ static const char *const texts[SQDB_N_STATEMENTS] = {
     [SQDB_COMMIT] = "COMMIT",
     [SQDB_ROLLBACK] = "ROLLBACK",
     [SQDB_STATE_SET] = "INSERT OR REPLACE INTO state (name, value) VALUES (?1, ?2)",
-    [SQDB_TOPIC_NEW] = "INSERT INTO topics (name, last_seq, evicted_seq, messages, bytes) VALUES (?1, 0, 0, 0, 0)",
-    [SQDB_TOPIC_UPDATE] = "UPDATE topics SET last_seq = ?2, evicted_seq = ?3, messages = ?4, bytes = ?5 WHERE id = ?1",
+    [SQDB_TOPIC_NEW] =
+        "INSERT INTO topics (name, last_seq, evicted_seq, messages, bytes) VALUES (?1, 0, 0, 0, 0)",
+    [SQDB_TOPIC_UPDATE] =
+        "UPDATE topics SET last_seq = ?2, evicted_seq = ?3, messages = ?4, bytes = ?5 WHERE id = ?1",
     [SQDB_TOPIC_DROP] = "DELETE FROM topics WHERE id = ?1",
     [SQDB_MESSAGE_NEW] = "INSERT INTO messages (" MESSAGE_COLUMNS ", size)"
                          " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-    [SQDB_MESSAGES_OLDEST] = "SELECT seq, size, time_ms FROM messages WHERE topic = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
+    [SQDB_MESSAGES_OLDEST] =
+        "SELECT seq, size, time_ms FROM messages WHERE topic = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
     [SQDB_MESSAGES_DELETE] = "DELETE FROM messages WHERE topic = ?1 AND seq <= ?2",
     [SQDB_MESSAGES_DROP] = "DELETE FROM messages WHERE topic = ?1",
     [SQDB_RETAINED_SET] = "INSERT OR REPLACE INTO retained (" MESSAGE_COLUMNS ")"
@@ -70,17 +77,21 @@ static const char *const texts[SQDB_N_STATEMENTS] = {
     [SQDB_KEY_FIND] = "SELECT seq, time_ms FROM keys WHERE topic = ?1 AND key = ?2",
     [SQDB_KEY_SET] = "INSERT OR REPLACE INTO keys (seq, topic, key, time_ms) VALUES (?1, ?2, ?3, ?4)",
     [SQDB_KEYS_TRIM] = "DELETE FROM keys WHERE seq IN (SELECT seq FROM keys ORDER BY seq LIMIT ?1)",
-    [SQDB_KEYS_EXPIRE] = "DELETE FROM keys WHERE seq IN"
-                         " (SELECT seq FROM (SELECT seq, time_ms FROM keys ORDER BY seq LIMIT ?2) WHERE time_ms <= ?1)",
+    [SQDB_KEYS_EXPIRE] =
+        "DELETE FROM keys WHERE seq IN"
+        " (SELECT seq FROM (SELECT seq, time_ms FROM keys ORDER BY seq LIMIT ?2) WHERE time_ms <= ?1)",
     [SQDB_KEYS_DROP] = "DELETE FROM keys WHERE topic = ?1",
-    [SQDB_PUBLISHES_NEW] = "INSERT OR REPLACE INTO publishes (boot, first, n, seqs, time_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
+    [SQDB_PUBLISHES_NEW] =
+        "INSERT OR REPLACE INTO publishes (boot, first, n, seqs, time_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
     [SQDB_PUBLISHES_EXPIRE] = "DELETE FROM publishes WHERE time_ms < ?1",
     [SQDB_PUBLISHES_PRUNE] = "DELETE FROM publishes WHERE boot = ?1 AND first < ?2",
-    [SQDB_SEQS_SINCE] = "SELECT seq, size FROM messages WHERE topic = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY seq LIMIT ?4",
-    [SQDB_SEQS_LAST] =
-        "SELECT seq, size FROM messages WHERE topic = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY seq DESC LIMIT ?4",
+    [SQDB_SEQS_SINCE] =
+        "SELECT seq, size FROM messages WHERE topic = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY seq LIMIT ?4",
+    [SQDB_SEQS_LAST] = "SELECT seq, size FROM messages WHERE topic = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY "
+                       "seq DESC LIMIT ?4",
     [SQDB_MESSAGE_GET] = "SELECT " MESSAGE_COLUMNS " FROM messages WHERE seq = ?1",
-    [SQDB_MESSAGES_SCAN] = "SELECT " MESSAGE_COLUMNS " FROM messages WHERE seq > ?1 AND seq <= ?2 ORDER BY seq",
+    [SQDB_MESSAGES_SCAN] =
+        "SELECT " MESSAGE_COLUMNS " FROM messages WHERE seq > ?1 AND seq <= ?2 ORDER BY seq",
 };
 
 int
@@ -121,8 +132,8 @@ sqdb_get(struct sqdb *d, enum sqdb_statement which, int *ret_error)
 
     if (*s == NULL) {
         int result = d->db == NULL
-            ? SQLITE_READONLY
-            : sqlite3_prepare_v3(d->db, texts[which], -1, SQLITE_PREPARE_PERSISTENT, s, NULL);
+                         ? SQLITE_READONLY
+                         : sqlite3_prepare_v3(d->db, texts[which], -1, SQLITE_PREPARE_PERSISTENT, s, NULL);
 
         if (result != SQLITE_OK) {
             *ret_error = sqdb_errno(result);
@@ -230,7 +241,8 @@ connect_to(struct sqdb *d, const char *path, int flags)
     int r;
 
     *d = (struct sqdb){0};
-    r = sqdb_errno(sqlite3_open_v2(path, &d->db, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE, NULL));
+    r = sqdb_errno(
+        sqlite3_open_v2(path, &d->db, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE, NULL));
     if (r < 0) {
         sqdb_close(d);
         return r;
@@ -274,7 +286,8 @@ migrate(struct sqdb *d, int from)
     r = sqdb_exec(d, "BEGIN IMMEDIATE");
     for (int i = from; i < TABLES_VERSION && r == 0; i++)
         r = sqdb_exec(d, migrations[i]);
-    (void)snprintf(sql, sizeof(sql), "PRAGMA application_id = %d; PRAGMA user_version = %d", APPLICATION_ID, TABLES_VERSION);
+    (void)snprintf(sql, sizeof(sql), "PRAGMA application_id = %d; PRAGMA user_version = %d", APPLICATION_ID,
+        TABLES_VERSION);
     if (r == 0)
         r = sqdb_exec(d, sql);
     if (r == 0)
@@ -287,10 +300,12 @@ migrate(struct sqdb *d, int from)
 static int
 prepare_connection(struct sqdb *d)
 {
-    /* Checkpoints are ours to choose (writer.c). Deleted bytes are not wiped: that would write each page twice. */
-    return sqdb_exec(d, "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; PRAGMA secure_delete = OFF;"
-                        "PRAGMA journal_size_limit = " WAL_KEPT_BYTES "; PRAGMA temp_store = MEMORY;"
-                        "PRAGMA cache_size = -8192; PRAGMA foreign_keys = OFF");
+    /* Checkpoints are ours to choose (writer.c). Deleted bytes are not wiped: that would write each page
+     * twice. */
+    return sqdb_exec(d,
+        "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; PRAGMA secure_delete = OFF;"
+        "PRAGMA journal_size_limit = " WAL_KEPT_BYTES "; PRAGMA temp_store = MEMORY;"
+        "PRAGMA cache_size = -8192; PRAGMA foreign_keys = OFF");
 }
 
 int

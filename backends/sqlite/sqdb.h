@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The file: opening it whatever is found there, its tables, and the statements on it. docs/store.md describes the tables
- * for people, and the steps for changing them.
+ * The file: opening it whatever is found there, its tables, and the statements on it. docs/store.md describes
+ * the tables for people, and the steps for changing them.
  *
  * Each thread that works on the file has a connection of its own (struct sqdb).
  */
@@ -57,8 +57,8 @@ enum sqdb_found {
     SQDB_FOUND_FOREIGN, /* an SQLite file of another program: it is not ours to move */
 };
 
-/* Opens the file, made with its tables if it is not there, brought up to date if it is older. is_read_only: it can be read
- * and not written. An outcome or negative errno. */
+/* Opens the file, made with its tables if it is not there, brought up to date if it is older. is_read_only:
+ * it can be read and not written. An outcome or negative errno. */
 int sqdb_open(struct sqdb *d, const char *path, bool *ret_is_read_only);
 /* Another connection to a file that sqdb_open() found good. */
 int sqdb_open_again(struct sqdb *d, const char *path, bool is_reader);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The backend that keeps messages in an SQLite file, the loop's side of it: hands commands to the writer, takes its
- * batches, knows the figures of each topic. The model is in sqstore.h; what survives what, in docs/durability.md.
+ * The backend that keeps messages in an SQLite file, the loop's side of it: hands commands to the writer,
+ * takes its batches, knows the figures of each topic. The model is in sqstore.h; what survives what, in
+ * docs/durability.md.
  */
 #include "config.h"
 
@@ -267,7 +268,7 @@ store_init_threads(struct backend *b)
 static void
 store_free(struct backend *b)
 {
-    list_for_each_safe (it, following, &b->recent)
+    list_for_each_safe(it, following, &b->recent)
         store_topic_free(b, list_entry(it, struct store_topic, in_recent));
     writer_fini(&b->w);
     sqdb_close(&b->reader_db);
@@ -332,7 +333,8 @@ restore_topic(struct backend *b, struct store_topic *topic)
     int r = 0;
 
     if (b->host.on_topic != NULL)
-        r = b->host.on_topic(slice_of(topic->name, topic->n_name), topic, &topic->cookie, &limits, b->host.arg);
+        r = b->host.on_topic(
+            slice_of(topic->name, topic->n_name), topic, &topic->cookie, &limits, b->host.arg);
     if (r < 0)
         return r;
     if (topic->retained != NULL)
@@ -373,7 +375,8 @@ static int
 sqlite_restore(struct backend *b)
 {
     assert(!b->is_started);
-    list_for_each_safe (it, following, &b->recent) {
+    list_for_each_safe(it, following, &b->recent)
+    {
         int r = restore_topic(b, list_entry(it, struct store_topic, in_recent));
 
         if (r < 0)
@@ -468,8 +471,8 @@ static bool
 is_same_limits(const struct store_limits *a, const struct store_limits *b)
 {
     return a->messages == b->messages && a->age_ms == b->age_ms && a->bytes == b->bytes &&
-        a->keeps_last_retained == b->keeps_last_retained && a->keeps_no_retained == b->keeps_no_retained &&
-        a->is_unrecoverable == b->is_unrecoverable;
+           a->keeps_last_retained == b->keeps_last_retained && a->keeps_no_retained == b->keeps_no_retained &&
+           a->is_unrecoverable == b->is_unrecoverable;
 }
 
 static void
@@ -523,21 +526,22 @@ sqlite_topic_stats(struct backend *b, const struct store_topic *topic, uint64_t 
 /* ---- Appending. ---- */
 
 static int
-sqlite_append_take(struct backend *b, struct store_topic *topic, struct record *record, struct store_origin origin,
-    void *cookie)
+sqlite_append_take(struct backend *b, struct store_topic *topic, struct record *record,
+    struct store_origin origin, void *cookie)
 {
     size_t size = record_size(record);
-    struct command *c = NULL;
-    int r = 0;
+    struct command *c;
 
     assert(b->is_started && !b->is_calling);
-    if (b->n_queued >= b->options.queue_max || (b->n_queued > 0 && b->bytes_queued + size > b->options.queue_bytes))
-        r = -EAGAIN;
-    else if ((c = command_new(COMMAND_APPEND, topic)) == NULL)
-        r = -ENOMEM;
-    if (r < 0) {
+    if (b->n_queued >= b->options.queue_max ||
+        (b->n_queued > 0 && b->bytes_queued + size > b->options.queue_bytes)) {
         record_unref(record);
-        return r;
+        return -EAGAIN;
+    }
+    c = command_new(COMMAND_APPEND, topic);
+    if (c == NULL) {
+        record_unref(record);
+        return -ENOMEM;
     }
     record->time_ms = loop_wall_ms(b->loop);
     c->record = record;
@@ -586,7 +590,8 @@ sqlite_tick(struct backend *b, unsigned budget)
         b->tick_at = at->next;
         (void)store_trim_by_age(b, list_entry(at, struct store_topic, in_recent));
     }
-    if (b->is_ticking || loop_now_ms(b->loop) - b->ticked_ms < TICK_MS || (c = command_new(COMMAND_TICK, NULL)) == NULL)
+    if (b->is_ticking || loop_now_ms(b->loop) - b->ticked_ms < TICK_MS ||
+        (c = command_new(COMMAND_TICK, NULL)) == NULL)
         return;
     b->is_ticking = true;
     b->ticked_ms = loop_now_ms(b->loop);

@@ -13,7 +13,8 @@ enum sqlite_sync {
 };
 
 struct sqlite_options {
-    const char *path; /* of the file; its folder is made if its parent is there. Lives until open() returned */
+    const char
+        *path; /* of the file; its folder is made if its parent is there. Lives until open() returned */
     enum sqlite_sync sync;
     uint64_t sync_interval_ms;
     uint64_t cache_bytes;   /* of recent messages, read without the disk */

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The start: finds the file in whatever state it is, sets it aside if it cannot be used, and loads what the loop and the
- * writer have to know. Messages stay where they are.
+ * The start: finds the file in whatever state it is, sets it aside if it cannot be used, and loads what the
+ * loop and the writer have to know. Messages stay where they are.
  *
- * The epoch is the file's. It is a new one if the file is new, and if numbers that were given out may be lost: the machine
- * went down (not just the process) while not every message was written to the disk at once.
+ * The epoch is the file's. It is a new one if the file is new, and if numbers that were given out may be
+ * lost: the machine went down (not just the process) while not every message was written to the disk at once.
  */
 #include "config.h"
 
@@ -21,7 +21,8 @@
 #include "base/log.h"
 #include "base/rand.h"
 
-#define CHECK_BYTES (16u * 1024 * 1024) /* a file that was not closed is read through at the start if it is no larger */
+#define CHECK_BYTES                                                                                          \
+    (16u * 1024 * 1024) /* a file that was not closed is read through at the start if it is no larger */
 
 /* ---- The folder and the lock. ---- */
 
@@ -175,13 +176,15 @@ load_retained(struct backend *b)
 
     if (topics == NULL)
         return -ENOMEM;
-    list_for_each_safe (it, following, &b->recent) {
+    list_for_each_safe(it, following, &b->recent)
+    {
         topics[n++] = list_entry(it, struct store_topic, in_recent);
     }
     qsort(topics, n, sizeof(topics[0]), compare_ids);
     r = sqdb_errno(sqlite3_prepare_v2(b->w.d.db,
-        "SELECT seq, topic, prev, time_ms, kind, flags, type, key, headers, body FROM retained ORDER BY topic", -1, &s,
-        NULL));
+        "SELECT seq, topic, prev, time_ms, kind, flags, type, key, headers, body FROM retained ORDER BY "
+        "topic",
+        -1, &s, NULL));
     while (r >= 0 && (r = sqdb_step(s)) > 0) {
         uint64_t id = (uint64_t)sqlite3_column_int64(s, 1);
 
@@ -216,7 +219,8 @@ load_record(sqlite3_stmt *s)
 static int
 load_publishes(struct backend *b, sqlite3_stmt *s)
 {
-    uint64_t boot = (uint64_t)sqlite3_column_int64(s, 0), first = (uint64_t)sqlite3_column_int64(s, 1), seq, old;
+    uint64_t boot = (uint64_t)sqlite3_column_int64(s, 0), first = (uint64_t)sqlite3_column_int64(s, 1), seq,
+             old;
     struct slice seqs = sqdb_blob(s, 2);
 
     for (size_t i = 0; i + sizeof(seq) <= seqs.n; i += sizeof(seq)) {
@@ -242,7 +246,8 @@ load_n_keys(struct backend *b, sqlite3_stmt *s)
     return 0;
 }
 
-/* The last number that was given out is in `state`; a message above it would mean that the file is not to be trusted. */
+/* The last number that was given out is in `state`; a message above it would mean that the file is not to be
+ * trusted. */
 static int
 load_highest(struct backend *b, sqlite3_stmt *s)
 {
@@ -255,7 +260,9 @@ load_rows(struct backend *b)
     int r = each_row(b, "SELECT max(seq) FROM messages", load_highest);
 
     if (r >= 0)
-        r = each_row(b, "SELECT id, name, last_seq, evicted_seq, messages, bytes FROM topics ORDER BY last_seq", load_topic);
+        r = each_row(b,
+            "SELECT id, name, last_seq, evicted_seq, messages, bytes FROM topics ORDER BY last_seq",
+            load_topic);
     if (r >= 0)
         r = load_retained(b);
     if (r >= 0)
@@ -268,7 +275,8 @@ load_rows(struct backend *b)
 static void
 unload_rows(struct backend *b)
 {
-    list_for_each_safe (it, following, &b->recent) {
+    list_for_each_safe(it, following, &b->recent)
+    {
         store_topic_free(b, list_entry(it, struct store_topic, in_recent));
     }
     dedupe_fini(&b->w.dedupe);
@@ -330,8 +338,10 @@ load_state(struct backend *b, bool is_read_only, bool *ret_was_closed)
         return r;
     *ret_was_closed = is_closed != 0 || b->epoch == 0;
     if (b->epoch != 0 && is_closed == 0 && run != run_before && sync_before != SQLITE_SYNC_ALWAYS) {
-        log_warn("%s: the machine went down while messages were still on their way to the disk (store.sync): the last ones may "
-                 "be lost, so the epoch is a new one", b->w.path);
+        log_warn("%s: the machine went down while messages were still on their way to the disk (store.sync): "
+                 "the last ones may "
+                 "be lost, so the epoch is a new one",
+            b->w.path);
         b->epoch = 0;
     }
     if (is_read_only)
@@ -396,8 +406,8 @@ load_set_aside(struct backend *b, bool is_newer)
     int r = sqdb_set_aside(b->w.path, is_newer ? "newer" : "damaged", name, sizeof(name));
 
     if (r < 0) {
-        log_error("%s: it is %s, and cannot be renamed: %s", b->w.path, is_newer ? "of a newer version" : "damaged",
-            strerror(-r));
+        log_error("%s: it is %s, and cannot be renamed: %s", b->w.path,
+            is_newer ? "of a newer version" : "damaged", strerror(-r));
         return r;
     }
     log_error("%s: %s: it is set aside as %s; the bus begins with an empty store and a new epoch", b->w.path,
@@ -418,7 +428,8 @@ load_open(struct backend *b)
     for (unsigned i = 0; i < 2 && r == 0; i++) {
         r = load_file(b, &is_read_only);
         if (r == SQDB_FOUND_FOREIGN) {
-            log_error("%s: this is the database of another program: give the store a path of its own", b->w.path);
+            log_error(
+                "%s: this is the database of another program: give the store a path of its own", b->w.path);
             return -EEXIST;
         }
         if (r != SQDB_FOUND_DAMAGED && r != SQDB_FOUND_NEWER)
@@ -431,7 +442,8 @@ load_open(struct backend *b)
         return r;
     }
     if (is_read_only) {
-        log_error("%s: the file may only be read: publishes are refused until it may be written to", b->w.path);
+        log_error(
+            "%s: the file may only be read: publishes are refused until it may be written to", b->w.path);
         b->w.is_failing = true;
         sqdb_close(&b->w.d); /* the writer tries anew */
     }

@@ -5,7 +5,8 @@
 
 #include "backends/sqlite/sqstore.h"
 
-/* Fills in what the file knows: epoch, last_seq, topics, retained values, publish numbers. Logs why if it fails. */
+/* Fills in what the file knows: epoch, last_seq, topics, retained values, publish numbers. Logs why if it
+ * fails. */
 int load_open(struct backend *b);
 
 /* The next start sets the file aside. */

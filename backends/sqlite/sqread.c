@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reads, the loop's side. A read collects the topics that it is about, with the figures that the loop knows. If all that it
- * wants is in the cache it is answered at once; else the reader thread gets it. Whichever way: what was evicted meanwhile is
- * told as a gap and left out, so the answer is what memory would have given at the moment when it is given, up to the seq
- * that was the last when the read was collected.
+ * Reads, the loop's side. A read collects the topics that it is about, with the figures that the loop knows.
+ * If all that it wants is in the cache it is answered at once; else the reader thread gets it. Whichever way:
+ * what was evicted meanwhile is told as a gap and left out, so the answer is what memory would have given at
+ * the moment when it is given, up to the seq that was the last when the read was collected.
  */
 #include "config.h"
 
@@ -33,7 +33,8 @@ source_add(struct reading *r, struct store_topic *topic)
 static bool
 is_concerned(const struct reading *r, const struct store_topic *topic)
 {
-    return r->read.last > 0 ? topic->now.n > 0 : topic->now.last_seq > r->read.since || topic->now.evicted_seq > r->read.since;
+    return r->read.last > 0 ? topic->now.n > 0
+                            : topic->now.last_seq > r->read.since || topic->now.evicted_seq > r->read.since;
 }
 
 static int
@@ -155,7 +156,8 @@ heap_sink(struct read_source *heap, size_t n, size_t i)
 static bool
 is_enough(const struct store_read *read, uint64_t n, uint64_t bytes)
 {
-    return n > 0 && ((read->max_records > 0 && n >= read->max_records) || (read->max_bytes > 0 && bytes >= read->max_bytes));
+    return n > 0 && ((read->max_records > 0 && n >= read->max_records) ||
+                        (read->max_bytes > 0 && bytes >= read->max_bytes));
 }
 
 /* It is no more in any list: the host may do anything from here. */
@@ -221,13 +223,15 @@ reading_ask(struct backend *b, struct reading *r)
 {
     size_t n = 0;
 
-    /* Those that keep nothing, or were never written, are nothing to read; but their gaps are told in the end. */
+    /* Those that keep nothing, or were never written, are nothing to read; but their gaps are told in the
+     * end. */
     for (size_t i = 0; i < r->n_sources; i++) {
         struct read_source *source = &r->sources[i];
         const struct topic_figures *now = &source->topic->now;
 
         source->id = now->n > 0 ? now->id : 0;
-        source->from = r->read.last == 0 && r->read.since > now->evicted_seq ? r->read.since : now->evicted_seq;
+        source->from =
+            r->read.last == 0 && r->read.since > now->evicted_seq ? r->read.since : now->evicted_seq;
         n += source->id != 0;
     }
     qsort(r->sources, r->n_sources, sizeof(r->sources[0]), compare_sources);
@@ -347,7 +351,8 @@ read_go_on(struct backend *b)
     b->is_going_on = b->is_calling = true;
     do {
         has_moved = false;
-        list_for_each_safe (it, following, &b->reads) {
+        list_for_each_safe(it, following, &b->reads)
+        {
             has_moved |= reading_step(b, list_entry(it, struct reading, in_queue));
         }
     } while (has_moved && !list_empty(&b->reads));
@@ -384,7 +389,8 @@ read_cancel_all(struct backend *b)
 {
     list_take_all(&b->reads, &b->asked);
     list_take_all(&b->reads, &b->read_done);
-    list_for_each_safe (it, following, &b->reads) {
+    list_for_each_safe(it, following, &b->reads)
+    {
         struct reading *r = list_entry(it, struct reading, in_queue);
 
         reading_done(b, r, -ECANCELED, r->read.since, true);

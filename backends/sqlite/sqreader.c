@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The reader thread: reads messages from the file for one read after another, each in one transaction of its own.
+ * The reader thread: reads messages from the file for one read after another, each in one transaction of its
+ * own.
  *
- * A read of a few topics asks the index of each for its next numbers, merges these, and fetches the messages that fit. A
- * read of many topics goes through all messages in their order and leaves out what is not wanted: that costs nothing for
- * each topic, and the index would cost a search in each.
+ * A read of a few topics asks the index of each for its next numbers, merges these, and fetches the messages
+ * that fit. A read of many topics goes through all messages in their order and leaves out what is not wanted:
+ * that costs nothing for each topic, and the index would cost a search in each.
  */
 #include "config.h"
 
@@ -14,10 +15,10 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define SCAN_SOURCES 64u         /* from so many topics on all messages are gone through */
-#define SCAN_ROWS 50000u         /* looked at in one read */
-#define LAST_BYTES (64u << 20)   /* of one read of the last messages */
-#define RECORD_LEAST 64u         /* bytes that each record counts for, at least */
+#define SCAN_SOURCES 64u       /* from so many topics on all messages are gone through */
+#define SCAN_ROWS 50000u       /* looked at in one read */
+#define LAST_BYTES (64u << 20) /* of one read of the last messages */
+#define RECORD_LEAST 64u       /* bytes that each record counts for, at least */
 
 static int
 found_add(struct reading *r, struct found found)
@@ -61,12 +62,11 @@ find_numbers(struct sqdb *d, struct reading *r, const struct read_source *source
     (void)sqlite3_bind_int64(s, 3, (int64_t)r->upto);
     (void)sqlite3_bind_int64(s, 4, limit);
     while ((error = sqdb_step(s)) > 0) {
-        error = found_add(r,
-            (struct found){
-                .seq = (uint64_t)sqlite3_column_int64(s, 0),
-                .size = (uint64_t)sqlite3_column_int64(s, 1),
-                .topic = source->topic,
-            });
+        error = found_add(r, (struct found){
+                                 .seq = (uint64_t)sqlite3_column_int64(s, 0),
+                                 .size = (uint64_t)sqlite3_column_int64(s, 1),
+                                 .topic = source->topic,
+                             });
         if (error < 0)
             break;
     }
@@ -117,7 +117,8 @@ read_few(struct sqdb *d, struct reading *r)
         qsort(r->found, r->n_found, sizeof(r->found[0]), compare_found);
     n_all = r->n_found;
     while (error == 0 && n < n_all &&
-        (n == 0 || ((max_bytes == 0 || bytes < max_bytes) && (read->max_records == 0 || n < read->max_records)))) {
+           (n == 0 || ((max_bytes == 0 || bytes < max_bytes) &&
+                          (read->max_records == 0 || n < read->max_records)))) {
         error = fetch(d, &r->found[n]);
         bytes += r->found[n++].size;
     }

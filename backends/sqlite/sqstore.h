@@ -2,14 +2,15 @@
 /*
  * The inside of the SQLite backend, shared by its files. Three threads:
  *
- *     loop     the broker's. Hands commands over and gets them back answered; keeps what lists and short reads need:
- *              the figures of each topic, the retained values, and the most recent records (the cache). Never waits.
- *     writer   takes all commands that wait, does them in one transaction, commits, gives them back. It alone numbers, trims
- *              and knows repeats, so that a transaction that fails leaves nothing behind.
- *     reader   reads older messages from the file, one read after another.
+ *     loop     the broker's. Hands commands over and gets them back answered; keeps what lists and short
+ * reads need: the figures of each topic, the retained values, and the most recent records (the cache). Never
+ * waits. writer   takes all commands that wait, does them in one transaction, commits, gives them back. It
+ * alone numbers, trims and knows repeats, so that a transaction that fails leaves nothing behind. reader
+ * reads older messages from the file, one read after another.
  *
- * The loop learns by an eventfd. What a topic looks like after a commit comes with the batch, before its records are
- * delivered. A read of the file may see a later commit than the loop knows; its result waits until the loop knows that too.
+ * The loop learns by an eventfd. What a topic looks like after a commit comes with the batch, before its
+ * records are delivered. A read of the file may see a later commit than the loop knows; its result waits
+ * until the loop knows that too.
  *
  * Each field of these structs is used by one thread alone, or says what guards it.
  */
@@ -37,7 +38,8 @@ struct topic_figures {
     uint64_t id; /* its row; 0: it has none yet */
     uint64_t last_seq, evicted_seq;
     uint64_t n, bytes; /* kept */
-    int64_t oldest_ms; /* time of the oldest that is kept, or OLDEST_UNKNOWN; kept up only if there is a limit by age */
+    int64_t oldest_ms; /* time of the oldest that is kept, or OLDEST_UNKNOWN; kept up only if there is a limit
+                          by age */
 };
 
 /* One of the oldest messages of a topic: what trimming has to know. */
@@ -65,7 +67,7 @@ struct store_topic {
     struct list in_recent;
     struct list cached; /* struct cached, oldest first */
     uint64_t n_cached;
-    uint32_t n_trims;   /* commands on the way that may evict */
+    uint32_t n_trims; /* commands on the way that may evict */
 
     struct topic_writing w; /* the writer's */
 
@@ -139,7 +141,8 @@ struct writer {
     char *path;
     struct sqlite_options options;
     uint64_t last_seq, dropped_seq, n_keys, bytes, n_evicted, n_repeated;
-    uint64_t before_last_seq, before_dropped_seq, before_n_keys, before_bytes, before_n_evicted; /* at the last commit */
+    uint64_t before_last_seq, before_dropped_seq, before_n_keys, before_bytes,
+        before_n_evicted; /* at the last commit */
     struct dedupe dedupe; /* of publish numbers; keys are looked up in the file */
     struct list kept;     /* topics that keep something, in the order of their last append */
     struct store_topic **touched;
@@ -157,8 +160,8 @@ struct writer {
 
 struct read_source {
     struct store_topic *topic;
-    uint64_t id, from;     /* for the reader: what is wanted of the topic `id` has seq > from */
-    struct cached *at;     /* for the cache: the next one */
+    uint64_t id, from; /* for the reader: what is wanted of the topic `id` has seq > from */
+    struct cached *at; /* for the cache: the next one */
 };
 
 struct found {
@@ -168,10 +171,10 @@ struct found {
 };
 
 enum reading_state {
-    READING_NEW,     /* what it is about is not collected yet */
-    READING_TRIMS,   /* waits until what is too old is trimmed */
-    READING_ASKED,   /* with the reader */
-    READING_FOUND,   /* read; waits until the loop knows as much as the reader did */
+    READING_NEW,   /* what it is about is not collected yet */
+    READING_TRIMS, /* waits until what is too old is trimmed */
+    READING_ASKED, /* with the reader */
+    READING_FOUND, /* read; waits until the loop knows as much as the reader did */
 };
 
 struct reading {
@@ -181,7 +184,7 @@ struct reading {
     struct read_source *sources;
     size_t n_sources, sources_room;
     bool tells_unnamed;
-    uint64_t upto;        /* nothing above it is given */
+    uint64_t upto; /* nothing above it is given */
     /* the reader's answer */
     struct found *found;
     size_t n_found, found_room;
@@ -202,10 +205,10 @@ struct backend {
     bool is_started, is_broken;
 
     uint64_t epoch, last_seq, dropped_seq;
-    struct list recent; /* topics in the order of their last append, those without any first */
+    struct list recent;   /* topics in the order of their last append, those without any first */
     struct list *tick_at; /* in recent: where the walk by age goes on */
     uint64_t ticked_ms;
-    bool is_ticking; /* a COMMAND_TICK is on the way */
+    bool is_ticking;                 /* a COMMAND_TICK is on the way */
     uint64_t n_queued, bytes_queued; /* appends under way */
     struct store_stats stats;
 
@@ -214,7 +217,7 @@ struct backend {
 
     struct list reads; /* that wait for a command or for a batch */
     struct loop_hook reads_hook;
-    uint64_t batch; /* the last that was taken */
+    uint64_t batch;     /* the last that was taken */
     bool is_delivering; /* records of a batch: no read may look at half of it */
     bool is_calling;    /* a callback of a read that may not change anything */
     bool is_going_on;   /* in read_go_on() */
@@ -243,7 +246,8 @@ int topic_touch(struct writer *w, struct store_topic *topic);
 int topic_append(struct writer *w, struct command *c);
 int topic_trim(struct writer *w, struct store_topic *topic, int64_t wall_ms);
 int topic_trim_all(struct writer *w);
-int topic_limit(struct writer *w, struct store_topic *topic, const struct store_limits *limits, int64_t wall_ms);
+int topic_limit(
+    struct writer *w, struct store_topic *topic, const struct store_limits *limits, int64_t wall_ms);
 int topic_drop(struct writer *w, struct store_topic *topic);
 int topic_flush(struct writer *w); /* figures of the touched into the file */
 void topic_commit_all(struct writer *w);

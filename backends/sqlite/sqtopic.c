@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Topics as the writer sees them, inside a transaction: appending, trimming, dropping. A topic that is changed is touched
- * first, which keeps its figures of before for the case that the transaction fails.
+ * Topics as the writer sees them, inside a transaction: appending, trimming, dropping. A topic that is
+ * changed is touched first, which keeps its figures of before for the case that the transaction fails.
  *
- * What is evicted is given up at once (evicted_seq), its rows are deleted many at a time. To know what goes next, the
- * oldest messages of a topic that is full are held in a window, read from the file so many at a time.
+ * What is evicted is given up at once (evicted_seq), its rows are deleted many at a time. To know what goes
+ * next, the oldest messages of a topic that is full are held in a window, read from the file so many at a
+ * time.
  */
 #include "config.h"
 
@@ -95,7 +96,8 @@ window_push(struct topic_writing *t, uint64_t seq, uint64_t size, int64_t time_m
     return 0;
 }
 
-/* Reads the oldest again. Nothing although there should be something: the figures were wrong, and are put right. */
+/* Reads the oldest again. Nothing although there should be something: the figures were wrong, and are put
+ * right. */
 static int
 window_fill(struct writer *w, struct store_topic *topic)
 {
@@ -121,8 +123,8 @@ window_fill(struct writer *w, struct store_topic *topic)
         return r;
     }
     if (t->window_n == 0) {
-        log_error("the store counts %llu messages of %.*s that it does not have", (unsigned long long)t->now.n,
-            (int)topic->n_name, topic->name);
+        log_error("the store counts %llu messages of %.*s that it does not have",
+            (unsigned long long)t->now.n, (int)topic->n_name, topic->name);
         w->bytes -= t->now.bytes;
         t->now.n = t->now.bytes = 0;
         t->now.evicted_seq = t->now.last_seq;
@@ -137,7 +139,8 @@ static int
 topic_delete_rows(struct writer *w, struct store_topic *topic)
 {
     topic->w.n_deletable = 0;
-    return sqdb_run(&w->d, SQDB_MESSAGES_DELETE, 2, (int64_t)topic->w.now.id, (int64_t)topic->w.now.evicted_seq);
+    return sqdb_run(
+        &w->d, SQDB_MESSAGES_DELETE, 2, (int64_t)topic->w.now.id, (int64_t)topic->w.now.evicted_seq);
 }
 
 /* The window has something. */
@@ -279,7 +282,8 @@ topic_keep(struct writer *w, struct store_topic *topic, const struct record *rec
 {
     struct topic_writing *t = &topic->w;
     size_t size = record_size(record);
-    bool is_whole = t->window_n == t->now.n, is_small = t->limits.age_ms > 0 || t->limits.messages <= WINDOW_MAX;
+    bool is_whole = t->window_n == t->now.n,
+         is_small = t->limits.age_ms > 0 || t->limits.messages <= WINDOW_MAX;
     int r = 0;
     sqlite3_stmt *s = sqdb_get(&w->d, SQDB_MESSAGE_NEW, &r);
 
@@ -311,7 +315,8 @@ topic_retain(struct writer *w, struct command *c)
     sqlite3_stmt *s;
 
     c->retains = RETAINS_NOT;
-    if (limits->keeps_no_retained || !(limits->keeps_last_retained || (c->record->flags & RECORD_RETAIN) != 0))
+    if (limits->keeps_no_retained ||
+        !(limits->keeps_last_retained || (c->record->flags & RECORD_RETAIN) != 0))
         return 0;
     c->retains = c->record->body.n > 0 ? RETAINS_SET : RETAINS_CLEAR;
     if (id == 0)
@@ -396,10 +401,12 @@ note_origin(struct writer *w, struct store_origin origin, uint64_t seq)
 static bool
 has_key(const struct writer *w, const struct command *c)
 {
-    return c->record->key.n > 0 && c->topic->w.now.id != 0 && w->options.key_window_ms > 0 && w->options.keys_max > 0;
+    return c->record->key.n > 0 && c->topic->w.now.id != 0 && w->options.key_window_ms > 0 &&
+           w->options.keys_max > 0;
 }
 
-/* 1: *ret_seq is the one it was published as within the window; 0: it is new; *ret_is_old: though there is an old row. */
+/* 1: *ret_seq is the one it was published as within the window; 0: it is new; *ret_is_old: though there is an
+ * old row. */
 static int
 find_key(struct writer *w, const struct command *c, uint64_t *ret_seq, bool *ret_is_old)
 {
@@ -553,8 +560,8 @@ topic_flush(struct writer *w)
         const struct topic_figures *t = &w->touched[i]->w.now;
 
         if (t->id != 0)
-            r = sqdb_run(&w->d, SQDB_TOPIC_UPDATE, 5, (int64_t)t->id, (int64_t)t->last_seq, (int64_t)t->evicted_seq,
-                (int64_t)t->n, (int64_t)t->bytes);
+            r = sqdb_run(&w->d, SQDB_TOPIC_UPDATE, 5, (int64_t)t->id, (int64_t)t->last_seq,
+                (int64_t)t->evicted_seq, (int64_t)t->n, (int64_t)t->bytes);
     }
     return r == 0 ? flush_origins(w) : r;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The writer thread: takes all commands that wait, does them in one transaction, gives them back. What it does with a
- * topic is in sqtopic.c. A transaction that fails (the disk is full, the file may not be written to) is undone wholly
- * and its appends are answered with the error; the next ones try anew.
+ * The writer thread: takes all commands that wait, does them in one transaction, gives them back. What it
+ * does with a topic is in sqtopic.c. A transaction that fails (the disk is full, the file may not be written
+ * to) is undone wholly and its appends are answered with the error; the next ones try anew.
  */
 #include "config.h"
 
@@ -104,7 +104,8 @@ writer_tick(struct writer *w)
 
     dedupe_expire(&w->dedupe, clock_ms(CLOCK_MONOTONIC), 1000);
     if (w->n_keys > 0 && w->options.key_window_ms < wall_ms) {
-        r = sqdb_run(&w->d, SQDB_KEYS_EXPIRE, 2, (int64_t)(wall_ms - w->options.key_window_ms), (int64_t)EXPIRE_KEYS);
+        r = sqdb_run(
+            &w->d, SQDB_KEYS_EXPIRE, 2, (int64_t)(wall_ms - w->options.key_window_ms), (int64_t)EXPIRE_KEYS);
         if (r == 0)
             w->n_keys -= (uint64_t)sqlite3_changes(w->d.db);
     }
@@ -125,7 +126,8 @@ writer_prune_origins(struct writer *w)
         const struct writer_origin *o = &w->origins[i];
 
         if (o->first > ORIGIN_WINDOW && o->first / DEDUPE_WINDOW != (o->first + o->n) / DEDUPE_WINDOW)
-            r = sqdb_run(&w->d, SQDB_PUBLISHES_PRUNE, 2, (int64_t)o->boot, (int64_t)(o->first - ORIGIN_WINDOW));
+            r = sqdb_run(
+                &w->d, SQDB_PUBLISHES_PRUNE, 2, (int64_t)o->boot, (int64_t)(o->first - ORIGIN_WINDOW));
     }
     return r;
 }
@@ -255,7 +257,8 @@ static void
 writer_say(struct writer *w, int error)
 {
     if (error < 0 && !w->is_failing)
-        log_error("%s: nothing can be kept: %s; publishes are refused until it can", w->path, strerror(-error));
+        log_error(
+            "%s: nothing can be kept: %s; publishes are refused until it can", w->path, strerror(-error));
     else if (error == 0 && w->is_failing)
         log_notice("%s: messages are kept again", w->path);
     w->is_failing = error < 0;
@@ -319,7 +322,8 @@ writer_wait(struct backend *b)
     while (b->commands == NULL && !b->is_stopping) {
         if (w->is_unsynced) {
             uint64_t due_ms = w->synced_ms + w->options.sync_interval_ms;
-            struct timespec due = {.tv_sec = (time_t)(due_ms / 1000), .tv_nsec = (long)(due_ms % 1000) * 1000000};
+            struct timespec due = {
+                .tv_sec = (time_t)(due_ms / 1000), .tv_nsec = (long)(due_ms % 1000) * 1000000};
 
             if (pthread_cond_timedwait(&b->writer_wake, &b->lock, &due) == ETIMEDOUT)
                 return true;
@@ -370,7 +374,8 @@ writer_main(void *arg)
         (void)pthread_mutex_unlock(&b->lock);
         if (first != NULL) {
             while ((batch = calloc(1, sizeof(*batch))) == NULL)
-                (void)nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL); /* what was taken must be answered */
+                (void)nanosleep(
+                    &(struct timespec){.tv_nsec = 10000000}, NULL); /* what was taken must be answered */
             batch->first = first;
             batch->number = ++number;
             writer_run(b, batch);

@@ -151,6 +151,9 @@ class Bus:
         self.config = {"runtime_dir": self.runtime_dir, "log": {"level": "info"}}
         for kind in ("ws", "http", "tcp"):
             self.config[kind] = {"listen": f"127.0.0.1:{self.ports[kind]}"}
+        self.config["store"] = {"path": "busbar.db"}  # in the test's own folder
+        if os.environ.get("BUSBAR_TEST_BACKEND"):  # any scenario with another store
+            self.config["broker"] = {"backend": os.environ["BUSBAR_TEST_BACKEND"]}
         for name, value in sections.items():
             if isinstance(value, dict):
                 self.config.setdefault(name, {}).update(value)

@@ -129,7 +129,8 @@ wait_for(struct fixture *f, const bool *is_done)
 
 /* With next to no cache: what it is asked for comes from the file. */
 static void
-open_sqlite(struct fixture *f, const struct store_host *host, uint64_t bytes_max, uint64_t key_window_ms, uint64_t keys_max)
+open_sqlite(struct fixture *f, const struct store_host *host, uint64_t bytes_max, uint64_t key_window_ms,
+    uint64_t keys_max)
 {
     char path[64];
     struct sqlite_options options = {
@@ -1013,7 +1014,8 @@ END_TEST
 static Suite *
 suite_new(void)
 {
-    Suite *s = suite_create(ops == &backend_sqlite && variant_cache == 0 ? "sqlite, from the file" : ops->name);
+    Suite *s =
+        suite_create(ops == &backend_sqlite && variant_cache == 0 ? "sqlite, from the file" : ops->name);
     TCase *t = tcase_create("backend");
 
     tcase_set_timeout(t, 60);
