@@ -8,7 +8,9 @@
  *
  *     busbar-load fanout --proto busbar-ws --port 8081 --subs 1000 --window 32 --pid 123 --pid 124
  *     busbar-load pairs  --proto nats --port 4222 --topics 1000
- *     busbar-load idle   --proto nchan --port 8000 --subs 10000      (prints "ready", waits for a line, ends)
+ *     busbar-load acks   --proto redis --port 6379 --topics 100      (100 publishers, no subscribers; latency
+ * is the answer's) busbar-load idle   --proto nchan --port 8000 --subs 10000      (prints "ready", waits for
+ * a line, ends)
  *
  * What is particular to a protocol is in loadproto.c.
  */
@@ -43,7 +45,8 @@ struct topic {
     struct client *publisher;
     uint32_t n_subs;
     uint64_t sent, done; /* messages published; delivered to every subscriber */
-    uint32_t *missing;   /* ring of --window: how many subscribers have yet to get a message */
+    uint32_t *missing;   /* ring of --window: how many subscribers have yet to get a message; acks: 1 or 0 */
+    uint64_t *sent_ns;   /* ring of --window */
 };
 
 static struct {
@@ -64,6 +67,7 @@ static struct {
     struct topic *topics;
     uint32_t n_clients, n_ready;
     bool is_measuring, is_over;
+    bool is_acks; /* a message is done when it was acknowledged; deliveries are acknowledgements */
     uint64_t n_deliveries, n_published, latency_sum_ns;
     uint64_t n_samples, n_seen;
     uint32_t *samples_ns;
@@ -174,15 +178,20 @@ static void
 publish(struct topic *t)
 {
     static char payload[MAX_PAYLOAD + 1];
+    uint64_t now = now_ns();
     int n = snprintf(payload, sizeof payload, MARK "%016llu:%016llu:", (unsigned long long)t->sent,
-        (unsigned long long)now_ns());
+        (unsigned long long)now);
     if ((size_t)n < option.size) {
         memset(payload + n, 'x', option.size - (size_t)n);
         n = (int)option.size;
     }
-    t->missing[t->sent % option.window] = t->n_subs;
+    t->missing[t->sent % option.window] = run.is_acks ? 1 : t->n_subs;
+    t->sent_ns[t->sent % option.window] = now;
     t->sent++;
-    option.protocol->publish(t->publisher, payload, (size_t)n);
+    if (run.is_acks)
+        option.protocol->publish_asking(t->publisher, t->sent - 1, payload, (size_t)n);
+    else
+        option.protocol->publish(t->publisher, payload, (size_t)n);
     if (run.is_measuring)
         run.n_published++;
 }
@@ -215,6 +224,23 @@ digits(const uint8_t *p)
     return v;
 }
 
+/* One more that message `number` waited for. */
+static void
+take(struct topic *t, uint64_t number, uint64_t latency_ns)
+{
+    if (run.is_measuring) {
+        run.n_deliveries++;
+        run.latency_sum_ns += latency_ns;
+        sample(latency_ns);
+    }
+    if (--t->missing[number % option.window] == 0) {
+        /* With a window above one, a later message may be complete before an earlier one: done counts in
+         * order. */
+        while (t->done < t->sent && t->missing[t->done % option.window] == 0)
+            t->done++;
+    }
+}
+
 /* A delivery was found; p is the payload from its mark on. */
 void
 load_delivered(struct client *c, const uint8_t *p, size_t n)
@@ -229,18 +255,19 @@ load_delivered(struct client *c, const uint8_t *p, size_t n)
             "a subscriber of topic %u got message %llu where %llu was next: lost, repeated or out of order",
             c->topic, (unsigned long long)number, (unsigned long long)c->next);
     c->next++;
-    if (run.is_measuring) {
-        run.n_deliveries++;
-        uint64_t latency = now_ns() - digits(p + 2 + 17);
-        run.latency_sum_ns += latency;
-        sample(latency);
-    }
-    if (--t->missing[number % option.window] == 0) {
-        /* With a window above one, a later message may be complete before an earlier one: done counts in
-         * order. */
-        while (t->done < t->sent && t->missing[t->done % option.window] == 0)
-            t->done++;
-    }
+    take(t, number, now_ns() - digits(p + 2 + 17));
+}
+
+/* An answer was found: what publisher c published under this number is kept. */
+void
+load_acked(struct client *c, uint64_t number)
+{
+    struct topic *t = &run.topics[c->topic];
+
+    if (number < t->done || number >= t->sent || t->missing[number % option.window] == 0)
+        load_die("publisher %u was told of message %llu, for which it does not wait", c->topic,
+            (unsigned long long)number);
+    take(t, number, now_ns() - t->sent_ns[number % option.window]);
 }
 
 static void
@@ -461,11 +488,12 @@ static void
 usage(FILE *to)
 {
     (void)fprintf(to,
-        "usage: busbar-load fanout|pairs|idle --proto NAME --port N [option]...\n"
+        "usage: busbar-load fanout|pairs|acks|idle --proto NAME --port N [option]...\n"
         "  --host ADDRESS   IPv4, %s\n"
         "  --publish-port N publishers connect there\n"
         "  --subs N         subscribers of the one topic (fanout, idle)\n"
-        "  --topics N       topics with a publisher and a subscriber each (pairs)\n"
+        "  --topics N       topics with a publisher and a subscriber each (pairs), with a publisher each "
+        "(acks)\n"
         "  --window N       messages in flight for each publisher, 1\n"
         "  --size N         payload bytes, 100 (36 at least)\n"
         "  --seconds S      how long to measure, 5;  --warm-up S  before that, 1\n"
@@ -553,6 +581,9 @@ lay_out(bool has_publishers)
     for (uint32_t t = 0; t < option.n_topics; t++) {
         run.topics[t].n_subs = per_topic;
         run.topics[t].missing = calloc(option.window, sizeof *run.topics[t].missing);
+        run.topics[t].sent_ns = calloc(option.window, sizeof *run.topics[t].sent_ns);
+        if (run.topics[t].missing == NULL || run.topics[t].sent_ns == NULL)
+            load_die("out of memory");
         for (uint32_t i = 0; i < per_topic; i++, c++)
             c->topic = t;
         if (has_publishers) {
@@ -577,11 +608,16 @@ main(int argc, char **argv)
     run.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 
     bool is_idle = strcmp(scenario, "idle") == 0;
+    if (option.protocol->publish == NULL && strcmp(scenario, "acks") != 0)
+        load_die("%s can only do acks", option.protocol->name);
     if (strcmp(scenario, "pairs") == 0)
         option.n_subs = 1;
     else if (strcmp(scenario, "fanout") == 0 || is_idle)
         option.n_topics = 1;
-    else {
+    else if (strcmp(scenario, "acks") == 0 && option.protocol->publish_asking != NULL) {
+        option.n_subs = 0;
+        run.is_acks = true;
+    } else {
         usage(stderr);
         return 2;
     }

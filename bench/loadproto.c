@@ -110,6 +110,27 @@ busbar_pub(char *out, size_t room, const struct client *c, const char *payload, 
         out, room, "{\"op\":\"pub\",\"topic\":\"bench/%u\",\"data\":\"%.*s\"}", c->topic, (int)n, payload);
 }
 
+/* With the number as the request's id. */
+static size_t
+busbar_pub_asking(
+    char *out, size_t room, const struct client *c, uint64_t number, const char *payload, size_t n)
+{
+    return (size_t)snprintf(out, room,
+        "{\"op\":\"pub\",\"id\":%llu,\"topic\":\"bench/%u\",\"data\":\"%.*s\"}", (unsigned long long)number,
+        c->topic, (int)n, payload);
+}
+
+static int
+busbar_answer(struct client *c, const uint8_t *p, size_t n)
+{
+    const uint8_t *id = find(p, n, "\"id\":");
+
+    if (id == NULL)
+        return -1;
+    load_acked(c, strtoull((const char *)id + 5, NULL, 10));
+    return 0;
+}
+
 /* One message of the native protocol. */
 static int
 busbar_message(struct client *c, const uint8_t *p, size_t n)
@@ -119,6 +140,8 @@ busbar_message(struct client *c, const uint8_t *p, size_t n)
         load_delivered(c, mark, n - (size_t)(mark - p));
     else if (find(p, n, "\"subscribed\"") != NULL)
         load_ready(c);
+    else if (find(p, n, "\"published\"") != NULL)
+        return busbar_answer(c, p, n);
     else if (find(p, n, "\"error\"") != NULL || find(p, n, "\"closing\"") != NULL)
         return -1;
     return 0;
@@ -182,6 +205,15 @@ busbar_tcp_publish(struct client *c, const char *payload, size_t n)
 {
     static char text[1 << 17];
     size_t k = busbar_pub(text, sizeof text, c, payload, n);
+    text[k++] = '\n';
+    load_write(c, text, k);
+}
+
+static void
+busbar_tcp_publish_asking(struct client *c, uint64_t number, const char *payload, size_t n)
+{
+    static char text[1 << 17];
+    size_t k = busbar_pub_asking(text, sizeof text, c, number, payload, n);
     text[k++] = '\n';
     load_write(c, text, k);
 }
@@ -347,12 +379,89 @@ nats_read(struct client *c, const uint8_t *p, size_t n)
     return line;
 }
 
+/* ---- NATS with JetStream: an answer comes to the reply subject, which says whose it is ---- */
+
+static void
+jetstream_greet(struct client *c)
+{
+    char text[128];
+    (void)snprintf(text, sizeof text, "SUB _INBOX.%u.* 1\r\n", c->topic);
+    nats_greet(c);
+    write_text(c, text);
+}
+
+static void
+jetstream_publish_asking(struct client *c, uint64_t number, const char *payload, size_t n)
+{
+    static char text[1 << 17];
+    int head = snprintf(text, sizeof text, "PUB bench.%u _INBOX.%u.%llu %zu\r\n", c->topic, c->topic,
+        (unsigned long long)number, n);
+    memcpy(text + head, payload, n);
+    memcpy(text + (size_t)head + n, "\r\n", 2);
+    load_write(c, text, (size_t)head + n + 2);
+}
+
+static ssize_t
+jetstream_read(struct client *c, const uint8_t *p, size_t n)
+{
+    const uint8_t *line_end = find(p, n > 4096 ? 4096 : n, "\r\n");
+    if (line_end == NULL || memcmp(p, "MSG _INBOX.", 11) != 0)
+        return nats_read(c, p, n);
+    const uint8_t *size_at = line_end, *number = p + 11;
+    while (size_at[-1] != ' ')
+        size_at--;
+    while (*number != '.')
+        number++;
+    size_t line = (size_t)(line_end + 2 - p), size = strtoul((const char *)size_at, NULL, 10);
+    if (n < line + size + 2)
+        return 0;
+    if (find(p + line, size, "\"seq\":") == NULL)
+        return -1;
+    load_acked(c, strtoull((const char *)number + 1, NULL, 10));
+    return (ssize_t)(line + size + 2);
+}
+
+/* ---- Redis Streams: answers come in order ---- */
+
+static void
+redis_publish_asking(struct client *c, uint64_t number, const char *payload, size_t n)
+{
+    static char text[1 << 17];
+    char key[32];
+    int key_n = snprintf(key, sizeof key, "bench:%u", c->topic);
+    int head = snprintf(
+        text, sizeof text, "*5\r\n$4\r\nXADD\r\n$%d\r\n%s\r\n$1\r\n*\r\n$1\r\nd\r\n$%zu\r\n", key_n, key, n);
+    (void)number;
+    memcpy(text + head, payload, n);
+    memcpy(text + (size_t)head + n, "\r\n", 2);
+    load_write(c, text, (size_t)head + n + 2);
+}
+
+/* A bulk string: $LENGTH CRLF the entry's id CRLF. */
+static ssize_t
+redis_read(struct client *c, const uint8_t *p, size_t n)
+{
+    const uint8_t *line_end = find(p, n, "\r\n");
+    if (line_end == NULL)
+        return 0;
+    if (p[0] != '$')
+        return -1;
+    size_t whole = (size_t)(line_end + 2 - p) + strtoul((const char *)p + 1, NULL, 10) + 2;
+    if (n < whole)
+        return 0;
+    load_acked(c, c->next++);
+    return (ssize_t)whole;
+}
+
 const struct protocol protocols[] = {
-    {"busbar-ws", busbar_ws_greet, busbar_ws_join, busbar_ws_publish, busbar_ws_read},
-    {"busbar-tcp", busbar_tcp_greet, busbar_tcp_join, busbar_tcp_publish, busbar_tcp_read},
-    {"nchan", nchan_greet, NULL, ws_write, nchan_read},
-    {"busbar-sse", busbar_sse_greet, NULL, busbar_ws_publish, busbar_sse_read},
-    {"nchan-sse", nchan_sse_greet, NULL, ws_write, nchan_sse_read},
-    {"nats", nats_greet, nats_join, nats_publish, nats_read},
-    {NULL, NULL, NULL, NULL, NULL},
+    {"busbar-ws", busbar_ws_greet, busbar_ws_join, busbar_ws_publish, busbar_ws_read, NULL},
+    {"busbar-tcp", busbar_tcp_greet, busbar_tcp_join, busbar_tcp_publish, busbar_tcp_read,
+        busbar_tcp_publish_asking},
+    {"nchan", nchan_greet, NULL, ws_write, nchan_read, NULL},
+    {"busbar-sse", busbar_sse_greet, NULL, busbar_ws_publish, busbar_sse_read, NULL},
+    {"nchan-sse", nchan_sse_greet, NULL, ws_write, nchan_sse_read, NULL},
+    {"nats", nats_greet, nats_join, nats_publish, nats_read, NULL},
+    {"jetstream", jetstream_greet, NULL, nats_publish, jetstream_read, jetstream_publish_asking},
+    {"redis", busbar_tcp_greet, NULL, NULL, redis_read, redis_publish_asking},
+    {NULL, NULL, NULL, NULL, NULL, NULL},
 };
