@@ -63,10 +63,23 @@ sub_set_state(struct sub *sub, enum sub_state state)
     sub->state = (uint8_t)state;
 }
 
+/* Where every live sub stands. While a link resumes, what it brings is delivered at once and the hub's own
+ * position stays where it must resume from if the link breaks again: nobody is told that one, since clients
+ * would go back behind what they have, and who joins then is not given what was delivered before. */
+static struct position
+live_position(const struct hub *hub)
+{
+    struct position position = hub->position;
+
+    if (hub->seq > position.seq)
+        position.seq = hub->seq;
+    return position;
+}
+
 struct position
 sub_position(const struct sub *sub)
 {
-    struct position position = sub_hub(sub)->position;
+    struct position position = live_position(sub_hub(sub));
 
     for (unsigned i = 0; i < sub->n_members; i++) {
         if (sub->members[i].filter->since > position.seq)
@@ -448,7 +461,7 @@ sub_matches(const struct sub *sub, struct slice topic)
 static bool
 sub_tell_one_gap(struct sub *sub, const struct gaplist *gaps)
 {
-    struct answer answer = {.type = ANSWER_STATE, .state = STATE_GAP, .position = sub_hub(sub)->position};
+    struct answer answer = {.type = ANSWER_STATE, .state = STATE_GAP, .position = live_position(sub_hub(sub))};
     struct slice names[GAPLIST_MAX];
 
     for (size_t i = 0; i < gaps->n && answer.n_gaps < GAPLIST_MAX; i++) {

@@ -42,7 +42,10 @@ class World:
         self.bus = Bus(start=False, topics=topics, broker=dict({"backend": backend}, **(config or {}).get("broker", {})),
                        limits={"queue_bytes": "128KiB"}, ws={"workers": 2, "deflate": True},
                        http={"keepalive_interval": f"{self.keepalive}s", "retry_delay": "100ms"},
-                       up={"restart_delay_max": "500ms"}, **{k: v for k, v in (config or {}).items() if k != "broker"})
+                       up={"restart_delay_max": "500ms"}, **{k: v for k, v in (config or {}).items() if k not in ("broker", "store")})
+        if self.is_durable:
+            self.bus.config["store"] = {"path": os.path.join(self.bus.dir, "store.db"), **(config or {}).get("store", {})}
+            self.bus.write_config()
         self.log_path = os.path.join(self.bus.dir, "up.log")
         self.up = None
         self.pids = {}

@@ -519,6 +519,38 @@ START_TEST(test_gap_is_told_to_whom_it_concerns)
 }
 END_TEST
 
+/* The link breaks while it resumes: what it brought was delivered, so nobody is told to stand before it. */
+START_TEST(test_link_breaks_while_it_resumes)
+{
+    struct client x, y;
+
+    client_begin(&x);
+    client_begin(&y);
+    attach();
+    sub(&x, "1", "a/#", NULL);
+    subscribed(1, 10, false);
+    hub_on_down(fe.hub);
+    hub_on_attached(fe.hub);
+    topic(1, "a/1");
+    ck_assert_int_eq(message(1, 14, 10, "brought"), 0);
+    loop_settle(loop);
+    hub_on_down(fe.hub);
+    ck_assert_uint_eq(hub_position(fe.hub).seq, 10); /* where it resumes */
+    sub(&y, "1", "a/#", NULL);                        /* 14 is not for y any more */
+    hub_on_attached(fe.hub);
+    topic(1, "a/1");
+    gap(0, "a/2", 13);
+    ck_assert_int_eq(message(1, 14, 10, "brought"), 0);
+    ck_assert_int_eq(message(1, 16, 14, "more"), 0);
+    resumed(STATE_GAP, EPOCH, 20);
+    loop_settle(loop);
+    expect(&x, "SUBSCRIBED(1,live,e-10) 1:a/1=brought STATE(1,gap,e-14,a/2) 1:a/1=more ");
+    expect(&y, "SUBSCRIBED(1,live,e-14) STATE(1,gap,e-14,a/2) 1:a/1=more ");
+    client_end(&x);
+    client_end(&y);
+}
+END_TEST
+
 START_TEST(test_reset)
 {
     struct client x;
@@ -864,7 +896,8 @@ END_TEST
 
 SUITE_MAIN_WITH("hub", setup, teardown, test_live, test_joining_within_a_turn, test_several_subs_are_in_order,
     test_several_filters_once, test_unsubscribing_gives_what_waits, test_refusals, test_leaving_in_a_callback,
-    test_link_comes_back, test_gap_is_told_to_whom_it_concerns, test_reset, test_holes_are_noticed,
+    test_link_comes_back, test_gap_is_told_to_whom_it_concerns,
+    test_link_breaks_while_it_resumes, test_reset, test_holes_are_noticed,
     test_since, test_since_states, test_since_and_live_meet, test_pages_wait_for_the_client,
     test_large_pages_are_cut, test_recovery_goes_on_on_another_link, test_kept_values_first,
     test_many_kept_values_spill, test_leaving_on_the_answer, test_lists, test_policies, test_filters_linger)
