@@ -7,7 +7,7 @@ OPTION("history.messages", COUNT, history_messages, LIVE, "100", "0", "100000000
     "How many messages of each topic are kept for clients that come back; 0 for none.")
 OPTION("history.age", TIME, history_age_ms, LIVE, "1h", "0", "3650d", "",
     "How long they are kept; 0 for no limit.")
-OPTION("history.bytes", BYTES, history_bytes, LIVE, "1MiB", "0", "1TiB", "",
+OPTION("history.bytes", BYTES, history_bytes, LIVE, "16MiB", "0", "1TiB", "",
     "How much memory those of one topic may take; 0 for no limit of the topic's own.")
 OPTION("retain", ENUM, retain, LIVE, "flag", "", "", "flag|last|none",
     "Whether a new subscriber gets a kept value first: flag, the last message published with the retain "
