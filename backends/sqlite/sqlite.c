@@ -35,7 +35,6 @@ store_topic_new(struct backend *b, struct slice name)
     topic->n_name = (uint16_t)name.n;
     memcpy(topic->name, name.p, name.n);
     list_init(&topic->in_recent);
-    list_init(&topic->cached);
     list_init(&topic->w.in_kept);
     b->stats.n_topics++;
     return topic;

@@ -95,29 +95,39 @@ all_are_cached(const struct backend *b, const struct reading *r)
     return true;
 }
 
-static struct cached *
-cached_of(const struct store_topic *topic, struct list *at)
+/* The place of the topic's first cached record above seq; n_cached: there is none. */
+static uint32_t
+first_above(const struct store_topic *topic, uint64_t seq)
 {
-    return at == &topic->cached ? NULL : list_entry(at, struct cached, in_topic);
+    uint32_t low = 0, high = topic->n_cached;
+
+    if (high == 0 || topic_cached(topic, high - 1)->seq <= seq)
+        return high; /* the usual case: it is up to date */
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+
+        if (topic_cached(topic, middle)->seq > seq)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
 }
 
-/* The first that is wanted, from the newest backwards; NULL: none is. */
+/* The first that is wanted; NULL: none is. */
 static struct cached *
-source_first(const struct reading *r, const struct store_topic *topic)
+source_first(const struct reading *r, const struct store_topic *topic, uint32_t *ret_n)
 {
-    struct cached *first = NULL;
-    uint64_t n = 0;
+    uint32_t end = first_above(topic, r->upto), n;
 
-    for (struct list *it = topic->cached.prev; it != &topic->cached; it = it->prev) {
-        struct cached *c = list_entry(it, struct cached, in_topic);
-
-        if (c->record->seq > r->upto)
-            continue;
-        if (r->read.last > 0 ? n++ >= r->read.last : c->record->seq <= r->read.since)
-            break;
-        first = c;
-    }
-    return first;
+    if (r->read.last == 0)
+        n = first_above(topic, r->read.since);
+    else
+        n = end > r->read.last ? end - (uint32_t)r->read.last : 0;
+    if (n >= end)
+        return NULL;
+    *ret_n = n;
+    return topic_cached(topic, n)->at;
 }
 
 /* What is too old may not be given, and has to be told as a gap: that is the writer's to say. */
@@ -125,13 +135,14 @@ static bool
 source_needs_trim(struct backend *b, const struct reading *r, struct store_topic *topic)
 {
     const struct cached *first;
+    uint32_t n;
 
     if (topic->n_trims > 0)
         return true;
     if (topic->limits.age_ms == 0)
         return false;
     if (r->read.last == 0 && r->read.since >= b->cache_floor) {
-        first = source_first(r, topic);
+        first = source_first(r, topic, &n);
         if (first == NULL || loop_wall_ms(b->loop) - first->record->time_ms < (int64_t)topic->limits.age_ms)
             return false;
     }
@@ -181,10 +192,11 @@ give_cached(struct backend *b, struct reading *r)
     size_t n_heap = 0;
 
     for (size_t i = 0; i < r->n_sources; i++) {
-        struct cached *first = source_first(r, r->sources[i].topic);
+        uint32_t n_first = 0;
+        struct cached *first = source_first(r, r->sources[i].topic, &n_first);
 
         if (first != NULL)
-            heap[n_heap++] = (struct read_source){.topic = r->sources[i].topic, .at = first};
+            heap[n_heap++] = (struct read_source){.topic = r->sources[i].topic, .at = first, .n_at = n_first};
     }
     for (size_t i = n_heap / 2; i-- > 0;)
         heap_sink(heap, n_heap, i);
@@ -199,7 +211,10 @@ give_cached(struct backend *b, struct reading *r)
         bytes += record_size(c->record);
         upto = c->record->seq;
         read->on_record(c->record, read->arg);
-        heap[0].at = cached_of(heap[0].topic, c->in_topic.next);
+        if (++heap[0].n_at < heap[0].topic->n_cached)
+            heap[0].at = topic_cached(heap[0].topic, heap[0].n_at)->at;
+        else
+            heap[0].at = NULL;
         if (heap[0].at == NULL || heap[0].at->record->seq > r->upto)
             heap[0] = heap[--n_heap];
         if (n_heap > 0)

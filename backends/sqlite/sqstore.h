@@ -58,6 +58,12 @@ struct topic_writing {
     struct list in_kept;
 };
 
+/* The seq beside it: the search touches no records. */
+struct cached_place {
+    uint64_t seq;
+    struct cached *at;
+};
+
 struct store_topic {
     /* the loop's */
     void *cookie;
@@ -65,9 +71,9 @@ struct store_topic {
     struct store_limits limits;
     struct record *retained;
     struct list in_recent;
-    struct list cached; /* struct cached, oldest first */
-    uint64_t n_cached;
-    uint32_t n_trims; /* commands on the way that may evict */
+    struct cached_place *cached; /* a ring, oldest first, so that a reader finds its place by halving */
+    uint32_t cached_at, n_cached, cached_room; /* room: 0 or a power of two */
+    uint32_t n_trims;                          /* commands on the way that may evict */
 
     struct topic_writing w; /* the writer's */
 
@@ -79,8 +85,14 @@ struct store_topic {
 struct cached {
     struct record *record;
     struct store_topic *topic;
-    struct list in_all, in_topic;
+    struct list in_all;
 };
+
+static inline struct cached_place *
+topic_cached(const struct store_topic *topic, uint32_t i)
+{
+    return &topic->cached[(topic->cached_at + i) & (topic->cached_room - 1)];
+}
 
 /* ---- Commands. ---- */
 
@@ -162,6 +174,7 @@ struct read_source {
     struct store_topic *topic;
     uint64_t id, from; /* for the reader: what is wanted of the topic `id` has seq > from */
     struct cached *at; /* for the cache: the next one */
+    uint32_t n_at;     /* and which of its topic's that is */
 };
 
 struct found {
