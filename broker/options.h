@@ -25,7 +25,12 @@ extern const struct conf_section store_section;
 enum topic_retain { TOPIC_RETAIN_FLAG, TOPIC_RETAIN_LAST, TOPIC_RETAIN_NONE };
 
 /* topic_options.slow_consumer; also the policy of the TOPIC frame */
-enum topic_slow_consumer { TOPIC_SLOW_DISCONNECT, TOPIC_SLOW_DROP_OLDEST };
+enum topic_slow_consumer {
+    TOPIC_SLOW_DISCONNECT,
+    TOPIC_SLOW_DROP_OLDEST,
+    TOPIC_SLOW_CONFLATE,
+    TOPIC_SLOW_CATCH_UP
+};
 
 /* One item. topics_section loads a struct conf_items whose p points to n of these, in the file's order: the
  * first whose match fits a topic is the one that holds. What fits none has topic_options_default(). */

@@ -26,6 +26,13 @@ struct settings {
 static void
 setting_compile(struct setting *to, const struct topic_options *from, uint64_t max_message)
 {
+    static const uint64_t policies[] = {
+        [TOPIC_SLOW_DISCONNECT] = SLOW_DISCONNECT,
+        [TOPIC_SLOW_DROP_OLDEST] = SLOW_DROP_OLDEST,
+        [TOPIC_SLOW_CONFLATE] = SLOW_CONFLATE,
+        [TOPIC_SLOW_CATCH_UP] = SLOW_CATCH_UP,
+    };
+
     *to = (struct setting){
         .limits =
             {
@@ -36,7 +43,7 @@ setting_compile(struct setting *to, const struct topic_options *from, uint64_t m
                 .keeps_no_retained = from->retain == TOPIC_RETAIN_NONE,
             },
         .max_message = from->max_message < max_message ? from->max_message : max_message,
-        .policy = from->slow_consumer == TOPIC_SLOW_DROP_OLDEST ? SLOW_DROP_OLDEST : SLOW_DISCONNECT,
+        .policy = policies[from->slow_consumer],
         .may_publish = from->publish,
         .may_subscribe = from->subscribe,
     };

@@ -259,6 +259,52 @@ print_links(const struct status *status)
     }
 }
 
+/* Topics whose messages a frontend's slow clients did not get in time, or at all. */
+static void
+print_slow_of(const char *frontend, struct slice slow, bool *is_told)
+{
+    struct json_token t;
+    struct slice raw;
+    struct json r;
+
+    json_init(&r, (const char *)slow.p, slow.n, JSON_MAX_DEPTH);
+    if (slow.n == 0 || json_next(&r, &t) < 0 || t.type != JSON_OBJECT)
+        return;
+    while (json_next(&r, &t) == 0 && t.type == JSON_KEY) {
+        struct slice topic = t.raw;
+        char json[256];
+
+        if (json_skip(&r, &raw) < 0)
+            return;
+        (void)snprintf(json, sizeof json, "%.*s", SLICE_ARG(raw));
+        uint64_t dropped = value_number(json, "dropped"), conflated = value_number(json, "conflated"),
+                 put_off = value_number(json, "put_off"), disconnected = value_number(json, "disconnected");
+        if (dropped + conflated + put_off + disconnected == 0)
+            continue;
+        if (!*is_told)
+            (void)printf("\n%-16s %9s %9s %9s %12s  %s\n", "FRONTEND", "DROPPED", "CONFLATED", "PUT OFF",
+                "DISCONNECTED", "SLOW TOPIC");
+        *is_told = true;
+        if (topic.n == 0)
+            topic = slice_str("(others)");
+        (void)printf("%-16s %9" PRIu64 " %9" PRIu64 " %9" PRIu64 " %12" PRIu64 "  %.*s\n", frontend, dropped,
+            conflated, put_off, disconnected, SLICE_ARG(topic));
+    }
+}
+
+static void
+print_slow(const struct status *status)
+{
+    bool is_told = false;
+
+    list_for_each_safe(it, next, &status->groups[GROUP_FRONTENDS])
+    {
+        const struct value *own = list_entry(it, struct value, in_group);
+
+        print_slow_of(own->name, value_member(own->json, "slow"), &is_told);
+    }
+}
+
 /* ---- As JSON. ---- */
 
 static void
@@ -396,6 +442,7 @@ run(struct status *status, const char *command)
     } else {
         print_broker(status);
         print_links(status);
+        print_slow(status);
     }
     return fflush(stdout) == 0 ? PROC_EXIT_OK : PROC_EXIT_FAILURE;
 }

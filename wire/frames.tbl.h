@@ -84,7 +84,9 @@ FRAME_BEGIN(name, NAME, 7, TO_BROKER)
 FRAME_END(name, NAME)
 
 /* From now on `handle` (the broker's own numbers) stands for `topic` on this link. `policy`: what happens to a
- * client that is too slow for this topic: 0 disconnect, 1 drop_oldest. */
+ * client that is too slow for this topic: 0 disconnect it; 1 drop_oldest: throw away what waits for it; 2
+ * conflate: of what waits keep the latest message of each topic; 3 catch_up: throw away what waits, and RECOVER
+ * for it from there when it reads again. A number that the frontend does not know: 0. */
 FRAME_BEGIN(topic, TOPIC, 8, TO_FRONTEND)
     FIELD(u64, handle)
     FIELD(str, topic)

@@ -41,9 +41,6 @@ bool poll_record_next(struct slice *rest, struct poll_record *ret);
 /* The encoder of an event stream. */
 const struct encoder *http_sse_encoder(bool is_envelope, bool is_chunked);
 
-/* How many messages are in a part of an event stream that holds whole events. */
-size_t http_count_sse(struct slice stream, bool is_chunked);
-
 /* One piece of an event stream, as a chunk if it is. */
 void http_put_sse(struct buf *out, bool is_chunked, struct slice text);
 

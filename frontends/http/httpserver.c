@@ -317,19 +317,23 @@ on_eof(struct conn *c)
 }
 
 /* Event streams may lose messages by policy; every other response is sent whole or not at all. */
-static bool
-on_overflow(struct conn *c, size_t queued)
+static enum conn_room
+on_overflow(struct conn *c)
 {
     struct http_conn *hc = conn_of(c);
 
-    (void)queued;
-    if (hc->exchange != NULL && hc->exchange->ops->note_dropped != NULL) {
-        if (!session_may_drop(&hc->exchange->session))
-            return false;
-        hc->exchange->ops->note_dropped(hc->exchange);
-        return true;
-    }
-    return c->out_bytes == 0;
+    if (hc->exchange == NULL || !hc->exchange->ops->is_stream)
+        return CONN_ROOM_NONE;
+    return session_overflow(&hc->exchange->session, c);
+}
+
+static void
+on_dropped(struct conn *c)
+{
+    struct http_conn *hc = conn_of(c);
+
+    if (hc->exchange != NULL)
+        session_tell_dropped(&hc->exchange->session);
 }
 
 static void
@@ -363,6 +367,7 @@ static const struct conn_ops http_conn_ops = {
     .on_bytes = on_bytes,
     .on_eof = on_eof,
     .on_overflow = on_overflow,
+    .on_dropped = on_dropped,
     .on_drained = on_drained,
     .on_closed = on_closed,
 };

@@ -74,9 +74,8 @@ struct http_reply {
 };
 
 struct exchange_ops {
-    /* A stream's: what is unsent are deliveries, which a topic's policy may throw away. Notes how many. NULL
-     * for the others, whose answers are sent whole or not at all. */
-    void (*note_dropped)(struct exchange *x);
+    bool
+        is_stream; /* what is unsent are deliveries; the answers of the others are sent whole or not at all */
     /* All is there, or the time is up: respond. Then the exchange is freed. */
     void (*finish)(struct exchange *x);
     void (*on_timer)(struct exchange *x);

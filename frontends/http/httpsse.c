@@ -182,23 +182,8 @@ stream_fini(struct exchange *x)
     buf_fini(&stream_of(x)->text);
 }
 
-/* Pieces hold whole events, but for a first one that the client has in part. */
-static void
-stream_note_dropped(struct exchange *x)
-{
-    const struct conn *c = &x->hc->c;
-    size_t count = 0;
-
-    for (unsigned i = c->is_cut ? 1 : 0; i < c->out_n; i++) {
-        const struct out_piece *piece = &c->out[c->out_first + i];
-        count +=
-            http_count_sse(slice_of(piece->block->buf.p + piece->at, piece->n), is_chunked(stream_of(x)));
-    }
-    session_note_dropped(&x->session, count);
-}
-
 static const struct exchange_ops stream_ops = {
-    .note_dropped = stream_note_dropped,
+    .is_stream = true,
     .finish = stream_finish,
     .on_timer = stream_on_timer,
     .on_eof = stream_on_eof,

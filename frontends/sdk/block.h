@@ -11,13 +11,36 @@
 
 #include "base/buf.h"
 
+/* Where a delivery stands in a block, so that a queue that is too long can be shortened by whole deliveries.
+ * What has no mark are answers: they are never left out. */
+struct block_mark {
+    uint32_t at, n;
+    uint32_t handle : 24; /* the topic, with tag: hub_topic_name() */
+    uint32_t policy : 6;  /* enum slow_policy, or BLOCK_NOTICE */
+    uint32_t is_replay : 1;
+    uint32_t tag;   /* the same for the same topic while the link stands */
+    uint32_t group; /* the hub's, of a live delivery */
+    uint64_t seq;   /* of a notice: how many deliveries it tells of */
+};
+/* An ANSWER_DROPPED: the next one tells it too. */
+#define BLOCK_NOTICE 63u
+
 struct block {
     uint32_t n_refs;
+    uint32_t n_marks, cap_marks;
+    struct block_mark *marks; /* in order; NULL, or &one, or allocated */
+    struct block_mark one;
+    uint64_t epoch; /* of the marks' seqs */
     struct buf buf;
 };
 
 struct block *block_new(void); /* one reference; NULL if memory ran out */
 struct block *block_ref(struct block *block);
 void block_unref(struct block *block); /* NULL is fine */
+
+/* Behind the marks that there are. 0 or -ENOMEM. */
+int block_add_mark(struct block *block, const struct block_mark *mark);
+/* The first mark that ends behind `at`. */
+uint32_t block_find_mark(const struct block *block, uint32_t at);
 
 #endif

@@ -50,10 +50,6 @@ bus_topic_add_match(void *value, void *arg)
         t->n_room = n_room;
     }
     t->matches[t->n_matches++] = f;
-    if (t->is_drop_oldest)
-        f->has_drop = true;
-    else
-        f->has_disconnect = true;
 }
 
 int
@@ -92,6 +88,22 @@ bus_topic_reserve(struct hub *hub, uint64_t handle)
     return 0;
 }
 
+/* A policy of a newer broker that is not known here costs the client its connection, but no message silently.
+ */
+static uint32_t
+bus_topic_policy(uint64_t policy)
+{
+    return policy <= SLOW_CATCH_UP ? (uint32_t)policy : SLOW_DISCONNECT;
+}
+
+struct slice
+hub_topic_name(const struct hub *hub, uint32_t handle, uint32_t tag)
+{
+    const struct bus_topic *t = handle < hub->n_topic_slots ? hub->topics[handle] : NULL;
+
+    return t != NULL && t->tag == tag ? bus_topic_name(t) : slice_of(NULL, 0);
+}
+
 int
 bus_topic_on_topic(struct hub *hub, const struct frame *frame)
 {
@@ -109,16 +121,19 @@ bus_topic_on_topic(struct hub *hub, const struct frame *frame)
         log_error("no memory for a topic");
         return -ENOMEM;
     }
-    *t = (struct bus_topic){
-        .handle = f->handle, .is_drop_oldest = f->policy == SLOW_DROP_OLDEST, .n_name = f->topic.n};
+    *t = (struct bus_topic){.handle = f->handle,
+        .tag = ++hub->last_tag,
+        .policy = bus_topic_policy(f->policy),
+        .n_name = f->topic.n};
     memcpy(t->name, f->topic.p, f->topic.n);
     if (hub->topics[f->handle] != NULL) {
         const struct bus_topic *old = hub->topics[f->handle];
 
         /* The same topic again has another policy now. */
-        if (slice_equal(bus_topic_name(old), f->topic))
+        if (slice_equal(bus_topic_name(old), f->topic)) {
             t->last_seq = old->last_seq;
-        else if (old->last_seq > hub->base)
+            t->tag = old->tag;
+        } else if (old->last_seq > hub->base)
             hub->base = old->last_seq;
         bus_topic_free(hub->topics[f->handle]);
     }

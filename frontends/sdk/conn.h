@@ -18,9 +18,16 @@
 #include "base/slice.h"
 
 struct block;
+struct block_mark;
 struct conn;
 struct frontend;
 struct peer;
+
+enum conn_room {
+    CONN_ROOM_NONE, /* it is too slow */
+    CONN_ROOM_MADE, /* the new bytes are to be queued */
+    CONN_ROOM_SKIP, /* they are not: they come again later */
+};
 
 struct conn_ops {
     /* Bytes of the stream, in order; they may be changed in place. Returns how many are done with: the rest
@@ -29,10 +36,11 @@ struct conn_ops {
     ssize_t (*on_bytes)(struct conn *c, uint8_t *data, size_t n);
     /* The peer will send no more. Usual: conn_close(c, NULL) or conn_close_soon(). */
     void (*on_eof)(struct conn *c);
-    /* More than limits.queue_bytes would be queued for this client. Return true to have the whole unsent part
-     * (except a piece that was half written) thrown away and the new bytes queued, false to be closed. */
-    bool (*on_overflow)(struct conn *c, size_t queued);
-    /* It was thrown away, and the new bytes follow: what is sent here stands where the hole is. Usual:
+    /* More than limits.queue_bytes would be queued for this client. What of the queue goes, and whether the
+     * new bytes (fe->incoming) are still wanted: usual is session_overflow(). CONN_ROOM_NONE, or no such
+     * function: it is closed. */
+    enum conn_room (*on_overflow)(struct conn *c);
+    /* Room was made, and the new bytes follow: what is sent here stands where the hole is. Usual:
      * session_tell_dropped(). May be NULL. */
     void (*on_dropped)(struct conn *c);
     /* The queue has become empty after it was not. May be NULL. */
@@ -53,7 +61,6 @@ struct conn {
     struct event ev;
     int fd;
     bool is_paused : 1, is_closing : 1, is_dirty : 1, is_blocked : 1, is_closed : 1, has_eof : 1;
-    bool is_cut : 1;       /* the first piece was written in part */
     bool is_resumed : 1;   /* what was kept must be given again, whether or not more comes */
     bool is_shut : 1;      /* closing: everything was written, the peer's end is waited for */
     bool is_aged : 1;      /* closing: it was so at the last sweep already */
@@ -62,13 +69,11 @@ struct conn {
     struct out_piece *out; /* NULL while empty */
     uint16_t out_first, out_n, out_cap;
     size_t out_bytes;
-    struct buf *in;         /* what on_bytes() left, NULL while empty */
-    struct out_piece one;   /* what out points to while one piece is enough */
-    uint32_t notice_count;  /* what the last ANSWER_DROPPED told, while nothing of it was written; else 0 */
-    uint32_t notice_before; /* what is queued before it */
-    struct peer *peer;      /* whom it counts for; NULL if addresses are not counted */
-    struct list in_fe;      /* all connections: fe->conns, or fe->closing_conns */
-    struct list in_turn;    /* dirty, to be written at the turn's end; or closed, to be freed */
+    struct buf *in;       /* what on_bytes() left, NULL while empty */
+    struct out_piece one; /* what out points to while one piece is enough */
+    struct peer *peer;    /* whom it counts for; NULL if addresses are not counted */
+    struct list in_fe;    /* all connections: fe->conns, or fe->closing_conns */
+    struct list in_turn;  /* dirty, to be written at the turn's end; or closed, to be freed */
     const char *reason;
 };
 
@@ -79,9 +84,12 @@ int conn_open_take(struct conn *c, struct frontend *fe, int fd, const struct con
 void conn_send(struct conn *c, struct block *block, uint32_t at, uint32_t n);
 /* Queues a copy: for answers, whose bytes are nobody else's. */
 void conn_send_copy(struct conn *c, struct slice bytes);
-/* The count of an ANSWER_DROPPED that is in the queue and of which nothing was written, once: it is about to
- * be thrown away with the rest, so it counts for the next one. */
-uint64_t conn_take_notice(struct conn *c);
+/* Calls fn for each delivery in the queue that was not begun to be written, in order. */
+typedef void (*conn_mark_fn)(const struct block *block, const struct block_mark *mark, void *arg);
+void conn_each_mark(const struct conn *c, conn_mark_fn fn, void *arg);
+/* Leaves out those for which keep() says false. 0, or -ENOMEM: the queue is as it was. */
+typedef bool (*conn_keep_fn)(const struct block *block, const struct block_mark *mark, void *arg);
+int conn_filter_queue(struct conn *c, conn_keep_fn keep, void *arg);
 /* Writes now what can be written. */
 void conn_flush(struct conn *c);
 

@@ -54,23 +54,27 @@ conn_drop_queue(struct conn *c)
         block_unref(c->out[c->out_first + i].block);
     conn_free_array(c);
     c->out_bytes = 0;
-    c->is_cut = false;
 }
 
-/* All but a first piece of which the client has some already. */
+/* Before the piece is appended. What is of another epoch than the first, or finds no memory, is never left
+ * out of the queue any more. */
 static void
-conn_drop_unsent(struct conn *c)
+conn_copy_marks(struct block *to, const struct out_piece *piece)
 {
-    unsigned keep = c->is_cut ? 1 : 0;
+    const struct block *from = piece->block;
 
-    if (keep == 0) {
-        conn_drop_queue(c);
-        return;
+    if (to->n_marks == 0)
+        to->epoch = from->epoch;
+    for (uint32_t i = block_find_mark(from, piece->at); i < from->n_marks; i++) {
+        struct block_mark mark = from->marks[i];
+
+        if (mark.at >= piece->at + piece->n)
+            break;
+        if (mark.at < piece->at || from->epoch != to->epoch)
+            continue;
+        mark.at = (uint32_t)to->buf.n + (mark.at - piece->at);
+        (void)block_add_mark(to, &mark);
     }
-    for (unsigned i = 1; i < c->out_n; i++)
-        block_unref(c->out[c->out_first + i].block);
-    c->out_n = 1;
-    c->out_bytes = c->out[c->out_first].n;
 }
 
 /* The whole queue as one piece of its own, because it has more pieces than can be counted. */
@@ -84,6 +88,7 @@ conn_merge_queue(struct conn *c)
     for (unsigned i = 0; i < c->out_n; i++) {
         const struct out_piece *piece = &c->out[c->out_first + i];
 
+        conn_copy_marks(block, piece);
         buf_put(&block->buf, piece->block->buf.p + piece->at, piece->n);
     }
     if (buf_failed(&block->buf)) {
@@ -95,8 +100,6 @@ conn_merge_queue(struct conn *c)
     c->out_first = 0;
     c->out_n = 1;
     c->out[0] = (struct out_piece){.block = block, .at = 0, .n = (uint32_t)block->buf.n};
-    /* It has frames that were not begun, but where they begin is no longer known. */
-    c->is_cut = true;
     return 0;
 }
 
@@ -138,9 +141,8 @@ static void
 conn_push(struct conn *c, struct block *block, uint32_t at, uint32_t n)
 {
     struct out_piece *last = c->out_n > 0 ? &c->out[c->out_first + c->out_n - 1] : NULL;
-    bool may_merge = last != NULL && !(c->is_cut && c->out_n == 1);
 
-    if (may_merge && last->block == block && last->at + last->n == at) {
+    if (last != NULL && last->block == block && last->at + last->n == at) {
         last->n += n;
         c->out_bytes += n;
         return;
@@ -160,24 +162,18 @@ static void
 conn_advance(struct conn *c, size_t n)
 {
     c->out_bytes -= n;
-    if (c->notice_count > 0 && n > c->notice_before)
-        c->notice_count = 0;
-    else
-        c->notice_before -= c->notice_count > 0 ? (uint32_t)n : 0;
     while (n > 0) {
         struct out_piece *piece = &c->out[c->out_first];
 
         if (n < piece->n) {
             piece->at += (uint32_t)n;
             piece->n -= (uint32_t)n;
-            c->is_cut = true;
             return;
         }
         n -= piece->n;
         block_unref(piece->block);
         c->out_first++;
         c->out_n--;
-        c->is_cut = false;
     }
 }
 
@@ -298,47 +294,136 @@ conn_flush(struct conn *c)
 
 /* ---- Queueing. ---- */
 
-/* Makes room for n bytes, or ends the connection: false. */
-static bool
-conn_make_room(struct conn *c, uint32_t n)
+/* A queue that is being built. */
+struct conn_pieces {
+    struct out_piece *p;
+    size_t n, cap;
+    bool is_failed;
+};
+
+static void
+pieces_push(struct conn_pieces *to, struct block *block, uint32_t at, uint32_t n)
 {
-    uint64_t max = c->fe->limits->queue_bytes;
-    bool may_drop;
+    struct out_piece *last = to->n > 0 ? &to->p[to->n - 1] : NULL;
+
+    if (n == 0)
+        return;
+    if (last != NULL && last->block == block && last->at + last->n == at) {
+        last->n += n;
+        return;
+    }
+    if (to->n == to->cap) {
+        size_t cap = to->cap == 0 ? FIRST_CAP : to->cap * 2;
+        struct out_piece *p = realloc(to->p, cap * sizeof *p);
+
+        if (p == NULL) {
+            to->is_failed = true;
+            return;
+        }
+        to->p = p;
+        to->cap = cap;
+    }
+    to->p[to->n++] = (struct out_piece){.block = block, .at = at, .n = n};
+}
+
+static void
+pieces_take(struct conn_pieces *to, const struct out_piece *piece, conn_keep_fn keep, void *arg)
+{
+    struct block *block = piece->block;
+    uint32_t at = piece->at, end = piece->at + piece->n;
+
+    for (uint32_t i = block_find_mark(block, at); i < block->n_marks; i++) {
+        const struct block_mark *mark = &block->marks[i];
+
+        if (mark->at >= end)
+            break;
+        if (mark->at < piece->at || keep(block, mark, arg)) /* the client has some of it already */
+            continue;
+        pieces_push(to, block, at, mark->at - at);
+        at = mark->at + mark->n;
+    }
+    pieces_push(to, block, at, end - at);
+}
+
+int
+conn_filter_queue(struct conn *c, conn_keep_fn keep, void *arg)
+{
+    struct conn_pieces pieces = {0};
+    size_t n_bytes = 0;
+
+    for (unsigned i = 0; i < c->out_n; i++)
+        pieces_take(&pieces, &c->out[c->out_first + i], keep, arg);
+    if (pieces.is_failed || pieces.n > PIECES_MAX) {
+        free(pieces.p);
+        return -ENOMEM;
+    }
+    for (size_t i = 0; i < pieces.n; i++) {
+        (void)block_ref(pieces.p[i].block);
+        n_bytes += pieces.p[i].n;
+    }
+    conn_drop_queue(c);
+    if (pieces.n == 0) {
+        free(pieces.p);
+        return 0;
+    }
+    c->out = pieces.p;
+    c->out_n = (uint16_t)pieces.n;
+    c->out_cap = (uint16_t)(pieces.cap < PIECES_MAX ? pieces.cap : PIECES_MAX);
+    c->out_bytes = n_bytes;
+    return 0;
+}
+
+void
+conn_each_mark(const struct conn *c, conn_mark_fn fn, void *arg)
+{
+    for (unsigned i = 0; i < c->out_n; i++) {
+        const struct out_piece *piece = &c->out[c->out_first + i];
+        const struct block *block = piece->block;
+
+        for (uint32_t k = block_find_mark(block, piece->at); k < block->n_marks; k++) {
+            if (block->marks[k].at >= piece->at + piece->n)
+                break;
+            if (block->marks[k].at >= piece->at)
+                fn(block, &block->marks[k], arg);
+        }
+    }
+}
+
+static enum conn_room
+conn_ask_for_room(struct conn *c, const struct out_piece *incoming)
+{
+    enum conn_room room = CONN_ROOM_NONE;
+
+    c->is_over = true;
+    c->fe->incoming = *incoming;
+    if (c->ops->on_overflow != NULL)
+        room = c->ops->on_overflow(c);
+    if (room != CONN_ROOM_NONE && c->ops->on_dropped != NULL && !c->is_closed && !c->is_closing)
+        c->ops->on_dropped(c);
+    c->fe->incoming = (struct out_piece){0};
+    c->is_over = false;
+    return room;
+}
+
+/* Makes room for a piece, or ends the connection. False: it is not to be queued. */
+static bool
+conn_make_room(struct conn *c, struct block *block, uint32_t at, uint32_t n)
+{
+    enum conn_room room;
 
     conn_flush(c);
     if (c->is_closed)
         return false;
-    if (c->out_n == 0 || c->out_bytes + n <= max)
+    if (c->out_n == 0 || c->out_bytes + n <= c->fe->limits->queue_bytes)
         return true;
-    c->is_over = true;
-    may_drop = c->ops->on_overflow != NULL && c->ops->on_overflow(c, c->out_bytes + n);
-    c->is_over = false;
-    if (!may_drop) {
-        if (!c->is_closed && !c->is_closing) {
-            c->fe->counters.closed_too_slow++;
-            conn_close(c, "it reads too slowly");
-        }
-        return false;
-    }
+    room = conn_ask_for_room(c, &(struct out_piece){.block = block, .at = at, .n = n});
     if (c->is_closed || c->is_closing)
         return false;
-    conn_drop_unsent(c);
-    if (c->ops->on_dropped != NULL) {
-        c->is_over = true;
-        c->ops->on_dropped(c);
-        c->is_over = false;
+    if (room == CONN_ROOM_NONE) {
+        c->fe->counters.closed_too_slow++;
+        conn_close(c, "it reads too slowly");
     }
-    return !c->is_closed && !c->is_closing;
-}
-
-uint64_t
-conn_take_notice(struct conn *c)
-{
-    uint64_t count = c->notice_count;
-
-    c->notice_count = 0;
-    c->fe->counters.dropped -= count; /* counted already */
-    return count;
+    return room == CONN_ROOM_MADE;
 }
 
 void
@@ -346,7 +431,8 @@ conn_send(struct conn *c, struct block *block, uint32_t at, uint32_t n)
 {
     if (c->is_closed || c->is_closing || n == 0)
         return;
-    if (c->out_n > 0 && c->out_bytes + n > c->fe->limits->queue_bytes && !c->is_over && !conn_make_room(c, n))
+    if (c->out_n > 0 && c->out_bytes + n > c->fe->limits->queue_bytes && !c->is_over &&
+        !conn_make_room(c, block, at, n))
         return;
     conn_push(c, block, at, n);
     if (!c->is_blocked && !c->is_closed)
@@ -424,10 +510,15 @@ frontend_send_answer(
         return;
     }
     at = block->buf.n;
-    if (answer->type == ANSWER_DROPPED) {
-        c->notice_before = (uint32_t)c->out_bytes; /* limits.queue_bytes is 1 GiB at most */
-        c->notice_count = answer->count < UINT32_MAX ? (uint32_t)answer->count : UINT32_MAX;
-    }
     s->encoder->put_answer(s->encoder, &block->buf, answer);
+    if (answer->type == ANSWER_DROPPED && !buf_failed(&block->buf)) {
+        const struct block_mark mark = {.at = (uint32_t)at,
+            .n = (uint32_t)(block->buf.n - at),
+            .policy = BLOCK_NOTICE,
+            .seq = answer->count};
+
+        if (mark.n > 0)
+            (void)block_add_mark(block, &mark); /* without it there may be two, which is no harm */
+    }
     conn_send_answer_block(c, block, at);
 }

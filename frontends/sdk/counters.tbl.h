@@ -13,6 +13,8 @@ COUNTER(publishes_refused, "Publishes refused: by the broker, by a limit, or bec
 COUNTER(received, "Messages received from the broker.")
 COUNTER(delivered, "Deliveries to clients.")
 COUNTER(dropped, "Deliveries thrown away because a client was too slow.")
+COUNTER(conflated, "Deliveries thrown away because a slow client has a later message of the topic.")
+COUNTER(put_off, "Deliveries thrown away because a slow client gets them from the history later.")
 COUNTER(bytes_in, "Bytes read from clients.")
 COUNTER(bytes_out, "Bytes written to clients.")
 COUNTER(writes, "Write calls to clients.")

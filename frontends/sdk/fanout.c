@@ -77,7 +77,7 @@ group_new(struct hub *hub, struct filter *f, const struct encoder *encoder, stru
 
     if (g == NULL)
         return NULL;
-    *g = (struct group){.filter = f, .encoder = encoder, .n_key = key.n};
+    *g = (struct group){.filter = f, .encoder = encoder, .number = ++hub->last_group, .n_key = key.n};
     memcpy(g->key, key.p, key.n);
     list_init(&g->singles);
     list_init(&g->multis);
@@ -235,6 +235,7 @@ group_encode(struct hub *hub, struct group *g, const struct message *m, uint32_t
         g->block = block_new();
         if (g->block == NULL)
             return false;
+        g->block->epoch = hub->position.epoch;
         /* Often the only message of the turn: room for it at once, not by doubling. If there is none, the
          * encoder finds out. */
         (void)buf_reserve(&g->block->buf, m->body.n + m->topic.n + g->n_key + FRAME_WORDS);
@@ -249,6 +250,14 @@ group_encode(struct hub *hub, struct group *g, const struct message *m, uint32_t
         g->block->buf.is_failed = false;
         return false;
     }
+    /* One for each encoded message, however many clients get it. Without memory it cannot be left out. */
+    (void)block_add_mark(g->block, &(struct block_mark){.at = (uint32_t)at,
+                                       .n = (uint32_t)(g->block->buf.n - at),
+                                       .handle = m->handle & (HANDLES_MAX - 1),
+                                       .policy = m->policy,
+                                       .tag = m->tag,
+                                       .group = g->number,
+                                       .seq = m->seq});
     g->n_frames++;
     *ret_at = (uint32_t)at;
     return true;
@@ -365,6 +374,9 @@ fanout_on_message(struct hub *hub, const struct frame *frame)
         .topic = bus_topic_name(t),
         .cursor = slice_of(cursor, cursor_format(cursor, (struct position){hub->position.epoch, f->seq})),
         .seq = f->seq,
+        .handle = (uint32_t)f->handle,
+        .tag = t->tag,
+        .policy = t->policy,
         .time_ms = f->time_ms,
         .kind = (enum message_kind)f->kind,
         .type = f->type,

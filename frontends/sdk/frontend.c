@@ -11,6 +11,7 @@
 #include "frontends/sdk/frontendpriv.h"
 #include "frontends/sdk/hub.h"
 #include "frontends/sdk/peers.h"
+#include "frontends/sdk/slow.h"
 #include "frontends/sdk/uplink.h"
 
 #include <errno.h>
@@ -78,6 +79,7 @@ frontend_fini(struct frontend *fe)
     block_unref(fe->answers);
     fe->answers = NULL;
     fe->peers = peers_free(fe->peers);
+    fe->slow_topics = slow_topics_free(fe->slow_topics);
     free(fe->read_buffer);
     fe->read_buffer = NULL;
     buf_fini(&fe->scratch.text);

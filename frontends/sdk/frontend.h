@@ -20,6 +20,7 @@
 #include "base/list.h"
 #include "base/loop.h"
 #include "base/slice.h"
+#include "frontends/sdk/conn.h"
 #include "frontends/sdk/options.h"
 #include "frontends/sdk/position.h"
 #include "frontends/sdk/request.h"
@@ -31,6 +32,7 @@ struct hub;
 struct listen_passed;
 struct peer;
 struct peers;
+struct slow_topics;
 struct uplink;
 
 /* Counters of a frontend, one row each, sent to the broker as STATS and logged. */
@@ -65,7 +67,9 @@ struct frontend {
     /* For the sdk's own files. */
     struct list closing_conns; /* conn_close_soon(): they end by themselves or by the sweep */
     struct loop_timer closing_sweep;
-    struct list slow_sessions; /* those that have not been told yet what they missed */
+    struct out_piece incoming;       /* while conn_ops.on_overflow() runs: for what there is no room */
+    struct slow_topics *slow_topics; /* NULL until somebody was too slow */
+    struct list slow_sessions;       /* those that have not been told yet what they missed */
     struct loop_timer slow_poll;
     struct peers *peers;          /* connections by address */
     struct peer *accepted;        /* of the listener's call under way, until conn_open_take() takes it */

@@ -167,8 +167,6 @@ hub_on_attached(struct hub *hub)
             filter_free(f); /* nobody has come back for it */
             continue;
         }
-        f->has_drop = false;
-        f->has_disconnect = false;
         filter_ask(f);
     }
 }

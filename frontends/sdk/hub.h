@@ -49,7 +49,16 @@ void hub_unsubscribe(struct hub *hub, struct session *s, struct slice id);
 void hub_list(struct hub *hub, struct session *s, const struct request *r);
 /* The session ends: nothing of it is left. */
 void hub_leave(struct hub *hub, struct session *s);
-bool hub_may_drop(const struct hub *hub, const struct session *s);
+/* Deliveries of one group from one seq on were thrown away (struct block_mark). */
+struct hub_hole {
+    uint32_t group;
+    uint64_t epoch, seq;
+};
+/* The holes stand in the order of the queue. The subscriptions that they are in go on from there, from what
+ * is kept, when the client has read its queue. 0 or -ENOMEM: end it. */
+int hub_set_back(struct hub *hub, struct session *s, const struct hub_hole *holes, size_t n);
+/* The name of a topic in a mark of a block; empty if it is not known any more. */
+struct slice hub_topic_name(const struct hub *hub, uint32_t handle, uint32_t tag);
 
 /* Gives to single members what this turn brought. At the end of each turn. */
 void hub_flush(struct hub *hub);

@@ -59,9 +59,8 @@ struct filter {
     struct hub *hub;
     uint64_t number;
     enum filter_state state;
-    uint64_t since;                /* what matches above it comes */
-    bool may_retain;               /* a kept value may exist that matches */
-    bool has_drop, has_disconnect; /* policies of topics seen to match */
+    uint64_t since;  /* what matches above it comes */
+    bool may_retain; /* a kept value may exist that matches */
     uint32_t n_members;
     struct list groups;
     struct list joining;      /* members of subs that are not live */
@@ -81,6 +80,7 @@ struct group {
     struct block *block;         /* what this turn brought */
     uint32_t n_frames;           /* in block */
     uint32_t n_singles;
+    uint32_t number; /* of a group at one time */
     size_t n_key;
     uint8_t key[]; /* filter, encoder, then the id: hub->groups is by it */
 };
@@ -140,7 +140,8 @@ _Static_assert(sizeof(struct sub) + sizeof(struct member) <= 96, "an idle connec
 
 struct bus_topic {
     uint64_t handle;
-    bool is_drop_oldest;
+    uint32_t tag;        /* no other topic has it, nor had */
+    uint32_t policy;     /* enum slow_policy */
     uint64_t last_seq;   /* seen on this link */
     uint64_t generation; /* of matches */
     struct filter **matches;
@@ -177,6 +178,7 @@ struct hub {
     struct filtertree *tree;
     struct filter **filters; /* by number - 1 */
     size_t n_filter_slots, n_filters, filter_hint;
+    uint32_t last_tag, last_group;
     uint64_t generation; /* of filters: cached matches are good while it stays */
 
     struct bus_topic **topics; /* by handle */

@@ -13,6 +13,7 @@ struct message {
     struct slice topic;
     struct slice cursor; /* of this message, as text, formatted once */
     uint64_t seq;
+    uint32_t handle, tag, policy; /* of the topic, for marks: not for encoders */
     uint64_t time_ms;
     enum message_kind kind;
     bool is_retained;     /* delivered because it is the kept value, not because it is new */

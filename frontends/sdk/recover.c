@@ -263,11 +263,20 @@ recover_on_replay(struct hub *hub, const struct frame *frame)
         .headers = f->headers,
         .body = f->body,
     };
+    uint32_t at = (uint32_t)join->page->buf.n;
     sub->session->encoder->put_message(sub->session->encoder, &join->page->buf, &m, sub_id(sub));
     if (buf_failed(&join->page->buf)) {
         log_error("no memory for a replay");
         return -ENOMEM;
     }
+    join->page->epoch = hub->position.epoch;
+    (void)block_add_mark(join->page, &(struct block_mark){.at = at,
+                                         .n = (uint32_t)join->page->buf.n - at,
+                                         .handle = (uint32_t)f->handle & (HANDLES_MAX - 1),
+                                         .policy = t->policy,
+                                         .is_replay = true,
+                                         .tag = t->tag,
+                                         .seq = f->seq});
     if (join->n_page++ == 0)
         join->page_first = f->seq;
     join->page_last = f->seq;

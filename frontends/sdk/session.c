@@ -196,18 +196,11 @@ session_request(struct session *s, const struct request *request)
 
 /* ---- Clients that do not read. ---- */
 
-bool
-session_may_drop(const struct session *s)
-{
-    return hub_may_drop(s->fe->hub, s);
-}
-
 void
 session_note_dropped(struct session *s, uint64_t n)
 {
     struct frontend *fe = s->fe;
 
-    fe->counters.dropped += n;
     s->n_dropped += n;
     s->is_slow = true;
     if (list_empty(&s->in_slow))
@@ -223,7 +216,7 @@ session_tell_dropped(struct session *s)
 
     list_remove(&s->in_slow);
     if (s->n_dropped == 0)
-        return; /* only answers were in the queue */
+        return;
     s->n_dropped = 0;
     s->is_slow = false;
     s->ops->on_answer(s, &answer);

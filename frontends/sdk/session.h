@@ -64,16 +64,16 @@ void session_name_error(char ret[SESSION_NAME_ERROR_MAX], enum error_code code, 
  * and give the same request again after on_unblocked(). */
 int session_request(struct session *s, const struct request *request);
 
-/* Counts and remembers that `n` deliveries to this client were thrown away (from conn's on_overflow; add
- * conn_take_notice()); the session then sends ANSWER_DROPPED when it can, if session_tell_dropped() was not
- * called before. */
+/* What conn's on_overflow of a stream transport calls: each message that waits is treated as its topic's
+ * policy says. Counts; tells the client later if session_tell_dropped() is not called before. */
+struct conn;
+enum conn_room;
+enum conn_room session_overflow(struct session *s, struct conn *c);
+
+/* The client is to be told of n more deliveries that it does not get. */
 void session_note_dropped(struct session *s, uint64_t n);
 
 /* Sends it now: from conn's on_dropped, so that the client reads it where the hole is. */
 void session_tell_dropped(struct session *s);
-
-/* What conn's on_overflow of a stream transport asks: true if every topic that this session is subscribed to
- * right now says drop_oldest, false if one says disconnect. */
-bool session_may_drop(const struct session *s);
 
 #endif

@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "frontends/sdk/frontend.h"
 #include "frontends/sdk/hub.h"
+#include "frontends/sdk/slow.h"
 #include "frontends/sdk/uplink.h"
 
 #include <fcntl.h>
@@ -61,5 +62,6 @@ frontend_put_stats(const struct frontend *fe, uint64_t started_at_ms, struct buf
 #define COUNTER(name, sentence) stats_put_number(out, #name, fe->counters.name);
 #include "frontends/sdk/counters.tbl.h"
 #undef COUNTER
+    slow_put_stats(fe, out);
     buf_put_byte(out, '}');
 }

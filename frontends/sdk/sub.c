@@ -394,21 +394,59 @@ hub_leave(struct hub *hub, struct session *s)
     }
 }
 
-bool
-hub_may_drop(const struct hub *hub, const struct session *s)
+/* Of a live one: what comes is left out from now on. */
+static int
+sub_set_back(struct sub *sub, struct position to)
 {
-    bool has_drop = false;
+    struct hub *hub = sub_hub(sub);
+    struct join *join = malloc(sizeof *join);
 
-    for (const struct list *it = s->subs.next; it != &s->subs; it = it->next) {
-        const struct sub *sub = list_entry(it, struct sub, in_session);
+    if (join == NULL)
+        return -ENOMEM;
+    *join = (struct join){.from = FROM_SINCE,
+        .since = to,
+        .is_answered = true,
+        .reached = to,
+        .ignored = hub->seq,
+        .count = PAGE_FIRST};
+    for (unsigned i = 0; i < sub->n_members; i++) {
+        struct member *m = &sub->members[i];
 
-        for (unsigned i = 0; i < sub->n_members; i++) {
-            if (sub->members[i].filter->has_disconnect)
-                return false;
-            has_drop = has_drop || sub->members[i].filter->has_drop;
-        }
+        fanout_leave(m);
+        list_push_back(&m->filter->joining, &m->in_owner);
     }
-    return has_drop;
+    sub->join = join;
+    sub->session->is_single = false; /* after: a single leaves its group as one */
+    sub_set_state(sub, SUB_DRAINING);
+    return 0;
+}
+
+/* The first hole of any of its filters. */
+static const struct hub_hole *
+sub_find_hole(const struct sub *sub, const struct hub_hole *holes, size_t n)
+{
+    for (size_t k = 0; k < n; k++) {
+        for (unsigned i = 0; i < sub->n_members; i++)
+            if (sub->members[i].group != NULL && sub->members[i].group->number == holes[k].group)
+                return &holes[k];
+    }
+    return NULL;
+}
+
+int
+hub_set_back(struct hub *hub, struct session *s, const struct hub_hole *holes, size_t n)
+{
+    int r = 0;
+
+    for (const struct list *it = s->subs.next; it != &s->subs && r == 0; it = it->next) {
+        struct sub *sub = list_entry(it, struct sub, in_session);
+        const struct hub_hole *hole = sub->state == SUB_LIVE ? sub_find_hole(sub, holes, n) : NULL;
+
+        if (hole != NULL)
+            r = sub_set_back(sub, (struct position){.epoch = hole->epoch, .seq = hole->seq - 1});
+    }
+    loop_defer(hub->fe->loop, &hub->fe->turn_hook);
+    return r;
 }
 
 /* ---- What happened to the stream. ---- */

@@ -408,42 +408,12 @@ tcp_on_drained(struct conn *c)
         (void)tcp_check_end(t);
 }
 
-/* Deliveries in the part of the queue that would be thrown away. Pieces hold whole messages, but for a first
- * one that the client has in part. */
-static uint64_t
-tcp_count_unsent(const struct tcp_conn *t)
-{
-    static const char json[] = "{\"op\":\"msg\"", msgpack[] = "\242op\243msg"; /* after the map's head */
-    const struct slice begin =
-        tcp_dialect(t)->is_text ? slice_of(json, sizeof json - 1) : slice_of(msgpack, sizeof msgpack - 1);
-    const size_t skip = tcp_dialect(t)->is_text ? 0 : 1;
-    uint64_t count = 0;
-
-    for (unsigned i = t->conn.is_cut ? 1 : 0; i < t->conn.out_n; i++) {
-        const struct out_piece *piece = &t->conn.out[t->conn.out_first + i];
-        struct slice left = slice_of(piece->block->buf.p + piece->at, piece->n), message;
-        struct dialect_scan scan = {0};
-        size_t n;
-
-        while (left.n > 0 && tcp_dialect(t)->split(left, &scan, SIZE_MAX, &n, &message) == 0) {
-            if (message.n >= skip + begin.n && memcmp(message.p + skip, begin.p, begin.n) == 0)
-                count++;
-            left = slice_of(left.p + n, left.n - n);
-        }
-    }
-    return count;
-}
-
-static bool
-tcp_on_overflow(struct conn *c, size_t queued)
+static enum conn_room
+tcp_on_overflow(struct conn *c)
 {
     struct tcp_conn *t = (struct tcp_conn *)c;
 
-    (void)queued;
-    if (tcp_dialect(t) == NULL || !session_may_drop(&t->session))
-        return false;
-    session_note_dropped(&t->session, tcp_count_unsent(t) + conn_take_notice(c));
-    return true;
+    return tcp_dialect(t) == NULL ? CONN_ROOM_NONE : session_overflow(&t->session, c);
 }
 
 static void

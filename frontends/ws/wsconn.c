@@ -336,36 +336,17 @@ wsconn_on_drained(struct conn *conn)
     wsconn_check_leave(c);
 }
 
-/* Deliveries in the part of the queue that would be thrown away: pieces hold whole frames, but for a first
- * one that the client has in part. */
-static uint64_t
-wsconn_count_unsent(const struct wsconn *c)
-{
-    uint64_t count = 0;
-
-    for (unsigned i = c->conn.is_cut ? 1 : 0; i < c->conn.out_n; i++) {
-        const struct out_piece *piece = &c->conn.out[c->conn.out_first + i];
-
-        count += wsmessage_count(c, slice_of(piece->block->buf.p + piece->at, piece->n));
-    }
-    return count;
-}
-
-static bool
-wsconn_on_overflow(struct conn *conn, size_t queued)
+static enum conn_room
+wsconn_on_overflow(struct conn *conn)
 {
     struct wsconn *c = (struct wsconn *)conn;
+    enum conn_room room = c->state == WSCONN_OPEN ? session_overflow(&c->session, conn) : CONN_ROOM_NONE;
 
-    (void)queued;
-    if (c->state != WSCONN_OPEN)
-        return false;
-    if (session_may_drop(&c->session)) {
-        session_note_dropped(&c->session, wsconn_count_unsent(c) + conn_take_notice(conn));
-        return true;
-    }
+    if (room != CONN_ROOM_NONE || c->state != WSCONN_OPEN)
+        return room;
     conn->fe->counters.closed_too_slow++;
     wsconn_fail(c, WSFRAME_CODE_TRY_AGAIN, "too_slow: this client did not read fast enough");
-    return false;
+    return CONN_ROOM_NONE;
 }
 
 static void

@@ -107,8 +107,6 @@ bool wsmessage_begin(
 size_t wsmessage_max(const struct wsconn *c);
 /* One whole message: done, answered, or held with the connection paused. */
 void wsmessage_take(struct wsconn *c, struct slice payload, bool is_text);
-/* How many deliveries are among the frames in p[0..n). */
-uint64_t wsmessage_count(const struct wsconn *c, struct slice frames);
 /* Holds bytes for later: false without memory. */
 bool wsmessage_hold(struct wsconn *c, struct slice payload, bool is_text);
 /* Forgets what is held. */

@@ -137,30 +137,6 @@ START_TEST(test_sse_chunked)
 }
 END_TEST
 
-START_TEST(test_sse_count)
-{
-    for (int is_chunked = 0; is_chunked <= 1; is_chunked++) {
-        const struct encoder *e = http_sse_encoder(true, is_chunked);
-        struct answer a = {
-            .type = ANSWER_SUBSCRIBED, .state = STATE_LIVE, .position = {.epoch = 15, .seq = 7}};
-        struct message kept = message(MESSAGE_TEXT, "kept");
-
-        kept.is_retained = true;
-        buf_reset(&out);
-        e->put_answer(e, &out, &a);
-        a.state = STATE_RESET;
-        e->put_answer(e, &out, &a);
-        put_sse(false, is_chunked, MESSAGE_TEXT, "a\n\nb");
-        put_sse(true, is_chunked, MESSAGE_JSON, "[\n\n1]");
-        http_put_sse(&out, is_chunked, slice_str(":\n\n"));
-        e->put_message(e, &out, &kept, slice_str("1"));
-        ck_assert_uint_eq(http_count_sse(buf_slice(&out), is_chunked), 3);
-        for (size_t n = 0; n <= out.n; n++) /* never past its end, wherever that is */
-            ck_assert_uint_le(http_count_sse(slice_of(out.p, n), is_chunked), 4);
-    }
-}
-END_TEST
-
 START_TEST(test_sse_answers)
 {
     const struct encoder *e = http_sse_encoder(false, false), *chunked = http_sse_encoder(false, true);
@@ -194,7 +170,6 @@ main(void)
     tcase_add_test(tc, test_poll_records);
     tcase_add_test(tc, test_sse_bare);
     tcase_add_test(tc, test_sse_chunked);
-    tcase_add_test(tc, test_sse_count);
     tcase_add_test(tc, test_sse_answers);
     suite_add_tcase(s, tc);
     SRunner *sr = srunner_create(s);

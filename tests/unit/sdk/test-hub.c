@@ -845,31 +845,64 @@ START_TEST(test_lists)
 }
 END_TEST
 
-START_TEST(test_policies)
+START_TEST(test_dropped_is_told_later)
 {
     struct client x;
 
     client_begin(&x);
     attach();
-    ck_assert_int_eq(give((struct frame){.type = FRAME_TOPIC,
-                         .topic = {.handle = 4, .topic = slice_str("c"), .policy = SLOW_DROP_OLDEST}}),
-        0);
-    sub(&x, "1", "c", NULL);
-    subscribed(1, 10, false);
-    ck_assert(!session_may_drop(&x.session)); /* nothing is known yet */
-    ck_assert_int_eq(message(4, 11, 0, "x"), 0);
-    ck_assert(session_may_drop(&x.session));
-    sub(&x, "2", "a/1", NULL);
-    subscribed(2, 11, false);
-    ck_assert_int_eq(message(1, 12, 0, "x"), 0);
-    ck_assert(!session_may_drop(&x.session));
-    buf_reset(&x.log);
     session_note_dropped(&x.session, 3);
     session_note_dropped(&x.session, 4);
     expect(&x, "");
     fe.slow_poll.fn(&fe);
     expect(&x, "DROPPED(,7) ");
     client_end(&x);
+}
+END_TEST
+
+/* A client that was given too much goes on from where the hole is, and gets nothing twice. */
+START_TEST(test_set_back)
+{
+    struct client x, y;
+    struct hub_hole holes[] = {{.group = 1, .epoch = EPOCH, .seq = 12}};
+
+    client_begin(&x);
+    client_begin(&y);
+    attach();
+    sub(&x, "1", "a/1", NULL); /* the first group */
+    subscribed(1, 10, false);
+    sub(&y, "2", "a/1", NULL);
+    frames();
+    ck_assert_int_eq(message(1, 11, 0, "11"), 0);
+    loop_settle(loop);
+    buf_reset(&x.log);
+    buf_reset(&y.log);
+    ck_assert_int_eq(message(1, 12, 11, "12"), 0);
+    x.queued = limits.queue_bytes;
+    ck_assert_int_eq(hub_set_back(fe.hub, &x.session, holes, 1), 0);
+    ck_assert_int_eq(hub_set_back(fe.hub, &y.session, holes, 1), 0); /* its group has no hole */
+    ck_assert_int_eq(message(1, 13, 12, "13"), 0);
+    loop_settle(loop);
+    expect(&x, "");
+    expect(&y, "2:a/1=12 2:a/1=13 ");
+    ck_assert_str_eq(frames(), "");
+    x.queued = 0;
+    loop_defer(loop, &fe.turn_hook);
+    loop_settle(loop);
+    ck_assert_str_eq(frames(), "RECOVER 1 mode 0 e-11 count 256 a/1; ");
+    ck_assert_int_eq(message(1, 14, 13, "14"), 0);
+    replay(1, 1, 12, "12");
+    recovered(1, STATE_RECOVERED, 13, false); /* 14 came meanwhile */
+    loop_settle(loop);
+    ck_assert_str_eq(frames(), "RECOVER 1 mode 0 e-13 count 512 a/1; ");
+    gap(1, "a/1", 13);
+    replay(1, 1, 14, "14");
+    recovered(1, STATE_GAP, 14, false);
+    ck_assert_int_eq(message(1, 15, 14, "15"), 0);
+    loop_settle(loop);
+    expect(&x, "1:a/1=12 STATE(1,gap,e-13,a/1) 1:a/1=14 1:a/1=15 ");
+    client_end(&x);
+    client_end(&y);
 }
 END_TEST
 
@@ -900,4 +933,4 @@ SUITE_MAIN_WITH("hub", setup, teardown, test_live, test_joining_within_a_turn, t
     test_link_breaks_while_it_resumes, test_reset, test_holes_are_noticed,
     test_since, test_since_states, test_since_and_live_meet, test_pages_wait_for_the_client,
     test_large_pages_are_cut, test_recovery_goes_on_on_another_link, test_kept_values_first,
-    test_many_kept_values_spill, test_leaving_on_the_answer, test_lists, test_policies, test_filters_linger)
+    test_many_kept_values_spill, test_leaving_on_the_answer, test_lists, test_dropped_is_told_later, test_set_back, test_filters_linger)
