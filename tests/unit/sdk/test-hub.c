@@ -933,4 +933,5 @@ SUITE_MAIN_WITH("hub", setup, teardown, test_live, test_joining_within_a_turn, t
     test_link_breaks_while_it_resumes, test_reset, test_holes_are_noticed,
     test_since, test_since_states, test_since_and_live_meet, test_pages_wait_for_the_client,
     test_large_pages_are_cut, test_recovery_goes_on_on_another_link, test_kept_values_first,
-    test_many_kept_values_spill, test_leaving_on_the_answer, test_lists, test_dropped_is_told_later, test_set_back, test_filters_linger)
+    test_many_kept_values_spill, test_leaving_on_the_answer, test_lists, test_dropped_is_told_later,
+    test_set_back, test_filters_linger)
