@@ -20,7 +20,7 @@ import urllib.parse
 
 from tests.clients.nodes import Node, need_node
 from tests.support import clients
-from tests.support.bus import DEADLINE, SANITIZED, Bus, main, program, wait_until
+from tests.support.bus import DEADLINE, SANITIZED, Bus, main, program
 from tests.support.clients import Closed
 
 try:
@@ -433,51 +433,84 @@ def check(client, published):
                          f"number {at} is {client.seen[at:at + 1]} instead of {want[at:at + 1]}, in the last of {turns}")
 
 
+def crowd_of(bus, rng):
+    crowd = []
+    for number in range(4 if SANITIZED else 6):
+        client = Client(bus, number, [])
+        client.turns = client.kinds()
+        if number % 3:
+            rng.shuffle(client.turns)
+        client.turns += [rng.choice(client.kinds()) for _ in range(N_TURNS - len(client.turns))]
+        crowd.append(client)
+    return crowd
+
+
+def under_load(bus, crowd, meanwhile):
+    """Publishes until all clients have had their turns; returns what was acknowledged."""
+    stop = threading.Event()
+    publishers = [kind(bus, k, stop.is_set) for k, kind in enumerate([NativePublisher, WsPublisher, HttpPublisher, NativePublisher])]
+    for thread in [*crowd, *publishers]:
+        thread.start()
+    end = time.monotonic() + LOAD_SECONDS
+    while time.monotonic() < end and not any(t.error for t in [*crowd, *publishers]) and any(c.turns for c in crowd):
+        meanwhile(sum(len(p.acked) for p in publishers))
+        time.sleep(0.01)
+    stop.set()
+    published = {}
+    for p in publishers:
+        p.join(DEADLINE)
+        assert p.error is None and not p.is_alive(), f"publisher {p.number}: {p.error!r}"
+        assert not published.keys() & p.acked.keys(), "two publishes got one cursor"
+        published.update(p.acked)
+    published[seq_of(bus.tcp().pub("at/w/3", LAST))] = ("at/w/3", LAST)
+    return published
+
+
+def follow(bus, rng, meanwhile=lambda n_acked: None):
+    crowd = crowd_of(bus, rng)
+    published = under_load(bus, crowd, meanwhile)
+    for c in crowd:
+        c.join(DEADLINE)
+    turns = [t for c in crowd for t in c.history]
+    n_cuts = sum(cutter.n_cuts for c in crowd for cutter in c.cutters.values())
+    print(f"{len(published)} published; {len(crowd)} clients saw {sum(len(c.seen) for c in crowd)} in {len(turns)} turns, "
+          f"{n_cuts} connections cut", flush=True)
+    for c in crowd:
+        for cutter in c.cutters.values():
+            cutter.close()
+        assert not c.is_alive() or c.error is not None, f"client {c.number} still waits, at {c.cursor} of {max(published)}: {c.history[-3:]}"
+        check(c, published)
+    assert {t[0] for t in turns} == {k for k in IN_ORDER if is_possible(k)}, "a transport had no turn"
+
+
 def one_sequence_whatever_a_client_speaks():
+    with Bus(topics=TOPICS) as bus:
+        follow(bus, random.Random(SEED))
+
+
+def and_whatever_happens_to_the_broker():
+    """From the file, with a cache that holds next to nothing, and the broker killed under it all: nobody is told."""
+    rng = random.Random(SEED + 1)
+    kills = sorted(rng.randint(200, 1000) for _ in range(2))
+
+    def meanwhile(n_acked):
+        if kills and n_acked >= kills[0]:
+            kills.pop(0)
+            bus.kill("broker")
+            bus.start("broker")
+
+    with Bus(topics=TOPICS, start=False, broker={"backend": "sqlite"}) as bus:
+        bus.config["store"] = {"path": os.path.join(bus.dir, "busbar.db"), "cache": "16KiB"}
+        bus.write_config()
+        bus.start_all()
+        follow(bus, rng, meanwhile)
+        assert not kills, f"the broker was not killed, the load was over: {kills}"
+
+
+if __name__ == "__main__":
     if msgpack is None:
         print("without MessagePack: python3-msgpack is not installed")
     if not has_node():
         print("without the JavaScript client")
     print(f"BUSBAR_TEST_SEED={SEED}", flush=True)
-    rng = random.Random(SEED)
-    with Bus(topics=TOPICS) as bus:
-        crowd = []
-        for number in range(4 if SANITIZED else 6):
-            client = Client(bus, number, [])
-            client.turns = client.kinds()
-            if number % 3:
-                rng.shuffle(client.turns)
-            client.turns += [rng.choice(client.kinds()) for _ in range(N_TURNS - len(client.turns))]
-            crowd.append(client)
-        stop = threading.Event()
-        publishers = [kind(bus, k, stop.is_set) for k, kind in enumerate([NativePublisher, WsPublisher, HttpPublisher, NativePublisher])]
-        for thread in [*crowd, *publishers]:
-            thread.start()
-        end = time.monotonic() + LOAD_SECONDS
-        wait_until(lambda: time.monotonic() > end or any(t.error for t in [*crowd, *publishers]) or not any(c.turns for c in crowd),
-                   "the turns", LOAD_SECONDS + DEADLINE)
-        stop.set()
-        published = {}
-        for p in publishers:
-            p.join(DEADLINE)
-            assert p.error is None and not p.is_alive(), f"publisher {p.number}: {p.error!r}"
-            assert not published.keys() & p.acked.keys(), "two publishes got one cursor"
-            published.update(p.acked)
-        last = seq_of(bus.tcp().pub("at/w/3", LAST))
-        published[last] = ("at/w/3", LAST)
-        for c in crowd:
-            c.join(DEADLINE)
-        turns = [t for c in crowd for t in c.history]
-        n_cuts = sum(cutter.n_cuts for c in crowd for cutter in c.cutters.values())
-        print(f"{len(published)} published; {len(crowd)} clients saw {sum(len(c.seen) for c in crowd)} in {len(turns)} turns, "
-              f"{n_cuts} connections cut", flush=True)
-        for c in crowd:
-            for cutter in c.cutters.values():
-                cutter.close()
-            assert not c.is_alive() or c.error is not None, f"client {c.number} still waits, at {c.cursor} of {last}: {c.history[-3:]}"
-            check(c, published)
-        assert {t[0] for t in turns} == {k for k in IN_ORDER if is_possible(k)}, "a transport had no turn"
-
-
-if __name__ == "__main__":
-    main([one_sequence_whatever_a_client_speaks])
+    main([one_sequence_whatever_a_client_speaks, and_whatever_happens_to_the_broker])
