@@ -36,14 +36,17 @@ _Static_assert(MESSAGE_RETAIN == RECORD_RETAIN, "the backends know the flag by i
 
 /* ---- Config. ---- */
 
+#define N_BINDS 6u
+
 static void
-config_binds(struct broker_config *config, struct conf_bind binds[5])
+config_binds(struct broker_config *config, struct conf_bind binds[N_BINDS])
 {
     binds[0] = (struct conf_bind){&bus_section, &config->bus};
     binds[1] = (struct conf_bind){&log_section, &config->log};
     binds[2] = (struct conf_bind){&broker_section, &config->broker};
     binds[3] = (struct conf_bind){&store_section, &config->store};
     binds[4] = (struct conf_bind){&topics_section, &config->topics};
+    binds[5] = (struct conf_bind){&link_section, &config->link};
 }
 
 static void
@@ -57,11 +60,11 @@ broker_config_check(struct conf_check *check, void *arg)
 int
 broker_config_load(struct broker_config *config, const char *path, const char *const *set, size_t n_set)
 {
-    struct conf_bind binds[5];
+    struct conf_bind binds[N_BINDS];
     struct conf_errors errors = {0};
     struct conf_request request = {.path = path,
         .binds = binds,
-        .n_binds = 5,
+        .n_binds = N_BINDS,
         .ignored = conf_all_sections,
         .set = set,
         .n_set = n_set,
@@ -79,10 +82,10 @@ broker_config_load(struct broker_config *config, const char *path, const char *c
 void
 broker_config_free(struct broker_config *config)
 {
-    struct conf_bind binds[5];
+    struct conf_bind binds[N_BINDS];
 
     config_binds(config, binds);
-    conf_free(binds, 5);
+    conf_free(binds, N_BINDS);
 }
 
 /* ---- The store. ---- */
@@ -276,6 +279,9 @@ keep_restart_options(struct broker *broker, const struct broker_config *config)
         log_warn("these changes need a restart of the broker: %.*s", (int)names.n, (const char *)names.p);
     buf_reset(&names);
     (void)conf_diff(&bus_section, &broker->config.bus, &config->bus, &names);
+    if (broker->config.link.transport !=
+        config->link.transport) /* the rest of that section is the frontends' */
+        buf_put_str(&names, names.n > 0 ? ", link.transport" : "link.transport");
     if (names.n > 0)
         log_warn("these changes need a restart of the whole bus: %.*s", (int)names.n, (const char *)names.p);
     buf_fini(&names);
@@ -399,7 +405,7 @@ broker_new(
     broker->set = set;
     broker->n_set = n_set;
     broker->lock_fd = -1;
-    broker->transport = &transport_nanomsg;
+    broker->transport = transport_find(link_options_transport(&broker->config.link));
     broker->runtime_dir = strdup(broker->config.bus.runtime_dir);
     r = broker->runtime_dir == NULL ? -ENOMEM : broker_init(broker);
     if (r < 0) {

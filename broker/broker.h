@@ -16,6 +16,7 @@
 #include "broker/interest.h"
 #include "broker/options.h"
 #include "broker/topic.h"
+#include "wire/options.h"
 
 struct control;
 struct peer;
@@ -27,6 +28,7 @@ struct transport_ops;
 struct broker_config {
     struct bus_options bus;
     struct log_options log;
+    struct link_options link;
     struct broker_options broker;
     struct store_options store;
     struct conf_items topics;

@@ -18,6 +18,7 @@
 
 #define REQUESTS_PER_TURN 16
 #define ANSWER_MAX (60u * 1024)
+#define ERROR_LOG_MS 10000u /* one line about such things in this time */
 
 struct control {
     struct loop *loop;
@@ -30,6 +31,8 @@ struct control {
 
     control_hello_fn on_hello; /* a server */
     uint64_t n_malformed;
+    uint64_t n_errors; /* of the transport, since errors_from_ms */
+    uint64_t errors_from_ms;
 
     control_answer_fn on_answer; /* a call; NULL once it has been called */
     struct loop_timer timeout;
@@ -103,6 +106,29 @@ control_answer_request(struct control *control, struct slice request)
     control_put_answer(control, &answer);
 }
 
+/* Somebody who never got as far as a request. Such a one may try again and again. */
+static void
+control_on_bad_asker(struct control *control, int error)
+{
+    uint64_t now = loop_now_ms(control->loop);
+
+    if (now - control->errors_from_ms >= ERROR_LOG_MS) {
+        control->n_errors = 0;
+        control->errors_from_ms = now;
+    }
+    if (control->n_errors++ > 0)
+        return;
+    if (error == -EPROTONOSUPPORT)
+        log_warn("somebody asks for a link by nanomsg, but here it is link.transport: %s; a frontend must "
+                 "have the same",
+            control->transport->name);
+    else if (error == -EPERM)
+        log_warn("somebody who is neither this user, root nor of the directory's group came to the control "
+                 "socket");
+    else
+        log_warn("the control socket: %s", strerror(-error));
+}
+
 /* Every request is answered before the next is read, as REP wants it. An answer that the transport does not
  * take is dropped: its asker is gone, or will ask again. */
 static void
@@ -112,8 +138,13 @@ control_on_request(evutil_socket_t fd, short what, void *arg)
     struct slice request;
 
     for (int i = 0; i < REQUESTS_PER_TURN; i++) {
-        if (control->transport->recv(control->channel, &request) < 0)
+        int r = control->transport->recv(control->channel, &request);
+        if (r == -EAGAIN)
             return;
+        if (r < 0) {
+            control_on_bad_asker(control, r);
+            continue;
+        }
         control_answer_request(control, request);
         control->transport->release(control->channel, request);
         (void)control->transport->send(control->channel, buf_slice(&control->out));

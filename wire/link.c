@@ -169,6 +169,15 @@ check_deadline(struct link *link, uint64_t now)
         link_end(link, true, "the peer said goodbye: %s", link->goodbye);
 }
 
+void
+link_on_peer_gone(struct link *link)
+{
+    if (link->has_peer_left)
+        link_end(link, true, "the peer said goodbye: %s", link->goodbye);
+    else
+        link_end(link, false, "the peer is gone");
+}
+
 /* The transport has no peer any more. What it still holds is read first: it may be the peer's GOODBYE. */
 static void
 check_peer(struct link *link)
@@ -176,10 +185,7 @@ check_peer(struct link *link)
     if (link->transport->has_peer(link->channel))
         return;
     link_receive(link);
-    if (link->has_peer_left)
-        link_end(link, true, "the peer said goodbye: %s", link->goodbye);
-    else
-        link_end(link, false, "the peer is gone");
+    link_on_peer_gone(link);
 }
 
 static void

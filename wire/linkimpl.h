@@ -124,6 +124,7 @@ struct link {
 /* link.c */
 void link_end(struct link *link, bool is_clean, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void link_on_peer_frame(struct link *link, const struct frame *f); /* ATTACH, ATTACHED, GOODBYE, BYE */
+void link_on_peer_gone(struct link *link);                         /* all that it sent was received */
 
 /* linksend.c */
 void link_send_init(struct link *link);

@@ -11,3 +11,11 @@ static const struct conf_row link_rows[] = {
 
 const struct conf_section link_section =
     CONF_SECTION("link", link_rows, struct link_options, "How frontends keep in touch with the broker.");
+
+const char *
+link_options_transport(const struct link_options *options)
+{
+    static const char *const names[] = {"nanomsg", "unix"}; /* in the order of the option's choices */
+
+    return names[options->transport];
+}

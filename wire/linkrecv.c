@@ -220,6 +220,20 @@ link_process(struct link *link)
     }
 }
 
+/* The last words of a peer that is gone are heard before its end: what a turn's budget leaves of them brings
+ * us back, because so does the descriptor. */
+static void
+link_receive_end(struct link *link, int error)
+{
+    if (error != -ECONNRESET) {
+        link_end(link, false, "receiving failed: %s", strerror(-error));
+        return;
+    }
+    link_process(link);
+    if (link->n_inbox == 0 || link->is_paused || link->state == LINK_LEFT)
+        link_on_peer_gone(link);
+}
+
 /* Takes what the transport has, within the budget of a turn: its descriptor is level-triggered and brings us
  * back. */
 void
@@ -233,7 +247,7 @@ link_receive(struct link *link)
         if (r == -EAGAIN)
             break;
         if (r < 0) {
-            link_end(link, false, "receiving failed: %s", strerror(-r));
+            link_receive_end(link, r);
             return;
         }
         n_bytes += message.n;

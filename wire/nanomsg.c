@@ -251,9 +251,3 @@ const struct transport_ops transport_nanomsg = {
     .has_peer = nanomsg_has_peer,
     .close = nanomsg_close,
 };
-
-const struct transport_ops *
-transport_find(const char *name)
-{
-    return strcmp(name, transport_nanomsg.name) == 0 ? &transport_nanomsg : NULL;
-}

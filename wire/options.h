@@ -11,4 +11,7 @@ struct link_options {
 };
 extern const struct conf_section link_section;
 
+/* What option transport says, for transport_find(). */
+const char *link_options_transport(const struct link_options *options);
+
 #endif

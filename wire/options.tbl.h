@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Section link: a frontend's end of its link to the broker. Columns: base/conf.h. */
+/* Section link: how broker and frontends are linked, and a frontend's end of it. Columns: base/conf.h. */
+OPTION("transport", ENUM, transport, RESTART, "nanomsg", "", "", "nanomsg|unix",
+    "What carries the link, the same for the broker and all its frontends: nanomsg, or plain AF_UNIX sockets.")
 OPTION("credit", BYTES, credit, RESTART, "8MiB", "1MiB", "1GiB", "",
     "How many bytes the broker may have on their way to one frontend before the frontend has taken them.")
 OPTION("hello_timeout", TIME, hello_timeout_ms, LIVE, "400ms", "100ms", "1m", "",

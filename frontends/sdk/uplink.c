@@ -157,7 +157,7 @@ static int
 uplink_open_link(struct uplink *u, const struct frame_welcome *w)
 {
     struct link_config config = {.loop = u->fe->loop,
-        .transport = &transport_nanomsg,
+        .transport = u->transport,
         .peer = "broker",
         .session = w->session,
         .peer_credit = w->credit,
@@ -188,6 +188,12 @@ uplink_on_answer(const struct frame *answer, int error, void *arg)
 
     u->control = control_close(u->control);
     if (answer == NULL) {
+        if (error == -EPROTONOSUPPORT && !u->is_mismatch_told)
+            log_warn("the broker's control socket speaks nanomsg, but here it is link.transport: %s; the "
+                     "broker must have "
+                     "the same",
+                u->transport->name);
+        u->is_mismatch_told |= error == -EPROTONOSUPPORT;
         uplink_retry(u, "asking the broker for a link", strerror(-error));
         return;
     }
@@ -196,6 +202,7 @@ uplink_on_answer(const struct frame *answer, int error, void *arg)
         uplink_retry(u, "asking the broker for a link", "refused");
         return;
     }
+    u->is_mismatch_told = false;
     u->max_message = answer->welcome.max_message;
     r = uplink_open_link(u, &answer->welcome);
     if (r < 0)
@@ -217,7 +224,7 @@ uplink_call(struct uplink *u)
     int r;
 
     u->phase = UPLINK_CALLING;
-    r = control_call(u->fe->loop, &transport_nanomsg, u->control_path, &hello, u->options->hello_timeout_ms,
+    r = control_call(u->fe->loop, u->transport, u->control_path, &hello, u->options->hello_timeout_ms,
         uplink_on_answer, u, &u->control);
     if (r < 0)
         uplink_retry(u, "asking the broker for a link", strerror(-r));
@@ -258,16 +265,19 @@ int
 uplink_new(struct frontend *fe, const struct link_options *options, const char *control_path,
     const char *kind, struct uplink **ret)
 {
+    const struct transport_ops *transport;
     struct uplink *u;
     struct hub_sink sink = {.begin = uplink_sink_begin, .commit = uplink_sink_commit};
 
-    if (strlen(control_path) > transport_nanomsg.path_max)
+    transport = transport_find(link_options_transport(options));
+    if (strlen(control_path) > transport->path_max)
         return -ENAMETOOLONG;
     u = calloc(1, sizeof *u);
     if (u == NULL)
         return -ENOMEM;
     u->fe = fe;
     u->options = options;
+    u->transport = transport; /* a reload may bring other options */
     uplink_publishing_init(u);
     u->retry_timer = (struct loop_timer){.fn = uplink_on_retry_timer, .arg = u};
     u->control_path = strdup(control_path);

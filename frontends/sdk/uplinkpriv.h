@@ -31,6 +31,8 @@ struct uplink {
     struct frontend *fe;
     struct hub *hub;
     const struct link_options *options;
+    const struct transport_ops *transport; /* what the options said at the start */
+    bool is_mismatch_told;                 /* the broker's is another: logged since the last WELCOME */
     char *control_path, *kind;
     uint64_t boot; /* random: the origin of this process's publish numbers */
     enum uplink_phase phase;

@@ -245,6 +245,8 @@ def _connects(bus):
         return None
 
 
+TESTS = [broker_killed_under_load, a_new_store_is_heard_by_every_subscription, publishes_held_are_appended_once,
+         frontend_killed_under_load, a_stopped_frontend_delays_nobody, everything_restarts_in_any_order]
+
 if __name__ == "__main__":
-    main([broker_killed_under_load, a_new_store_is_heard_by_every_subscription, publishes_held_are_appended_once, frontend_killed_under_load, a_stopped_frontend_delays_nobody,
-          everything_restarts_in_any_order])
+    main(TESTS)

@@ -178,6 +178,8 @@ def quiet_frontends_know_where_the_bus_is():
             wait_until(lambda: position() >= seq, "the position to come")
 
 
+TESTS = [every_transport_reaches_every_other, json_passes_byte_for_byte, content_type_and_headers_are_kept,
+         everybody_sees_one_order, retained_values, the_bus_tells_its_figures, quiet_frontends_know_where_the_bus_is]
+
 if __name__ == "__main__":
-    main([every_transport_reaches_every_other, json_passes_byte_for_byte, content_type_and_headers_are_kept,
-          everybody_sees_one_order, retained_values, the_bus_tells_its_figures, quiet_frontends_know_where_the_bus_is])
+    main(TESTS)

@@ -25,6 +25,7 @@ BUILD = os.environ.get("BUSBAR_BUILD") or os.path.join(SRC, "build")
 SANITIZER_REPORTS = ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "runtime error:", "Assertion failed")
 # Sanitizers and a busy machine make everything slower; a deadline is there to end a hung test, not to measure.
 DEADLINE = float(os.environ.get("BUSBAR_TEST_DEADLINE", "30"))
+LINK = os.environ.get("BUSBAR_TEST_LINK")  # link.transport of every bus that does not choose one
 SANITIZED = os.environ.get("BUSBAR_SANITIZED") == "yes"
 PROGRAMS = {
     "busbar": "cli/busbar",
@@ -159,6 +160,8 @@ class Bus:
                 self.config.setdefault(name, {}).update(value)
             else:
                 self.config[name] = value
+        if LINK:
+            self.config.setdefault("link", {}).setdefault("transport", LINK)
         self.config["topics"] = topics if topics is not None else [
             {"match": "#", "history": {"messages": 1000, "age": "1h", "bytes": "16MiB"}}]
         self.write_config()

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Two ends of a link in one process and one loop, over real nanomsg; a frontend that breaks the rules, made
- * by hand on a bare channel; and frontends in processes of their own, to kill and to stop. nanomsg and fork
- * do not go together, so such a process is this program itself, executed with the argument "--peer".
+ * Two ends of a link in one process and one loop, over each of the real transports in turn; a frontend that
+ * breaks the rules, made by hand on a bare channel; and frontends in processes of their own, to kill and to
+ * stop. nanomsg and fork do not go together, so such a process is this program itself, executed with the
+ * argument "--peer".
  */
 #include "config.h"
 
@@ -10,11 +11,14 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -27,6 +31,7 @@
 #define SESSION 77
 #define HEARTBEAT_MS 150
 
+static const struct transport_ops *transport = &transport_nanomsg; /* then the other */
 static struct loop *loop;
 static char dir[64], path[96];
 static const uint8_t token[16] = "sixteen bytes...";
@@ -202,7 +207,7 @@ static struct link_config
 config_of(bool is_broker, uint64_t credit)
 {
     struct link_config c = {.loop = loop,
-        .transport = &transport_nanomsg,
+        .transport = transport,
         .path = path,
         .peer = is_broker ? "ws.1" : "broker",
         .is_broker = is_broker,
@@ -321,7 +326,8 @@ START_TEST(test_wrong_token)
     ck_assert_int_eq(link_open(&c, &ops, &frontend, &frontend.link), 0);
     ck_assert(run_until(both_down, 2000));
     ck_assert_str_eq(broker.reason, "ATTACH with a wrong session or token");
-    ck_assert_str_eq(frontend.reason, "nobody attached in time");
+    ck_assert_str_eq(
+        frontend.reason, transport == &transport_unix ? "the peer is gone" : "nobody attached in time");
     ck_assert(!broker.is_up && !frontend.is_up && !broker.is_clean);
 }
 END_TEST
@@ -533,7 +539,7 @@ bare_send(struct buf *b)
     int r = -EAGAIN;
 
     for (int i = 0; i < 2000 && r == -EAGAIN; i++) {
-        r = transport_nanomsg.send(bare, buf_slice(b));
+        r = transport->send(bare, buf_slice(b));
         if (r == -EAGAIN)
             (void)nanosleep(&nap, NULL); /* nanomsg's own thread is connecting */
     }
@@ -562,7 +568,7 @@ assert_refused(struct buf *b, bool is_attached, const char *reason)
     setup();
     buf_init(&attach, 0);
     open_broker(16 << 10);
-    ck_assert_int_eq(transport_nanomsg.connect(path, &bare), 0);
+    ck_assert_int_eq(transport->connect(path, &bare), 0);
     if (is_attached) {
         put_head(&attach, 1);
         put_attach(&attach);
@@ -573,7 +579,7 @@ assert_refused(struct buf *b, bool is_attached, const char *reason)
     ck_assert(run_until(broker_down, 1000));
     ck_assert_msg(
         strcmp(broker.reason, reason) == 0, "the link ended with '%s', not '%s'", broker.reason, reason);
-    transport_nanomsg.close(bare);
+    transport->close(bare);
     buf_fini(&attach);
     teardown();
 }
@@ -630,7 +636,7 @@ START_TEST(test_more_than_the_credit)
 
     buf_init(&b, 0);
     open_broker(16 << 10);
-    ck_assert_int_eq(transport_nanomsg.connect(path, &bare), 0);
+    ck_assert_int_eq(transport->connect(path, &bare), 0);
     put_head(&b, 1);
     put_attach(&b);
     bare_send(&b);
@@ -645,7 +651,7 @@ START_TEST(test_more_than_the_credit)
     }
     ck_assert(run_until(broker_down, 1000));
     ck_assert_str_eq(broker.reason, "more bytes than the credit of 16384 allows");
-    transport_nanomsg.close(bare);
+    transport->close(bare);
     buf_fini(&b);
 }
 END_TEST
@@ -655,11 +661,12 @@ END_TEST
 static pid_t
 spawn_peer(void)
 {
-    char name[] = "test-link", flag[] = "--peer";
-    char *const argv[] = {name, flag, path, NULL};
+    char name[] = "test-link", flag[] = "--peer", by[16];
+    char *const argv[] = {name, flag, path, by, NULL};
     extern char **environ;
     pid_t pid;
 
+    (void)snprintf(by, sizeof by, "%s", transport->name);
     ck_assert_int_eq(posix_spawn(&pid, "/proc/self/exe", NULL, NULL, argv, environ), 0);
     return pid;
 }
@@ -683,12 +690,13 @@ peer_on_down(struct link *link, const char *reason, bool is_clean, void *arg)
 
 /* Attaches and stays until its link ends. No test runs in this process, so no assertions of Check. */
 static int
-peer_main(const char *at)
+peer_main(const char *at, const char *by)
 {
     static const struct link_ops peer_ops = {
         .on_up = peer_on_up, .on_frame = peer_on_frame, .on_down = peer_on_down};
 
     (void)snprintf(path, sizeof path, "%s", at);
+    transport = transport_find(by);
     (void)alarm(20); /* never outlives a broken test for long */
     if (loop_new(&loop) < 0)
         return 2;
@@ -794,13 +802,13 @@ ask(const char *name, uint64_t proto)
     struct frame_hello hello = {.proto = proto, .name = slice_str(name), .kind = slice_str("ws")};
 
     memset(&answer, 0, sizeof answer);
-    ck_assert_int_eq(control_call(loop, &transport_nanomsg, path, &hello, 400, on_answer, NULL, &call), 0);
+    ck_assert_int_eq(control_call(loop, transport, path, &hello, 400, on_answer, NULL, &call), 0);
     ck_assert(run_until(has_answer, 2000));
 }
 
 START_TEST(test_control)
 {
-    ck_assert_int_eq(control_serve(loop, &transport_nanomsg, path, on_hello, NULL, &server), 0);
+    ck_assert_int_eq(control_serve(loop, transport, path, on_hello, NULL, &server), 0);
     ask("ws.1", LINK_PROTO);
     ck_assert_int_eq(answer.error, 0);
     ck_assert_int_eq(answer.type, FRAME_WELCOME);
@@ -814,7 +822,7 @@ START_TEST(test_control)
     ck_assert_str_eq(answer.text, "request_invalid");
 #ifndef __SANITIZE_ADDRESS__ /* nanomsg leaks a little here */
     struct control *second;
-    ck_assert_int_eq(control_serve(loop, &transport_nanomsg, path, on_hello, NULL, &second), -EADDRINUSE);
+    ck_assert_int_eq(control_serve(loop, transport, path, on_hello, NULL, &second), -EADDRINUSE);
 #endif
     server = control_close(server);
 }
@@ -832,25 +840,288 @@ START_TEST(test_control_comes_later)
     struct frame_hello hello = {.proto = LINK_PROTO, .name = slice_str("ws.1"), .kind = slice_str("ws")};
 
     memset(&answer, 0, sizeof answer);
-    ck_assert_int_eq(control_call(loop, &transport_nanomsg, path, &hello, 2000, on_answer, NULL, &call), 0);
+    ck_assert_int_eq(control_call(loop, transport, path, &hello, 2000, on_answer, NULL, &call), 0);
     ck_assert(!run_until(has_answer, 50));
-    ck_assert_int_eq(control_serve(loop, &transport_nanomsg, path, on_hello, NULL, &server), 0);
+    ck_assert_int_eq(control_serve(loop, transport, path, on_hello, NULL, &server), 0);
     ck_assert(run_until(has_answer, 2500));
     ck_assert_int_eq(answer.error, 0);
     server = control_close(server);
 }
 END_TEST
 
-int
-main(int argc, char **argv)
-{
-    if (argc == 3 && strcmp(argv[1], "--peer") == 0)
-        return peer_main(argv[2]);
+/* ---- What only AF_UNIX promises: its channels by hand. ---- */
 
-    Suite *suite = suite_create("link");
+static struct channel *a, *b;
+
+static void
+open_channels(void)
+{
+    struct slice m;
+
+    ck_assert_int_eq(transport->bind(path, &a), 0);
+    ck_assert_int_eq(transport->connect(path, &b), 0);
+    ck_assert_int_eq(transport->recv(a, &m), -EAGAIN); /* accepts */
+    ck_assert(transport->has_peer(a) && transport->has_peer(b));
+}
+
+static void
+close_channels(void)
+{
+    if (a != NULL)
+        transport->close(a);
+    if (b != NULL)
+        transport->close(b);
+    a = b = NULL;
+}
+
+static bool
+is_readable(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+
+    return poll(&p, 1, 0) == 1;
+}
+
+static void
+assert_received(struct channel *c, const char *want_text)
+{
+    struct slice m;
+    int r;
+
+    while ((r = transport->recv(c, &m)) == -EAGAIN)
+        ck_assert(is_readable(transport->recv_fd(c)));
+    ck_assert_int_eq(r, 0);
+    ck_assert_msg(slice_is(m, want_text), "'%.*s', not '%s'", SLICE_ARG(m), want_text);
+    transport->release(c, m);
+}
+
+START_TEST(test_descriptors_say_what_would_work)
+{
+    struct slice m;
+
+    ck_assert_int_eq(transport->connect(path, &b), 0);
+    ck_assert_int_eq(transport->send(b, slice_str("x")), -EAGAIN);
+    ck_assert_int_eq(transport->bind(path, &a), 0);
+    for (int i = 0; i < 200 && transport->send(b, slice_str("one")) == -EAGAIN; i++) {
+        struct pollfd p = {.fd = transport->send_fd(b), .events = POLLIN};
+        ck_assert_int_eq(poll(&p, 1, 1000), 1); /* says when to try again */
+    }
+    ck_assert(is_readable(transport->send_fd(b)));
+    ck_assert_int_eq(transport->send(b, slice_str("")), 0);
+    ck_assert_int_eq(transport->send(b, slice_str("three")), 0);
+    ck_assert(is_readable(transport->recv_fd(a)));
+    assert_received(a, "one"); /* one read brings all three */
+    ck_assert(is_readable(transport->recv_fd(a)));
+    assert_received(a, "");
+    ck_assert(is_readable(transport->recv_fd(a)));
+    assert_received(a, "three");
+    ck_assert(!is_readable(transport->recv_fd(a)));
+    ck_assert_int_eq(transport->recv(a, &m), -EAGAIN);
+    ck_assert_int_eq(access(path, F_OK), -1); /* used once: nobody else finds it */
+    close_channels();
+}
+END_TEST
+
+START_TEST(test_a_message_in_parts)
+{
+    struct slice m = slice_of(filler, LINK_BATCH_MAX);
+    int n = 0, r;
+
+    open_channels();
+    ck_assert_int_eq(transport->send(b, slice_of(filler, sizeof filler)), -EMSGSIZE);
+    filler[0] = 'a';
+    filler[LINK_BATCH_MAX - 1] = 'z';
+    ck_assert_int_eq(transport->send(b, m), 0); /* taken, though the kernel has no room for all of it */
+    ck_assert_int_eq(transport->send(b, slice_str("next")), -EAGAIN);
+    ck_assert(!is_readable(transport->send_fd(b)));
+    ck_assert(!is_readable(transport->recv_fd(b)));
+    while ((r = transport->recv(a, &m)) == -EAGAIN) {
+        ck_assert(is_readable(transport->recv_fd(b))); /* there is room: the rest goes on, by recv() */
+        ck_assert_int_eq(transport->recv(b, &m), -EAGAIN);
+        ck_assert_int_lt(++n, 10000);
+    }
+    ck_assert_int_eq(r, 0);
+    ck_assert_uint_eq(m.n, LINK_BATCH_MAX);
+    ck_assert(m.p[0] == 'a' && m.p[m.n - 1] == 'z');
+    transport->release(a, m);
+    ck_assert(!is_readable(transport->recv_fd(b))); /* nothing is left to write */
+    ck_assert_int_eq(transport->send(b, slice_str("next")), 0);
+    assert_received(a, "next");
+    close_channels();
+}
+END_TEST
+
+START_TEST(test_last_words)
+{
+    struct slice m;
+
+    open_channels();
+    ck_assert_int_eq(transport->send(b, slice_str("one")), 0);
+    ck_assert_int_eq(transport->send(b, slice_str("two")), 0);
+    ck_assert_int_eq(transport->send(a, slice_str("unread")), 0);
+    transport->close(b);
+    b = NULL;
+    ck_assert_int_eq(transport->send(a, slice_str("lost")), 0);
+    ck_assert_int_eq(transport->send(a, slice_str("lost")), 0);
+    assert_received(a, "one");
+    assert_received(a, "two");
+    while (transport->recv(a, &m) == -EAGAIN)
+        ck_assert(is_readable(transport->recv_fd(a)));
+    ck_assert_int_eq(transport->recv(a, &m), -ECONNRESET);
+    ck_assert(!transport->has_peer(a));
+    close_channels();
+}
+END_TEST
+
+/* A connection to path that can send anything. */
+static int
+connect_bare(void)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_lt(
+        snprintf(address.sun_path, sizeof address.sun_path, "%s", path), (int)sizeof address.sun_path);
+    ck_assert_int_eq(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+    return fd;
+}
+
+static void
+write_bare(int fd, const char *p, size_t n)
+{
+    ck_assert_int_eq(write(fd, p, n), (ssize_t)n);
+}
+
+START_TEST(test_one_byte_at_a_time)
+{
+    static const char bytes[] = "\0\0\0\3abc\0\0\0\0\0\0\0\2de";
+    struct slice m;
+
+    ck_assert_int_eq(transport->bind(path, &a), 0);
+    int fd = connect_bare();
+    for (size_t i = 0; i < sizeof bytes - 1; i++) {
+        write_bare(fd, bytes + i, 1);
+        if (i == 6)
+            assert_received(a, "abc");
+        else if (i == 10)
+            assert_received(a, "");
+        else if (i == 16)
+            assert_received(a, "de");
+        while (is_readable(transport->recv_fd(a)))
+            ck_assert_int_eq(transport->recv(a, &m), -EAGAIN);
+        (void)transport->recv(a, &m);
+    }
+    write_bare(fd, "\0\0\0\5abc", 7); /* and never the rest */
+    (void)close(fd);
+    int r;
+    while ((r = transport->recv(a, &m)) == -EAGAIN)
+        ck_assert(is_readable(transport->recv_fd(a)));
+    ck_assert_int_eq(r, -ECONNRESET);
+    close_channels();
+}
+END_TEST
+
+START_TEST(test_malformed_lengths)
+{
+    static const struct {
+        const char bytes[9];
+        int error;
+    } cases[] = {{"\1\1\0\1", -EPROTO}, {"\xff\xff\xff\xff", -EPROTO}, {"\x7f\xff\xff\xff", -EPROTO},
+        {"\0SP\0\0\x10\0\0", 0 /* fits into a link's */}};
+    struct slice m;
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        ck_assert_int_eq(transport->bind(path, &a), 0);
+        int fd = connect_bare(), r;
+        write_bare(fd, cases[i].bytes, 8);
+        if (cases[i].error == 0)
+            (void)close(fd);
+        while ((r = transport->recv(a, &m)) == -EAGAIN)
+            ck_assert(is_readable(transport->recv_fd(a)));
+        ck_assert_int_eq(r, cases[i].error == 0 ? -ECONNRESET : cases[i].error);
+        if (cases[i].error != 0)
+            (void)close(fd);
+        close_channels();
+    }
+}
+END_TEST
+
+/* Many who say nothing or nonsense do not keep a frontend from its answer, nor a dead broker's socket a new
+ * broker from its place. */
+START_TEST(test_control_among_strangers)
+{
+    int fds[100];
+
+    ck_assert_int_eq(control_serve(loop, transport, path, on_hello, NULL, &server), 0);
+    for (size_t i = 0; i < 100; i++) {
+        fds[i] = connect_bare();
+        if (i % 3 == 1)
+            write_bare(fds[i], "\0SP\0\0\x30\0\0", 8);
+        else if (i % 3 == 2)
+            write_bare(fds[i], "\0\0\0\2\0", 5);
+    }
+    ask("ws.1", LINK_PROTO);
+    ck_assert_int_eq(answer.error, 0);
+    ck_assert_int_eq(answer.type, FRAME_WELCOME);
+    for (size_t i = 0; i < 100; i++)
+        (void)close(fds[i]);
+    ask("ws.1", LINK_PROTO);
+    ck_assert_int_eq(answer.error, 0);
+    struct control *second;
+    ck_assert_int_eq(control_serve(loop, transport, path, on_hello, NULL, &second), -EADDRINUSE);
+    server = control_close(server);
+    ck_assert_int_eq(access(path, F_OK), -1);
+}
+END_TEST
+
+START_TEST(test_stale_socket)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+    (void)close(fd);
+    open_channels(); /* in its place */
+    close_channels();
+}
+END_TEST
+
+#ifndef __SANITIZE_ADDRESS__ /* nanomsg leaks a little when it refuses somebody */
+START_TEST(test_the_other_transport)
+{
+    ck_assert_int_eq(control_serve(loop, &transport_nanomsg, path, on_hello, NULL, &server), 0);
+    ask("ws.1", LINK_PROTO);
+    ck_assert_int_eq(answer.error, -EPROTONOSUPPORT);
+    server = control_close(server);
+}
+END_TEST
+#endif
+
+static void
+add_unix_tests(TCase *tc)
+{
+    tcase_add_test(tc, test_descriptors_say_what_would_work);
+    tcase_add_test(tc, test_a_message_in_parts);
+    tcase_add_test(tc, test_last_words);
+    tcase_add_test(tc, test_one_byte_at_a_time);
+    tcase_add_test(tc, test_malformed_lengths);
+    tcase_add_test(tc, test_control_among_strangers);
+    tcase_add_test(tc, test_stale_socket);
+#ifndef __SANITIZE_ADDRESS__
+    tcase_add_test(tc, test_the_other_transport);
+#endif
+}
+
+static int
+run(const struct transport_ops *which)
+{
+    Suite *suite = suite_create(which->name);
     TCase *tc = tcase_create("link"), *bare_tc = tcase_create("rules");
 
     tcase_add_checked_fixture(tc, setup, teardown);
+    transport = which; /* each test forks from here */
     tcase_set_timeout(tc, 60);
     tcase_set_timeout(bare_tc, 60);
     tcase_add_test(tc, test_attach);
@@ -875,11 +1146,23 @@ main(int argc, char **argv)
     tcase_add_test(tc, test_control_without_a_broker);
     tcase_add_test(tc, test_control_comes_later);
     tcase_add_test(bare_tc, test_rules);
+    if (which == &transport_unix)
+        add_unix_tests(tc);
     suite_add_tcase(suite, tc);
     suite_add_tcase(suite, bare_tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
     int n_failed = srunner_ntests_failed(runner);
     srunner_free(runner);
+    return n_failed;
+}
+
+int
+main(int argc, char **argv)
+{
+    if (argc == 4 && strcmp(argv[1], "--peer") == 0)
+        return peer_main(argv[2], argv[3]);
+
+    int n_failed = run(&transport_nanomsg) + run(&transport_unix);
     return n_failed == 0 ? 0 : 1;
 }
