@@ -50,7 +50,7 @@ class Chaos:
     def __init__(self, options):
         self.options = options
         self.random = random.Random(options.seed)
-        self.world = World(options.seed, options.backend)
+        self.world = World(options.seed, options.backend, {"store": {"sync": options.sync}})
         self.subscribers, self.subs, self.publishers = [], [], []
         self.node = None
         self.tasks, self.befalling = [], set()
@@ -169,9 +169,17 @@ class Chaos:
         self.random.choice(self.publishers[:9]).burst = self.random.randrange(20, 150)
         self.world.count("burst")
 
+    def do_fill(self):
+        self.world.count("full disk")
+        self.befall(self.world.disk.fill_for(self.random.uniform(0.2, 4)))
+
     async def rage(self, seconds):
         deeds = {self.do_kill: 4, self.do_kill_two: 1, self.do_term: 3, self.do_stop: 3, self.do_restart: 2, self.do_cut: 5, self.do_slow: 3,
                  self.do_freeze: 1, self.do_burst: 3}
+        if self.world.disk:
+            deeds[self.do_fill] = 2
+        elif self.world.is_durable:
+            self.notes.append("without a full disk (needs root, for a tmpfs)")
         end = time.monotonic() + seconds
         said = time.monotonic()
         while time.monotonic() < end and self.world.up.poll() is None:
@@ -327,7 +335,11 @@ def run(options):
     print(chaos.summary(losses), flush=True)
     if options.keep:
         print("logs kept in", chaos.world.bus.dir)
-    else:
+        if chaos.world.disk:
+            shutil.copytree(chaos.world.disk.path, chaos.world.disk.path + "-kept", dirs_exist_ok=True)
+    if chaos.world.disk:
+        chaos.world.disk.unmount()
+    if not options.keep:
         shutil.rmtree(chaos.world.bus.dir, ignore_errors=True)
     return 1 if problems else 0
 
@@ -338,6 +350,7 @@ def parse(argv):
     p.add_argument("--seconds", type=float, help="the same in seconds")
     p.add_argument("--seed", type=int, default=None, help="what befalls, and when; the clock does the rest (random)")
     p.add_argument("--backend", default="memory", help="where messages are kept")
+    p.add_argument("--sync", default="interval", choices=("none", "interval", "always"), help="what the store promises (interval)")
     p.add_argument("--scale", type=float, default=1.0, help="times the usual number of subscribers (1)")
     p.add_argument("--rate", type=float, default=50 if SANITIZED else 100, help="publishes a second, all publishers together (100)")
     p.add_argument("--pace", type=float, default=0.8, help="seconds between two deeds, on average (0.8)")

@@ -143,7 +143,8 @@ class BusbarPub(Foreign):
         super().__init__(world, name)
         self.topic = topic
         self.n = 0
-        self.n_acked = 0
+        self.n_acked = self.n_refused = 0
+        self.last = ""
 
     async def start(self):
         env = dict(os.environ, BUSBAR_SERVER=f"127.0.0.1:{self.world.port('tcp')}")
@@ -153,10 +154,16 @@ class BusbarPub(Foreign):
     def line(self, line):
         line = line.strip()
         if re.fullmatch(r"[0-9a-f]+-[0-9]+", line):
-            self.world.truth.ack(self.name, self.n_acked, self.topic, line)
+            self.world.truth.ack_somewhere(self.name, line)
             self.n_acked += 1
+        elif self.world.disk and (refused := re.search(r"(\d+) were not published", line)):
+            self.n_refused = int(refused.group(1))
+        elif self.world.disk and "store" in line:
+            pass  # some of those, one by one
         elif "refused" in line or "rror" in line:
             self.world.truth.problem(f"{self.name} printed {line}")
+        if line:
+            self.last = line
 
     def publish(self, data):
         """data is a dict; p and n are put in."""
@@ -175,5 +182,6 @@ class BusbarPub(Foreign):
             self.process.kill()
             return
         await asyncio.gather(*self.tasks, return_exceptions=True)
-        if code != 0 or self.n_acked != self.n:
-            self.world.truth.problem(f"{self.name} ended with {code}; {self.n_acked} of {self.n} lines acknowledged")
+        if code != (1 if self.n_refused else 0) or self.n_acked + self.n_refused != self.n:
+            self.world.truth.problem(f"{self.name} ended with {code}; of {self.n} lines {self.n_acked} were acknowledged, "
+                                     f"{self.n_refused} refused; the last it said: {self.last}")

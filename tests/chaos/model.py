@@ -12,7 +12,7 @@ two. The rules, all of them from docs/protocol.md:
   their topic that the history's limit was exceeded; or
 - `dropped` was told: at most so many, sent before it, of topics with a policy that drops; or
 - `reset` was told: then nothing is promised between the old position and the cursor that came with it, and the epoch is new.
-  A store that survives its broker never says reset.
+  A store that survives its broker never says reset. Nor is a gap told of a topic that keeps everything.
 - The acknowledged publishes of one connection stand in the order in which they were sent.
 """
 import bisect
@@ -52,6 +52,7 @@ class Truth:
         self.sent = {}        # (publisher, n) -> when it was first sent
         self.places = {}      # (publisher, n) -> {epoch: seq}
         self.acked = {}       # (publisher, n) -> (epoch, seq)
+        self.acked_somewhere = []
         self.refused = set()  # answered by an error that says that it was not done
         self.problems = []
         self.n_acked = 0
@@ -89,6 +90,11 @@ class Truth:
             self.n_acked += 1
         self.acked[(publisher, n)] = (epoch, seq)
 
+    def ack_somewhere(self, publisher, cursor):
+        """Acknowledged, but the publisher does not say which of its publishes it was."""
+        self.n_acked += 1
+        self.acked_somewhere.append((publisher, *parse_cursor(cursor)))
+
     def close(self):
         """Nothing more is noted; makes the index that the judgement needs."""
         self.by_topic = {}
@@ -96,6 +102,12 @@ class Truth:
             topics = self.by_topic.setdefault(epoch, {})
             for seq in sorted(log):
                 topics.setdefault(log[seq][0], []).append(seq)
+        places = set()
+        for publisher, epoch, seq in self.acked_somewhere:
+            known = self.epochs.get(epoch, {}).get(seq)
+            if (epoch, seq) in places or (known is not None and known[1] != publisher) or (known is None and self.is_durable):
+                self.problem(f"{publisher} was told that its publish stands at {epoch}-{seq}: there stands {known}")
+            places.add((epoch, seq))
         for key in self.refused:
             if key in self.places and key not in self.acked:
                 self.problem(f"refused and stands all the same: {key} at {self.places[key]}")
@@ -198,6 +210,10 @@ class Witness:
             self.n_gaps += 1
             segment = self.segments[-1]
             segment.gaps.append(Told(len(segment.seqs), segment.position, frozenset(topics)))
+            for topic in topics:
+                setting = self.truth.setting_of(topic)
+                if setting.history is None and not setting.may_drop:
+                    self.problem(f"at {self.cursor} was told a gap of '{topic}', which keeps everything")
             if cursor is not None:
                 self.advance(cursor)
         elif state == "recovered":

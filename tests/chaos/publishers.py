@@ -21,7 +21,7 @@ class Publisher:
         self.n = 0
         self.unanswered = {}     # n -> request
         self.sent = []           # of this connection, in order
-        self.is_unordered = False
+        self.refused = set()     # what was once answered by an error may come to stand behind what was sent after it
         self.connection = None
         self.is_ending = False
         self.burst = 0           # so many at once, and large
@@ -74,9 +74,10 @@ class Publisher:
             self.sent.append(request["id"])
 
     def end_connection(self):
-        if not self.is_unordered:
-            self.world.truth.check_order(self.name, self.sent)
-        self.sent, self.is_unordered = [], False
+        self.world.truth.check_order(self.name, [n for n in self.sent if n not in self.refused])
+        self.sent = []
+        if self.world.disk and self.world.disk.was_full(20):
+            self.refused |= set(self.unanswered)  # an answer that was not read may have been an error
         if not self.has_keys:
             self.unanswered.clear()
 
@@ -88,7 +89,7 @@ class Publisher:
             self.world.truth.ack(self.name, n, request["topic"], cursor)
         else:
             self.n_errors += 1
-            self.is_unordered = True
+            self.refused.add(n)
             if code == "store_failed" and not self.has_keys:
                 self.world.truth.refused.add((self.name, n))
             if code not in PASSING | {"store_failed"}:
