@@ -15,6 +15,7 @@ import shutil
 import signal
 import sys
 import time
+import traceback
 
 from tests.chaos import plants
 from tests.chaos.foreign import BusbarPub, BusbarSub, Node
@@ -318,13 +319,22 @@ def run(options):
     os.environ.setdefault("UBSAN_OPTIONS", "print_stacktrace=1")
     print(f"chaos: {options.seconds:.0f} s with seed {options.seed}, backend {options.backend}", flush=True)
     chaos = Chaos(options)
+    try:
+        return judged(chaos, options)
+    finally:
+        if chaos.world.disk:
+            chaos.world.disk.unmount()
+        if not options.keep:
+            shutil.rmtree(chaos.world.bus.dir, ignore_errors=True)
+
+
+def judged(chaos, options):
     losses = 0
     try:
         losses = asyncio.run(chaos.run())
     except Exception as e:
         chaos.world.truth.problem(f"the driver ended with {e!r}")
         if options.keep:
-            import traceback
             traceback.print_exc()
     problems = chaos.world.truth.problems
     for problem in problems[:1 if options.plant else 12]:
@@ -334,13 +344,9 @@ def run(options):
         print(f"FAILED with {len(problems)} problems; again with --seed {options.seed}")
     print(chaos.summary(losses), flush=True)
     if options.keep:
-        print("logs kept in", chaos.world.bus.dir)
         if chaos.world.disk:
             shutil.copytree(chaos.world.disk.path, chaos.world.disk.path + "-kept", dirs_exist_ok=True)
-    if chaos.world.disk:
-        chaos.world.disk.unmount()
-    if not options.keep:
-        shutil.rmtree(chaos.world.bus.dir, ignore_errors=True)
+        print("kept in", chaos.world.bus.dir)
     return 1 if problems else 0
 
 
@@ -349,7 +355,7 @@ def parse(argv):
     p.add_argument("--minutes", type=float, help="how long (1)")
     p.add_argument("--seconds", type=float, help="the same in seconds")
     p.add_argument("--seed", type=int, default=None, help="what befalls, and when; the clock does the rest (random)")
-    p.add_argument("--backend", default="memory", help="where messages are kept")
+    p.add_argument("--backend", default="sqlite", choices=("memory", "sqlite"), help="where messages are kept (sqlite)")
     p.add_argument("--sync", default="interval", choices=("none", "interval", "always"), help="what the store promises (interval)")
     p.add_argument("--scale", type=float, default=1.0, help="times the usual number of subscribers (1)")
     p.add_argument("--rate", type=float, default=50 if SANITIZED else 100, help="publishes a second, all publishers together (100)")
