@@ -342,7 +342,8 @@ overflow_leave_out(struct overflow *o)
     return 0;
 }
 
-/* What is left may fill the queue to seven eighths. A replay comes only when there was room for it. */
+/* What is left may fill the queue to seven eighths. A replay comes only when there was room for it; and what
+ * one turn brought together may be more than is left of the queue, but can be thrown away the next time. */
 static bool
 overflow_has_room(const struct overflow *o)
 {
@@ -351,7 +352,11 @@ overflow_has_room(const struct overflow *o)
 
     if (first != NULL && first->is_replay)
         return true;
-    return o->c->out_bytes + o->fe->incoming.n <= max && o->c->out_bytes <= max - max / 8;
+    if (o->c->out_bytes > max - max / 8)
+        return false;
+    if (first != NULL && (first->policy == SLOW_DROP_OLDEST || first->policy == SLOW_CONFLATE))
+        return true;
+    return o->c->out_bytes + o->fe->incoming.n <= max;
 }
 
 static enum conn_room

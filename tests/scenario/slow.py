@@ -210,5 +210,21 @@ def several_subscriptions():
         assert got["all"] == [i for i in range(21, N + 1) if i % 3 != 2 or i == N], got["all"][:10]
 
 
+def bursts():
+    """What comes in one go may be more than the queue: with drop_oldest and conflate that is no reason to let a client go."""
+    with Bus(topics=TOPICS, limits=LIMITS, frontends=("ws", "tcp")) as bus:
+        publisher = bus.tcp()
+        for policy in ("drop_oldest", "conflate"):
+            slow = Reader(bus, "ws", policy + "/#", rcvbuf=4096)
+            for n in range(0, N, 50):
+                bus.pause("ws")
+                for i in range(n, n + 50):
+                    publisher.pub(f"{policy}/{i % N_TOPICS}", [i, BODY])
+                bus.cont("ws")
+            got, dropped, states, end = slow.read_all(lambda got, dropped: got[-1:] and got[-1][1] == N - 1)
+            assert end is None and not states and dropped > 0, (end, states, dropped)
+            assert set(numbers(got)) >= set(ALL[-1:]) and numbers(got) == sorted(set(numbers(got))), got
+
+
 if __name__ == "__main__":
-    main([policies, several_subscriptions])
+    main([policies, several_subscriptions, bursts])
