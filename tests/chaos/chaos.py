@@ -23,7 +23,7 @@ from tests.chaos.model import parse_cursor
 from tests.chaos.publishers import NodePublisher, PipePublisher, Publisher
 from tests.chaos.subscribers import Subscriber
 from tests.chaos.wire import Http, Lost, TcpJson, WebSocket
-from tests.chaos.world import BACK, INSTANCES, World
+from tests.chaos.world import BACK, DROPPING, INSTANCES, World
 from tests.support.bus import SANITIZED
 
 EVERYTHING = ("tcp", "tcp-msgpack", "ws", "ws-msgpack", "poll", "sse")
@@ -51,7 +51,7 @@ class Chaos:
     def __init__(self, options):
         self.options = options
         self.random = random.Random(options.seed)
-        self.world = World(options.seed, options.backend, {"store": {"sync": options.sync}})
+        self.world = World(options.seed, options.backend, {"store": {"sync": options.sync}}, options.drops)
         self.subscribers, self.subs, self.publishers = [], [], []
         self.node = None
         self.tasks, self.befalling = [], set()
@@ -83,6 +83,12 @@ class Chaos:
                 name = f"{kinds[0] if len(kinds) == 1 else 'roamer'}-{i}"
                 since = start if self.random.random() < 0.5 else None
                 self.subscribers.append(Subscriber(self.world, name, kinds, some_filters(self.random, topics), since))
+        if self.options.drops:
+            for i, kind in enumerate(("tcp", "ws", "sse", "tcp-msgpack", "ws-msgpack")):
+                self.subscribers.append(Subscriber(self.world, f"drop-{kind}", (kind,), ["drop/+"], start, is_narrow=True))
+            p = Publisher(self.world, "p-drop", ("tcp",), True, 200, 16)
+            p.topics, p.sizes = DROPPING, (4000,)
+            self.publishers.append(p)
         if self.options.plant:
             plants.plant(self.options.plant, self.subscribers)
         await self.begin_foreign(start)
@@ -157,6 +163,18 @@ class Chaos:
             client.be_slow(self.random.uniform(0.5, 5))
             self.world.count("slow")
 
+    def do_fall_behind(self):
+        """Until messages are dropped; and perhaps it is cut off when it has seen what came after them."""
+        async def cut_after(client, seconds):
+            await asyncio.sleep(seconds)
+            client.cut()
+        client = self.random.choice([s for s in self.subscribers if s.is_narrow])
+        seconds = self.random.uniform(3, 8)
+        client.be_slow(seconds)
+        self.world.count("fall behind")
+        if self.random.random() < 0.5:
+            self.befall(cut_after(client, seconds + self.random.uniform(0, 0.3)))
+
     def do_freeze(self):
         async def freeze(process, seconds):
             process.signal(signal.SIGSTOP)
@@ -177,6 +195,8 @@ class Chaos:
     async def rage(self, seconds):
         deeds = {self.do_kill: 4, self.do_kill_two: 1, self.do_term: 3, self.do_stop: 3, self.do_restart: 2, self.do_cut: 5, self.do_slow: 3,
                  self.do_freeze: 1, self.do_burst: 3}
+        if self.options.drops:
+            deeds[self.do_fall_behind] = 8
         if self.world.disk:
             deeds[self.do_fill] = 2
         elif self.world.is_durable:
@@ -360,6 +380,7 @@ def parse(argv):
     p.add_argument("--scale", type=float, default=1.0, help="times the usual number of subscribers (1)")
     p.add_argument("--rate", type=float, default=50 if SANITIZED else 100, help="publishes a second, all publishers together (100)")
     p.add_argument("--pace", type=float, default=0.8, help="seconds between two deeds, on average (0.8)")
+    p.add_argument("--drops", action="store_true", help="also topics whose messages are dropped for slow readers")
     p.add_argument("--plant", choices=sorted(plants.PLANTS), help="let a subscriber lie, to see that it is found")
     p.add_argument("--keep", action="store_true", help="keep configuration, store and logs")
     p.add_argument("--on", action="store_true", help="go on after the first problem")

@@ -148,7 +148,7 @@ class BusbarPub(Foreign):
 
     async def start(self):
         env = dict(os.environ, BUSBAR_SERVER=f"127.0.0.1:{self.world.port('tcp')}")
-        await self.spawn([program("busbar"), "pub", "--lines", "--json", "--cursor", "--key", f"{self.name}-{self.world.seed}",
+        await self.spawn([program("busbar"), "pub", "--lines", "--json", "--cursor", "--timeout", "2m", "--key", f"{self.name}-{self.world.seed}",
                           self.topic], stderr=subprocess.STDOUT, env=env)
 
     def line(self, line):
@@ -159,7 +159,7 @@ class BusbarPub(Foreign):
         elif self.world.disk and (refused := re.search(r"(\d+) were not published", line)):
             self.n_refused = int(refused.group(1))
         elif self.world.disk and "store" in line:
-            pass  # some of those, one by one
+            self.n_refused += 1  # the first of them are said one by one, and how many they were behind
         elif "refused" in line or "rror" in line:
             self.world.truth.problem(f"{self.name} printed {line}")
         if line:

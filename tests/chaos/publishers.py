@@ -26,12 +26,13 @@ class Publisher:
         self.is_ending = False
         self.burst = 0           # so many at once, and large
         self.n_errors = 0
+        self.topics, self.sizes = world.topics, (0, 10, 100, 100, 500, 3000)
         self.longest = 0.0
 
     def next(self):
         n, self.n = self.n, self.n + 1
-        topic = self.random.choice(self.world.topics)
-        size = 4000 if self.burst > 0 else self.random.choice((0, 10, 100, 100, 500, 3000))
+        topic = self.random.choice(self.topics)
+        size = 4000 if self.burst > 0 else self.random.choice(self.sizes)
         self.burst = max(0, self.burst - 1)
         request = {"op": "pub", "id": n, "topic": topic, "data": {"p": self.name, "n": n, "x": "x" * size}}
         if self.has_keys:

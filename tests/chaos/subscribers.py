@@ -16,12 +16,13 @@ PASSING = {"unavailable", "timeout", "shutting_down"}
 
 
 class Subscriber:
-    def __init__(self, world, name, kinds, filters, since=None):
+    def __init__(self, world, name, kinds, filters, since=None, is_narrow=False):
         self.world, self.name, self.kinds = world, name, list(kinds)
         self.witness = Witness(world.truth, name, filters)
         if since:
             self.witness.begin(since)
         self.random = random.Random(f"{world.seed}-{name}")
+        self.is_narrow = is_narrow  # its socket takes little, so that its being slow is felt
         self.connection = None
         self.slow_until = 0.0
         self.n_connections = 0
@@ -73,7 +74,7 @@ class Subscriber:
 
     async def native(self):
         transport, make = NATIVE[self.kind]
-        c = self.connection = make(self.world.port(transport), rcvbuf=4096 if self.random.random() < 0.3 else 0)
+        c = self.connection = make(self.world.port(transport), rcvbuf=4096 if self.is_narrow or self.random.random() < 0.3 else 0)
         await c.open()
         request = {"op": "sub", "id": 1, "topic": self.witness.filters}
         if self.witness.cursor is not None:
@@ -158,7 +159,7 @@ class Subscriber:
         self.witness.advance(answer["cursor"])
 
     async def events(self):
-        c = self.connection = EventStream(self.world.port("http"))
+        c = self.connection = EventStream(self.world.port("http"), rcvbuf=4096 if self.is_narrow else 0)
         had_cursor = self.witness.cursor is not None
         try:
             await asyncio.wait_for(c.get(self.path(envelope=1), self.witness.cursor), 2 * SILENCE)

@@ -23,7 +23,13 @@ def setting_of(topic):
         return Setting(SHORT)
     if topic.startswith("none/"):
         return Setting(NO_HISTORY)
+    if topic.startswith("drop/"):
+        return Setting(None, may_drop=True)
     return Setting(None)
+
+
+# Topics whose messages are dropped for slow readers, who are told how many.
+DROPPING = ["drop/0", "drop/1"]
 
 
 class Disk:
@@ -72,16 +78,17 @@ class Disk:
 
 
 class World:
-    def __init__(self, seed, backend="memory", config=None):
+    def __init__(self, seed, backend="memory", config=None, drops=False):
         self.seed, self.backend = seed, backend
         self.is_durable = backend != "memory"
         self.truth = Truth(self.is_durable, setting_of)
-        self.topics = TOPICS
+        self.topics = TOPICS + (DROPPING if drops else [])
         self.keepalive = 3
         self.is_over = False
         topics = [
             {"match": "short/#", "history": {"messages": SHORT}},
             {"match": "none/#", "history": {"messages": NO_HISTORY}},
+            {"match": "drop/#", "slow_consumer": "drop_oldest", "history": {"messages": 10000000, "age": "0", "bytes": "0"}},
             {"match": "#", "history": {"messages": 10000000, "age": "0", "bytes": "0"}},
         ]
         self.bus = Bus(start=False, topics=topics, broker=dict({"backend": backend}, **(config or {}).get("broker", {})),
