@@ -90,8 +90,9 @@ struct store_host {
     /* Of each append, in order for one origin. error 0, or a negative errno: not appended (outcome void). */
     void (*on_appended)(void *cookie, int error, enum append_outcome outcome, uint64_t seq, void *arg);
     /* From restore(), for each topic that the store has from before: the host's cookie for it and its limits.
-     * 0 or negative errno, which ends restore(). It may ask for the retained value. A host that uses no store
-     * that outlives it may leave it NULL. */
+     * 0 or negative errno, which ends restore(). It may ask for the
+     * retained value, and says -EUCLEAN to what is no topic: the store is damaged then. A host that uses no
+     * store that outlives it may leave it NULL. */
     int (*on_topic)(struct slice name, struct store_topic *topic, void **ret_cookie,
         struct store_limits *ret_limits, void *arg);
     /* The store found that it is damaged and cannot go on: the host has to end. At the next start the store

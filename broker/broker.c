@@ -23,6 +23,7 @@
 #include "broker/settings.h"
 #include "broker/sys.h"
 #include "wire/frame.h"
+#include "wire/names.h"
 #include "wire/transport.h"
 
 _Static_assert(MESSAGE_BINARY == RECORD_BINARY, "the backends know the kind by its own name");
@@ -132,7 +133,7 @@ broker_on_topic(struct slice name, struct store_topic *store, void **ret_cookie,
     struct store_limits *ret_limits, void *arg)
 {
     struct topic *topic;
-    int r = topic_restore(arg, name, store, &topic);
+    int r = topic_name_error(name) != NULL ? -EUCLEAN : topic_restore(arg, name, store, &topic);
 
     if (r < 0)
         return r;

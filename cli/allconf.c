@@ -162,6 +162,16 @@ allconf_has_default_dir(const struct allconf *conf)
     return false;
 }
 
+bool
+allconf_has_default_store(const struct allconf *conf)
+{
+    for (size_t i = 0; i < store_section.n_rows; i++) {
+        if (strcmp(store_section.rows[i].name, "path") == 0)
+            return strcmp(store_section.rows[i].def, conf->store.path) == 0;
+    }
+    return false;
+}
+
 size_t
 allconf_diff(struct allconf *old, struct allconf *new, struct buf *ret_names)
 {

@@ -43,6 +43,8 @@ size_t allconf_diff(struct allconf *old, struct allconf *new, struct buf *ret_na
 
 /* runtime_dir is what it is when nobody chooses: the one value that may be replaced. */
 bool allconf_has_default_dir(const struct allconf *conf);
+/* Likewise store.path. */
+bool allconf_has_default_store(const struct allconf *conf);
 
 /* One of the frontends, as `busbar up` sees them. */
 struct allconf_frontend {

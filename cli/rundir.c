@@ -58,6 +58,26 @@ rundir_choose(const char *configured, bool is_default, char *ret, size_t ret_siz
     return 0;
 }
 
+bool
+rundir_choose_store(const char *configured, bool is_default, char *ret, size_t ret_size)
+{
+    const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+    char folder[256];
+    int n = -1;
+
+    (void)snprintf(folder, sizeof folder, "%s", configured);
+    char *slash = strrchr(folder, '/');
+    if (slash != NULL)
+        *slash = '\0';
+    if (!is_default || is_usable(folder))
+        return false;
+    if (state != NULL && state[0] == '/')
+        n = snprintf(ret, ret_size, "%s/busbar/busbar.db", state);
+    else if (home != NULL && home[0] == '/')
+        n = snprintf(ret, ret_size, "%s/.local/state/busbar/busbar.db", home);
+    return n > 0 && (size_t)n < ret_size;
+}
+
 int
 rundir_prepare(const char *path, char *ret_what, size_t what_size)
 {

@@ -39,6 +39,7 @@ struct up {
     int sockets[ALLCONF_N_FRONTENDS]; /* of those, one for each frontend, or -1 */
     char runtime_dir[128];
     char set_runtime_dir[160]; /* "runtime_dir=...", for the processes; "" if the configuration says it */
+    char set_store_path[440];  /* likewise "store.path=..." */
     char *outer_notify;        /* systemd's socket, ours to answer; never the children's */
     int exit_code;
     bool is_stopping;
@@ -357,6 +358,32 @@ check_ports(struct up *up)
     return code;
 }
 
+/* For the processes, over what the file says. */
+static int
+set_for_all(struct up *up, const char *assignment)
+{
+    if (up->args.n_set == PROC_MAX_SET) {
+        log_error("more than %d times --set", PROC_MAX_SET - 1);
+        return PROC_EXIT_USAGE;
+    }
+    up->args.set[up->args.n_set++] = assignment;
+    return 0;
+}
+
+static int
+prepare_store(struct up *up)
+{
+    const char *configured = up->conf.store.path;
+    char path[400];
+
+    if (up->conf.broker.backend != BROKER_BACKEND_SQLITE ||
+        !rundir_choose_store(configured, allconf_has_default_store(&up->conf), path, sizeof path))
+        return 0;
+    log_info("this user may not write to %s: messages are kept in %s", configured, path);
+    (void)snprintf(up->set_store_path, sizeof up->set_store_path, "store.path=%s", path);
+    return set_for_all(up, up->set_store_path);
+}
+
 static int
 prepare_dir(struct up *up)
 {
@@ -371,15 +398,11 @@ prepare_dir(struct up *up)
         return PROC_EXIT_FAILURE;
     }
     if (!is_own)
-        return 0;
-    if (up->args.n_set == PROC_MAX_SET) {
-        log_error("more than %d times --set", PROC_MAX_SET - 1);
-        return PROC_EXIT_USAGE;
-    }
+        return prepare_store(up);
     log_info("this user may not write to %s: the processes meet in %s", configured, up->runtime_dir);
     (void)snprintf(up->set_runtime_dir, sizeof up->set_runtime_dir, "runtime_dir=%s", up->runtime_dir);
-    up->args.set[up->args.n_set++] = up->set_runtime_dir;
-    return 0;
+    int r = set_for_all(up, up->set_runtime_dir);
+    return r == 0 ? prepare_store(up) : r;
 }
 
 static int

@@ -378,8 +378,10 @@ sqlite_restore(struct backend *b)
     {
         int r = restore_topic(b, list_entry(it, struct store_topic, in_recent));
 
-        if (r < 0)
+        if (r < 0) {
+            store_check_broken(b, r);
             return r;
+        }
     }
     return store_start(b);
 }

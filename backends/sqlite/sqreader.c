@@ -123,6 +123,8 @@ read_few(struct sqdb *d, struct reading *r)
         bytes += r->found[n++].size;
     }
     r->n_found = n;
+    if (error < 0)
+        return error;
     r->is_cut_short = n < n_all;
     r->found_upto = r->is_cut_short ? r->found[n - 1].seq : r->upto;
     return error;
@@ -217,6 +219,9 @@ reader_read(struct backend *b, struct reading *r)
     }
     r->error = error;
     r->needs_batch = atomic_load(&b->committing);
+    /* What SQLite shares between the connections of a process would stay as it is: for reading only. */
+    if (d->db != NULL && !atomic_load(&b->may_write))
+        sqdb_close(d);
 }
 
 void *

@@ -246,6 +246,7 @@ struct backend {
     struct batch *batches, **batches_end;
     struct list read_done; /* struct reading, for the loop */
     bool is_stopping;
+    atomic_bool may_write;    /* the writer has its connection */
     atomic_ullong committing; /* the number of the batch that is being committed, or was last */
 };
 

@@ -273,6 +273,7 @@ writer_run(struct backend *b, struct batch *batch)
     writer_note_before(w);
     atomic_store(&b->committing, batch->number);
     r = writer_connect(w);
+    atomic_store(&b->may_write, r == 0);
     if (r == 0)
         r = writer_write(w, batch);
     batch->error = r;
@@ -285,8 +286,10 @@ writer_run(struct backend *b, struct batch *batch)
         writer_roll_back(w);
         batch->n_touched = 0;
         batch_keep_drops(batch, w);
-        if (r == -EROFS)
+        if (r == -EROFS) {
             sqdb_close(&w->d);
+            atomic_store(&b->may_write, false);
+        }
     }
     batch->n_evicted = w->n_evicted;
     batch->n_repeated = w->n_repeated;
@@ -416,5 +419,6 @@ writer_load(struct backend *b)
     w->checkpoint_at = CHECKPOINT_PAGES;
     w->last_seq = b->last_seq;
     w->dropped_seq = b->dropped_seq;
+    atomic_store(&b->may_write, w->d.db != NULL);
     return w->d.db != NULL ? writer_set_up(w) : 0;
 }
