@@ -222,7 +222,8 @@ def bursts():
                     publisher.pub(f"{policy}/{i % N_TOPICS}", [i, BODY])
                 bus.cont("ws")
             got, dropped, states, end = slow.read_all(lambda got, dropped: got[-1:] and got[-1][1] == N - 1 and len(got) + dropped >= N)
-            assert end is None and not states and dropped > 0, (end, states, dropped)
+            # Nothing is dropped if the frontend was so slow itself that this client read in time.
+            assert end is None and not states and len(got) + dropped == N, (end, states, len(got), dropped)
             assert set(numbers(got)) >= set(ALL[-1:]) and numbers(got) == sorted(set(numbers(got))), got
 
 
