@@ -38,15 +38,15 @@ DEADLINE = 120
 
 
 class Busbar(run.Peer):
-    """A broker with busbar-tcp; sync None: it keeps messages in memory."""
+    """A broker with busbar-tcp; sync None: it keeps messages in memory. link: link.transport."""
 
     proto = "busbar-tcp"
 
-    def __init__(self, build, sync=None, history=None, up=False):
+    def __init__(self, build, sync=None, history=None, up=False, link="nanomsg"):
         super().__init__()
         self.build, self.port = build, run.free_port()
         config = {
-            "runtime_dir": self.dir + "/run", "log": {"level": "warn"},
+            "runtime_dir": self.dir + "/run", "log": {"level": "warn"}, "link": {"transport": link},
             "broker": {"backend": "memory" if sync is None else "sqlite", "history_max": "16GiB"},
             "limits": {"connections": 100000, "queue_bytes": "16MiB", "publish_hold_time": "2m"},
             "tcp": {"listen": f"127.0.0.1:{self.port}"},
@@ -139,9 +139,11 @@ class Redis(run.Peer):
 def servers(build):
     """(name, what an acknowledgement says, how to start it)"""
     yield "busbar, memory", "in memory", lambda: Busbar(build)
+    yield "busbar, memory, link: unix", "in memory", lambda: Busbar(build, link="unix")
     if has_sqlite(build):
         yield "busbar, sync: none", "write()", lambda: Busbar(build, "none")
         yield "busbar, sync: interval", "write(), fsync 100 ms later", lambda: Busbar(build, "interval")
+        yield "busbar, sync: interval, link: unix", "write(), fsync 100 ms later", lambda: Busbar(build, "interval", link="unix")
     if shutil.which("nats-server"):
         yield "nats-server, JetStream", "write(), fsync minutes later", lambda: JetStream(build)
     if shutil.which("redis-server"):
@@ -149,6 +151,7 @@ def servers(build):
         yield "redis, always", "fsync", lambda: Redis(build, "always")
     if has_sqlite(build):
         yield "busbar, sync: always", "fsync", lambda: Busbar(build, "always")
+        yield "busbar, sync: always, link: unix", "fsync", lambda: Busbar(build, "always", link="unix")
 
 
 def has_sqlite(build):
