@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/memguard.h"
 #include "base/notify.h"
 #include "base/proc.h"
 #include "base/rand.h"
@@ -97,6 +98,15 @@ union backend_options {
     struct sqlite_options sqlite;
 };
 
+/* History alone must not fill the memory there is: nothing could be published any more until it is old. */
+static uint64_t
+history_max(const struct broker *broker)
+{
+    uint64_t most = memguard_limit(broker->memory) / 2;
+
+    return most > 0 && most < broker->options.history_max ? most : broker->options.history_max;
+}
+
 static union backend_options
 backend_options(const struct broker *broker)
 {
@@ -116,7 +126,7 @@ backend_options(const struct broker *broker)
                                            .keys_max = options->dedupe_keys,
                                        }};
     return (union backend_options){.memory = {
-                                       .bytes_max = options->history_max,
+                                       .bytes_max = history_max(broker),
                                        .key_window_ms = options->dedupe_window_ms,
                                        .keys_max = options->dedupe_keys,
                                    }};
@@ -314,6 +324,7 @@ broker_reload(struct broker *broker)
         return;
     }
     keep_restart_options(broker, &config);
+    memguard_set_max(broker->memory, broker->options.memory_max);
     links_apply_options(broker);
     broker_config_free(&broker->config);
     broker->config = config;
@@ -347,6 +358,11 @@ broker_init(struct broker *broker)
 
     if (r < 0)
         return r;
+    r = memguard_new(
+        broker->loop, "broker.memory_max", "publishes, subscriptions and new links", &broker->memory);
+    if (r < 0)
+        return r;
+    memguard_set_max(broker->memory, broker->options.memory_max);
     broker->n_slots = (unsigned)broker->options.links_max;
     broker->peers = calloc(broker->n_slots, sizeof(broker->peers[0]));
     if (broker->peers == NULL)
@@ -462,6 +478,7 @@ broker_free(struct broker *broker)
     free(broker->peers);
     free(broker->runtime_dir);
     broker_config_free(&broker->config);
+    memguard_free(broker->memory);
     if (broker->loop != NULL)
         loop_free(broker->loop);
     if (broker->lock_fd >= 0)

@@ -19,6 +19,7 @@
 #include "wire/options.h"
 
 struct control;
+struct memguard;
 struct peer;
 struct publish_pending;
 struct settings;
@@ -43,6 +44,7 @@ struct broker_counters {
     uint64_t fell_behind;              /* times that a link was let fall behind */
     uint64_t links_opened, links_lost; /* lost: without a goodbye */
     uint64_t refused;                  /* HELLOs */
+    uint64_t refused_memory;           /* publishes, filters and HELLOs, because memory was nearly used up */
     uint64_t malformed;                /* links dropped for what they sent */
 };
 
@@ -61,6 +63,7 @@ struct broker {
     int lock_fd;
     uint64_t looked_at_ms; /* when the runtime directory was seen to be there */
 
+    struct memguard *memory;
     struct settings *settings;
     const struct backend_ops *store_ops;
     struct backend *store;

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/memguard.h"
 #include "base/rand.h"
 #include "base/utf8.h"
 #include "broker/broker.h"
@@ -84,6 +85,11 @@ hello_on_request(const struct frame_hello *hello, struct frame *ret, void *arg)
     }
     if (broker->is_stopping) {
         refuse(broker, hello, ERROR_SHUTTING_DOWN, "The broker is stopping.", ret);
+        return;
+    }
+    if (memguard_is_tight(broker->memory)) {
+        broker->counters.refused_memory++;
+        refuse(broker, hello, ERROR_LIMIT_REACHED, "The broker's memory is nearly used up.", ret);
         return;
     }
     rand_bytes(broker->token, sizeof(broker->token));

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "base/memguard.h"
 #include "base/notify.h"
 #include "broker/broker.h"
 #include "broker/listing.h"
@@ -25,11 +26,16 @@
 #include "wire/link.h"
 
 #define ATTACH_TIMEOUT_MS 2000u
+#define OUTBOX_LEAST (1u << 20) /* however little memory there is */
 
 size_t
 peer_mark(const struct peer *peer)
 {
-    return (size_t)(peer->broker->options.outbox_max / 2);
+    uint64_t most = memguard_limit(peer->broker->memory) / 16, max = peer->broker->options.outbox_max;
+
+    if (most > 0 && most < max)
+        max = most > OUTBOX_LEAST ? most : OUTBOX_LEAST;
+    return (size_t)(max / 2);
 }
 
 struct peer *

@@ -18,6 +18,11 @@ OPTION("heartbeat", TIME, heartbeat_ms, RESTART, "1s", "50ms", "1m", "",
     "How often broker and frontends tell each other that they live. After three missed, the link is dropped.")
 OPTION("history_max", BYTES, history_max, LIVE, "1GiB", "1MiB", "1TiB", "",
     "How much the kept messages of all topics may take together, in memory or in the file. Past that, the oldest go first.")
+OPTION("memory_max", BYTES, memory_max, LIVE, "0", "0", "1TiB", "",
+    "How much resident memory the broker may use; 0 for no limit. Once nine tenths are used, publishes, subscriptions and "
+    "new links are refused until there is room again. A limit of the process's address space or data (RLIMIT_AS, "
+    "RLIMIT_DATA) is heeded in the same way without this. With any such limit, history_max counts as half of it at most "
+    "if the history is in memory, and outbox_max as a sixteenth.")
 OPTION("max_message", BYTES, max_message, LIVE, "1MiB", "1KiB", "16MiB", "",
     "The largest message of any topic; a topic may allow less.")
 OPTION("dedupe_window", TIME, dedupe_window_ms, LIVE, "2m", "0", "1d", "",

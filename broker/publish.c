@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "base/memguard.h"
 #include "base/utf8.h"
 #include "broker/broker.h"
 #include "broker/links.h"
@@ -23,6 +24,8 @@
 #define TYPE_MAX 255u
 #define HEADERS_MAX (16u * 1024)
 #define KEY_MAX 255u
+/* What a record, and a topic if it is new, cost beside the body, about. */
+#define PUBLISH_BYTES 512u
 #define HELD_RETRY_MS 50u
 #define NO_PUBLISH "The settings of this topic do not allow clients to publish."
 
@@ -420,6 +423,17 @@ find_topic(struct peer *peer, struct peer_handle *handle, struct topic **ret, co
     }
 }
 
+/* Memory is nearly used up. What clears a retained value is welcome even then. */
+static bool
+is_too_much_now(struct broker *broker, const struct peer_handle *handle, const struct frame_publish *p)
+{
+    bool is_clearing = p->body.n == 0 && p->headers.n == 0 && (p->flags & MESSAGE_RETAIN) != 0;
+
+    if (!memguard_take(broker->memory, PUBLISH_BYTES + p->body.n + p->headers.n))
+        return false;
+    return !is_clearing || topic_find(broker, slice_of(handle->name, handle->n_name)) == NULL;
+}
+
 int
 publish_on_publish(struct peer *peer, const struct frame *f)
 {
@@ -432,6 +446,12 @@ publish_on_publish(struct peer *peer, const struct frame *f)
         return peer_complain(peer, f, "handle %llu was never named", (unsigned long long)p->handle);
     if (p->pub == 0 || p->kind > MESSAGE_JSON || p->flags > MESSAGE_RETAIN)
         return peer_complain(peer, f, "number, kind or flags that do not exist");
+    if (is_too_much_now(peer->broker, peer->handles[p->handle], p)) {
+        peer->broker->counters.refused_memory++;
+        publish_reject(
+            peer, p->pub, ERROR_LIMIT_REACHED, "The broker's memory is nearly used up: try again later.");
+        return 0;
+    }
     code = find_topic(peer, peer->handles[p->handle], &topic, &message);
     if (code == ERROR_NONE)
         code = check_publish(topic, p, &message);

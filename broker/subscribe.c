@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/memguard.h"
 #include "broker/broker.h"
 #include "broker/links.h"
 #include "broker/outbox.h"
@@ -18,6 +19,8 @@
 /* So many retained values are looked through to say exactly whether one matches; with more the answer is
  * "perhaps". */
 #define RETAINED_EXACT_MAX 64u
+/* A filter, about. */
+#define FILTER_BYTES 512u
 
 /* Is there a retained value that matches? For wildcards over many of them 1 means perhaps: the RECOVER that
  * follows may find nothing. */
@@ -81,6 +84,11 @@ check_subscribe(const struct peer *peer, struct slice pattern, const char **ret_
         return ERROR_FILTER_INVALID;
     if (peer->filters_weight + filter_weight(pattern) > broker->options.filters_max) {
         *ret_message = "There are too many subscriptions (broker.filters_max).";
+        return ERROR_LIMIT_REACHED;
+    }
+    if (memguard_take(broker->memory, FILTER_BYTES)) {
+        peer->broker->counters.refused_memory++;
+        *ret_message = "The broker's memory is nearly used up: try again later.";
         return ERROR_LIMIT_REACHED;
     }
     if (!filter_has_wildcard(pattern) && !settings_find(broker->settings, pattern)->may_subscribe) {

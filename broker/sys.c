@@ -73,6 +73,7 @@ publish_broker(struct broker *broker, struct buf *out)
     put_figure(out, "links_lost", c->links_lost);
     put_figure(out, "malformed", c->malformed);
     put_figure(out, "refused", c->refused);
+    put_figure(out, "refused_memory", c->refused_memory);
     put_figure(out, "stored_messages", stats.n_records);
     put_figure(out, "stored_bytes", stats.n_bytes);
     put_figure(out, "evicted", stats.n_evicted);

@@ -11,6 +11,7 @@
 
 #include "frontends/sdk/conn.h"
 
+#include "base/memguard.h"
 #include "frontends/sdk/block.h"
 #include "frontends/sdk/connpriv.h"
 #include "frontends/sdk/frontend.h"
@@ -29,6 +30,8 @@
 /* Full reads in one turn; then the others get theirs. */
 #define READS_PER_TURN 4u
 /* What a transport may leave unused: an escaped message is up to six times as long as what it says. */
+/* While memory is nearly used up. */
+#define KEEP_TIGHT 4096u
 #define KEEP_MAX(limits) ((limits)->message_bytes * 8 + 4 * READ_BYTES)
 /* A closing connection ends after one to two of these. */
 #define CLOSING_SWEEP_MS 2000u
@@ -210,6 +213,12 @@ conn_keep(struct conn *c, const uint8_t *data, size_t n)
     if (n > KEEP_MAX(c->fe->limits)) {
         c->fe->counters.closed_bad_input++;
         conn_close(c, "it sent too much that could not be used");
+        return;
+    }
+    /* What is begun by many and never ended would else be what uses up the rest. */
+    if (memguard_take(c->fe->memory, n) && n > KEEP_TIGHT) {
+        c->fe->counters.closed_memory++;
+        conn_close(c, "memory is nearly used up, and it sent half a message");
         return;
     }
     if (c->in != NULL && data >= c->in->p && data < c->in->p + c->in->n) {

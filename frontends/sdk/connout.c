@@ -7,6 +7,7 @@
 
 #include "frontends/sdk/conn.h"
 
+#include "base/memguard.h"
 #include "frontends/sdk/block.h"
 #include "frontends/sdk/connpriv.h"
 #include "frontends/sdk/frontend.h"
@@ -431,6 +432,12 @@ conn_send(struct conn *c, struct block *block, uint32_t at, uint32_t n)
 {
     if (c->is_closed || c->is_closing || n == 0)
         return;
+    if (c->is_blocked && c->out_bytes + n > c->fe->limits->queue_bytes / 4 &&
+        memguard_is_tight(c->fe->memory)) {
+        c->fe->counters.closed_memory++;
+        conn_close(c, "memory is nearly used up, and it reads too slowly");
+        return;
+    }
     if (c->out_n > 0 && c->out_bytes + n > c->fe->limits->queue_bytes && !c->is_over &&
         !conn_make_room(c, block, at, n))
         return;

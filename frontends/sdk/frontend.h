@@ -30,6 +30,7 @@ struct conn;
 struct frontend;
 struct hub;
 struct listen_passed;
+struct memguard;
 struct peer;
 struct peers;
 struct slow_topics;
@@ -47,6 +48,7 @@ struct frontend {
     const char *instance; /* "ws.1" */
     struct loop *loop;
     const struct limits_options *limits; /* a reload points it to others */
+    struct memguard *memory;             /* NULL in tests: never tight */
     struct uplink *uplink;
     struct hub *hub;
     struct frontend_counters counters;

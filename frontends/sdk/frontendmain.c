@@ -13,6 +13,7 @@
 #include "base/fdlimit.h"
 #include "base/listen.h"
 #include "base/log.h"
+#include "base/memguard.h"
 #include "base/notify.h"
 #include "base/options.h"
 #include "base/proc.h"
@@ -250,6 +251,7 @@ main_on_reload_signal(int signal, void *arg)
     old = m->config;
     m->config = next;
     m->fe.limits = &m->config.limits;
+    memguard_set_max(m->fe.memory, m->config.limits.memory_max);
     log_set_level((enum log_level)m->config.log.level);
     uplink_set_options(m->fe.uplink, &m->config.link);
     if (m->kind->reload != NULL) {
@@ -303,6 +305,10 @@ main_start(struct main_state *m, struct loop *loop)
 
     if (frontend_init(&m->fe, loop, &m->config.limits) < 0)
         return PROC_EXIT_FAILURE;
+    if (memguard_new(
+            loop, "limits.memory_max", "new connections, publishes and subscriptions", &m->fe.memory) < 0)
+        return PROC_EXIT_FAILURE;
+    memguard_set_max(m->fe.memory, m->config.limits.memory_max);
     m->fe.kind = m->kind;
     m->fe.instance = m->args.instance;
     m->fe.shares_port = main_shares_port(m->kind, m->config.own);
@@ -356,6 +362,7 @@ main_end(struct main_state *m)
     loop_timer_stop(fe->loop, &m->stats_timer);
     loop_timer_stop(fe->loop, &m->stop_timer);
     frontend_fini(fe);
+    fe->memory = memguard_free(fe->memory);
 }
 
 int

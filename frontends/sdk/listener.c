@@ -10,6 +10,7 @@
 
 #include "base/listen.h"
 #include "base/log.h"
+#include "base/memguard.h"
 #include "base/notify.h"
 #include "frontends/sdk/peers.h"
 
@@ -26,6 +27,8 @@
 #define PAUSE_MS 100u
 /* Descriptors that clients never get: the link, the log, a reload's files. */
 #define FDS_KEPT 32u
+/* What a connection costs at first, about. */
+#define CONN_BYTES 4096u
 
 struct listener {
     struct frontend *fe;
@@ -124,6 +127,12 @@ listener_take(struct listener *l, int fd, const struct sockaddr *peer, socklen_t
                  "of open files)",
             (unsigned long long)fe->fd_limit);
         fe->counters.refused_fds++;
+        listener_refuse(l, fd);
+        return;
+    }
+    if (memguard_take(fe->memory, CONN_BYTES)) {
+        log_warn("memory is nearly used up: clients are turned away");
+        fe->counters.refused_memory++;
         listener_refuse(l, fd);
         return;
     }

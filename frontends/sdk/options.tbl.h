@@ -20,6 +20,10 @@ OPTION("publish_hold_bytes", BYTES, publish_hold_bytes, LIVE, "64MiB", "1MiB", "
 OPTION("publish_hold_time", TIME, publish_hold_time_ms, LIVE, "30s", "100ms", "1h", "",
     "How long the broker may be away before publishes for which there is no room any more are refused, rather than their "
     "publishers made to wait. What is held stays held until the broker is back.")
+OPTION("memory_max", BYTES, memory_max, LIVE, "0", "0", "1TiB", "",
+    "How much resident memory one frontend process may use; 0 for no limit. Once nine tenths are used, new connections, "
+    "publishes and subscriptions are refused until there is room again. A limit of the process's address space or data "
+    "(RLIMIT_AS, RLIMIT_DATA) is heeded in the same way without this.")
 OPTION("drain_rate", COUNT, drain_rate, LIVE, "1000", "1", "1000000", "",
     "How many clients a second are told to connect again when a frontend process stops or is restarted; more, "
     "if they would not all be told within drain_time.")

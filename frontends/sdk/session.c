@@ -7,6 +7,7 @@
 
 #include "frontends/sdk/session.h"
 
+#include "base/memguard.h"
 #include "frontends/sdk/frontend.h"
 #include "frontends/sdk/frontendpriv.h"
 #include "frontends/sdk/hub.h"
@@ -18,6 +19,9 @@
 
 /* How soon a client that did not read is looked at again. */
 #define SLOW_POLL_MS 50u
+#define NO_MEMORY "The server's memory is nearly used up: try again later."
+/* A subscription with its filter, about. */
+#define SUB_BYTES 1024u
 #define LIST_USUAL 100u
 #define LIST_MAX 1000u
 #define LISTS_AT_ONCE 4u /* of one client: each may make the broker look at a million topics */
@@ -117,6 +121,8 @@ session_do_sub(struct session *s, const struct request *r)
     }
     if (r->from == FROM_SINCE && cursor_parse(r->since, &since) < 0)
         return session_answer_error(s, r, ERROR_CURSOR_INVALID, "");
+    if (memguard_take(s->fe->memory, SUB_BYTES * r->n_filters))
+        return session_answer_error(s, r, ERROR_LIMIT_REACHED, NO_MEMORY);
     hub_subscribe(s->fe->hub, s, r, since);
     return 0;
 }
@@ -142,6 +148,9 @@ session_do_pub(struct session *s, const struct request *r)
         return session_answer_error(s, r, ERROR_REQUEST_INVALID, "the id is too long");
     if (r->body.n > s->fe->limits->message_bytes || r->headers.n > s->fe->limits->message_bytes)
         return session_answer_error(s, r, ERROR_MESSAGE_TOO_LARGE, "");
+    /* What clears a retained value is welcome. */
+    if (memguard_take(s->fe->memory, r->body.n + r->headers.n) && (r->body.n > 0 || !r->is_retain))
+        return session_answer_error(s, r, ERROR_LIMIT_REACHED, NO_MEMORY);
     return uplink_publish(s->fe->uplink, s, r);
 }
 
