@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Section broker. Columns: base/conf.h. */
-OPTION("backend", ENUM, backend, RESTART, "memory", "", "", "memory|sqlite",
+OPTION("backend", ENUM, backend, RESTART, "sqlite", "", "", "memory|sqlite",
     "Where messages are kept: memory forgets them when the broker ends, sqlite keeps them in a file (section store).")
 OPTION("topics_max", COUNT, topics_max, LIVE, "1000000", "1", "100000000", "",
     "How many topics may exist at once. A publish that would need one more is refused.")

@@ -153,8 +153,8 @@ class Bus:
         for kind in ("ws", "http", "tcp"):
             self.config[kind] = {"listen": f"127.0.0.1:{self.ports[kind]}"}
         self.config["store"] = {"path": "busbar.db"}  # in the test's own folder
-        if os.environ.get("BUSBAR_TEST_BACKEND"):  # any scenario with another store
-            self.config["broker"] = {"backend": os.environ["BUSBAR_TEST_BACKEND"]}
+        # Scenarios say what they need of a store that lasts; the others run on memory, or on any that is asked for.
+        self.config["broker"] = {"backend": os.environ.get("BUSBAR_TEST_BACKEND") or "memory"}
         for name, value in sections.items():
             if isinstance(value, dict):
                 self.config.setdefault(name, {}).update(value)

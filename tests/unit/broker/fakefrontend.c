@@ -77,7 +77,8 @@ spawn_broker(struct bus *bus, const char *log)
 {
     const char *build = getenv("BUSBAR_BUILD");
     char program[512];
-    char option[] = "--config", *argv[] = {program, option, bus->config_path, NULL};
+    char option[] = "--config", set[] = "--set", backend[] = "broker.backend=memory";
+    char *argv[] = {program, option, bus->config_path, set, backend, NULL};
     const char *name = getenv("BUSBAR_TEST_BROKER"); /* another program in its place */
     const char *sanitizer = getenv("ASAN_OPTIONS");
     posix_spawn_file_actions_t actions;
