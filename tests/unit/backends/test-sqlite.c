@@ -487,8 +487,11 @@ static void
 life_check_record(struct record *record, void *arg)
 {
     struct life *l = arg;
-    uint64_t pub = strtoull((const char *)record->body.p, NULL, 10);
+    char body[32];
+    uint64_t pub;
 
+    snprintf(body, sizeof(body), "%.*s", SLICE_ARG(record->body)); /* which has no NUL behind it */
+    pub = strtoull(body, NULL, 10);
     ck_assert_uint_eq(pub, l->next);
     ck_assert_uint_gt(record->seq, l->last_seq);
     ck_assert_uint_eq(record->prev, l->lasts[pub % 3]);
