@@ -74,7 +74,7 @@ struct peer {
 
     uint64_t attach_seq; /* the position told in ATTACHED */
     struct table filters;
-    uint64_t filters_weight; /* of all of them (filter_weight()); broker.filters_max is its limit */
+    uint64_t filters_weight;      /* of all of them (filter_weight()); broker.filters_max is its limit */
     struct peer_handle **handles; /* NULL, or n_handles of them, entries may be NULL */
     uint32_t n_handles;
 

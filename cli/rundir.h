@@ -14,7 +14,8 @@
 int rundir_choose(const char *configured, bool is_default, char *ret, size_t ret_size, bool *ret_is_own,
     char *ret_what, size_t what_size);
 
-/* Likewise store.path: who may not write where the default is gets $XDG_STATE_HOME/busbar/busbar.db, or that below
+/* Likewise store.path: who may not write where the default is gets $XDG_STATE_HOME/busbar/busbar.db, or that
+ * below
  * ~/.local/state. False: the configured one is good, or there is no other. */
 bool rundir_choose_store(const char *configured, bool is_default, char *ret, size_t ret_size);
 

@@ -25,8 +25,9 @@ const char *filter_error(struct slice filter);
 bool filter_has_wildcard(struct slice filter);
 bool filter_matches(struct slice filter, struct slice topic);
 
-/* How much of a limit on filters a valid one takes: 1 if it has up to 8 levels and up to 128 bytes, more if it is
- * larger. What a filter costs grows with its levels: 1000 of 128 levels take 12 MB, of 4 levels 400 KB. */
+/* How much of a limit on filters a valid one takes: 1 if it has up to 8 levels and up to 128 bytes, more if
+ * it is larger. What a filter costs grows with its levels: 1000 of 128 levels take 12 MB, of 4 levels 400 KB.
+ */
 unsigned filter_weight(struct slice filter);
 
 /* Names that only the bus itself publishes: $sys and below. */

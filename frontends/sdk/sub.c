@@ -499,7 +499,8 @@ sub_matches(const struct sub *sub, struct slice topic)
 static bool
 sub_tell_one_gap(struct sub *sub, const struct gaplist *gaps)
 {
-    struct answer answer = {.type = ANSWER_STATE, .state = STATE_GAP, .position = live_position(sub_hub(sub))};
+    struct answer answer = {
+        .type = ANSWER_STATE, .state = STATE_GAP, .position = live_position(sub_hub(sub))};
     struct slice names[GAPLIST_MAX];
 
     for (size_t i = 0; i < gaps->n && answer.n_gaps < GAPLIST_MAX; i++) {

@@ -536,7 +536,7 @@ START_TEST(test_link_breaks_while_it_resumes)
     loop_settle(loop);
     hub_on_down(fe.hub);
     ck_assert_uint_eq(hub_position(fe.hub).seq, 10); /* where it resumes */
-    sub(&y, "1", "a/#", NULL);                        /* 14 is not for y any more */
+    sub(&y, "1", "a/#", NULL);                       /* 14 is not for y any more */
     hub_on_attached(fe.hub);
     topic(1, "a/1");
     gap(0, "a/2", 13);
@@ -929,9 +929,8 @@ END_TEST
 
 SUITE_MAIN_WITH("hub", setup, teardown, test_live, test_joining_within_a_turn, test_several_subs_are_in_order,
     test_several_filters_once, test_unsubscribing_gives_what_waits, test_refusals, test_leaving_in_a_callback,
-    test_link_comes_back, test_gap_is_told_to_whom_it_concerns,
-    test_link_breaks_while_it_resumes, test_reset, test_holes_are_noticed,
-    test_since, test_since_states, test_since_and_live_meet, test_pages_wait_for_the_client,
-    test_large_pages_are_cut, test_recovery_goes_on_on_another_link, test_kept_values_first,
-    test_many_kept_values_spill, test_leaving_on_the_answer, test_lists, test_dropped_is_told_later,
-    test_set_back, test_filters_linger)
+    test_link_comes_back, test_gap_is_told_to_whom_it_concerns, test_link_breaks_while_it_resumes, test_reset,
+    test_holes_are_noticed, test_since, test_since_states, test_since_and_live_meet,
+    test_pages_wait_for_the_client, test_large_pages_are_cut, test_recovery_goes_on_on_another_link,
+    test_kept_values_first, test_many_kept_values_spill, test_leaving_on_the_answer, test_lists,
+    test_dropped_is_told_later, test_set_back, test_filters_linger)
