@@ -141,7 +141,7 @@ evict_namesakes(struct peer *peer)
             continue;
         log_warn("%s attached again (pid %llu, before that pid %llu): the older link is closed", peer->name,
             (unsigned long long)peer->pid, (unsigned long long)other->pid);
-        link_part(other->link, "another frontend with this name attached");
+        link_part(other->link, LINK_NAMESAKE);
         peer_detach(other);
     }
 }

@@ -101,6 +101,8 @@ void link_get_stats(const struct link *link, struct link_stats *ret);
 /* Where it is in the bus's runtime_dir; a link's own path, which WELCOME gives as "ipc://PATH", is there too.
  */
 #define CONTROL_SOCKET_NAME "control.sock"
+/* Why a link is parted whose name another frontend took: the evicted one knows it by this. */
+#define LINK_NAMESAKE "another frontend with this name attached"
 #define LINK_URL_SCHEME "ipc://"
 
 struct control;

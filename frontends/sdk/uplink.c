@@ -17,6 +17,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+/* After the name was taken by another frontend: at first, and at most. */
+#define NAME_WAIT_MS 200u
+#define NAME_WAIT_MAX_MS 5000u
+
 static void uplink_call(struct uplink *u);
 
 static int
@@ -36,6 +40,7 @@ uplink_on_frame(struct link *link, const struct frame *f, void *arg)
         if (u->phase == UPLINK_RESUMING) {
             u->phase = UPLINK_LIVE;
             u->n_failures = 0;
+            u->live_at_ms = loop_now_ms(u->fe->loop);
             log_info("the link to the broker is live");
         }
         u->epoch = f->resumed.epoch;
@@ -111,6 +116,26 @@ uplink_retry(struct uplink *u, const char *what, const char *why)
     loop_timer_start(u->fe->loop, &u->retry_timer, uplink_retry_delay(u));
 }
 
+/* Two processes with one name would evict each other for ever, as fast as they can attach: each waits longer
+ * from time to time, so that they are only a nuisance, which the log names. */
+static void
+uplink_wait_for_name(struct uplink *u)
+{
+    uint64_t delay = NAME_WAIT_MS;
+
+    if (loop_now_ms(u->fe->loop) - u->live_at_ms > 2 * NAME_WAIT_MAX_MS)
+        u->n_evictions = 0;
+    for (unsigned i = 0; i < u->n_evictions && delay < NAME_WAIT_MAX_MS; i++)
+        delay *= 2;
+    if (delay > NAME_WAIT_MAX_MS)
+        delay = NAME_WAIT_MAX_MS;
+    u->n_evictions++;
+    log_warn("another frontend took the name %s: give each its own (--instance); asking again in %llu ms",
+        u->fe->instance, (unsigned long long)delay);
+    u->phase = UPLINK_AWAY;
+    loop_timer_start(u->fe->loop, &u->retry_timer, delay);
+}
+
 static void
 uplink_on_down(struct link *link, const char *reason, bool is_clean, void *arg)
 {
@@ -132,6 +157,10 @@ uplink_on_down(struct link *link, const char *reason, bool is_clean, void *arg)
     log_warn("the link to the broker has ended (%s); clients stay, looking for the broker", reason);
     hub_on_down(u->hub);
     loop_timer_start(u->fe->loop, &u->hold_timer, u->fe->limits->publish_hold_time_ms);
+    if (is_clean && strstr(reason, LINK_NAMESAKE) != NULL) {
+        uplink_wait_for_name(u);
+        return;
+    }
     if (was == UPLINK_RESUMING && u->n_failures > 0) {
         /* It broke before it was of any use: not at once again, or a fault that repeats would keep two
          * processes busy. */

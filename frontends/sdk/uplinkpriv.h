@@ -40,6 +40,8 @@ struct uplink {
     struct link *link;
     struct loop_timer retry_timer;
     unsigned n_failures;  /* in a row */
+    unsigned n_evictions; /* by namesakes, one soon after the other */
+    uint64_t live_at_ms;  /* when the link became live last */
     uint64_t epoch;       /* of the link: of the seqs in PUBLISHED */
     uint64_t max_message; /* the broker's, 0 before the first WELCOME */
 

@@ -231,6 +231,21 @@ def everything_restarts_in_any_order():
             assert m["op"] == "msg" and m["data"] == victim, m
 
 
+def two_frontends_of_one_name():
+    """They take the link from each other, but slower and slower, and say why; the one that is left is served."""
+    with Bus(frontends=("ws.1", "tcp.1")) as bus:
+        bus.stop("tcp.1")
+        bus.start("tcp.1", extra=("--instance", "ws.1"), wait=False)
+        for name in bus.frontends:
+            wait_until(lambda: "another frontend took the name ws.1" in bus.process(name).log(), f"{name} says so")
+            wait_until(lambda: "asking again in 1600 ms" in bus.process(name).log(), f"{name} waits longer")
+        bus.stop("tcp.1")
+        c = bus.ws()
+        c.sub("a")
+        c.pub("a", 1)
+        assert c.message()["data"] == 1
+
+
 def _status(bus, path):
     try:
         return bus.http("GET", path).status
@@ -246,7 +261,8 @@ def _connects(bus):
 
 
 TESTS = [broker_killed_under_load, a_new_store_is_heard_by_every_subscription, publishes_held_are_appended_once,
-         frontend_killed_under_load, a_stopped_frontend_delays_nobody, everything_restarts_in_any_order]
+         frontend_killed_under_load, a_stopped_frontend_delays_nobody, two_frontends_of_one_name,
+         everything_restarts_in_any_order]
 
 if __name__ == "__main__":
     main(TESTS)
