@@ -10,6 +10,7 @@ from tests.support.bus import SANITIZED, Bus, main, wait_until
 from tests.support.clients import Closed
 
 MIB = 1 << 20
+NO_HISTORY = [{"match": "#", "history": {"messages": 0}}]
 PLENTY = 64 << 30  # a limit, so that malloc is used as under one, but none that is reached
 
 
@@ -185,7 +186,7 @@ def _is_published(c):
 
 
 def address_space_of_the_broker():
-    with Bus(frontends=("tcp", "ws"), topics=[{"match": "#", "history": {"messages": 0}}]) as bus:
+    with Bus(frontends=("tcp", "ws"), topics=NO_HISTORY, broker={"backend": "memory"}) as bus:
         restart_with_room(bus, "broker", 80 * MIB)
         wait_until(lambda: takes(bus.tcp).pub("x", 1), "the frontends are back")
         broker_full_of_retained_values(bus)
@@ -204,7 +205,7 @@ def resident_memory():
         wait_log(bus, "tcp", "the config was reloaded")
         frontend_full_of_subscriptions(bus, innocent)
         assert "limits.memory_max" in bus.process("tcp").log()
-    with Bus(frontends=("tcp", "ws"), topics=[{"match": "#", "history": {"messages": 0}}], broker={"memory_max": "48MiB"}) as bus:
+    with Bus(frontends=("tcp", "ws"), topics=NO_HISTORY, broker={"backend": "memory", "memory_max": "48MiB"}) as bus:
         broker_full_of_retained_values(bus)
         assert "broker.memory_max" in bus.process("broker").log()
 
