@@ -273,11 +273,14 @@ class Chaos:
         return all(epoch == e and position >= seq for e, seq in ends)
 
     async def all_arrive(self, witnesses):
-        end = time.monotonic() + 2 * BACK
+        """Whoever comes nearer is waited for: a newcomer has all of it to read."""
+        end, reached = time.monotonic() + 2 * BACK, None
         while True:
             late = [w for w in witnesses if not self.has_arrived(w)]
             if not late:
                 return
+            if reached != (reached := [w.cursor for w in late]):
+                end = time.monotonic() + 2 * BACK
             if time.monotonic() > end:
                 for w in late[:5]:
                     w.problem(f"stands at {w.cursor}, the end never came\n    " + "\n    ".join(w.history[-10:]))

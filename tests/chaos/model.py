@@ -138,6 +138,10 @@ class Told:
         self.at = time.monotonic()
         self.firsts = {}  # topic -> the first of it that was given after
 
+    def names(self, topic, setting):
+        """The empty name is for topics that the broker no longer knows: none of which anything is kept."""
+        return topic in self.topics or ("" in self.topics and setting.history == 0)
+
     def first_given(self, topic, seqs, log):
         if topic not in self.firsts:
             self.firsts[topic] = next((s for s in seqs[self.index:] if log[s][0] == topic), None)
@@ -212,7 +216,7 @@ class Witness:
             segment.gaps.append(Told(len(segment.seqs), segment.position, frozenset(topics)))
             for topic in topics:
                 setting = self.truth.setting_of(topic)
-                if setting.history is None and not setting.may_drop:
+                if topic and setting.history is None and not setting.may_drop:
                     self.problem(f"at {self.cursor} was told a gap of '{topic}', which keeps everything")
             if cursor is not None:
                 self.advance(cursor)
@@ -281,7 +285,7 @@ class Witness:
         sent = self.truth.sent.get((publisher, n), 0)
         setting = self.truth.setting_of(topic)
         for gap in segment.gaps:
-            if topic not in gap.topics or seq <= gap.position or sent > gap.at:
+            if not gap.names(topic, setting) or seq <= gap.position or sent > gap.at:
                 continue
             given = gap.first_given(topic, segment.seqs, log)
             if given is not None and given < seq:

@@ -127,6 +127,8 @@ def a_gap_excuses_what_it_names_and_no_more():
     expect(*after_gap(("short",), (9, 10), told=("none",)), 8, 3)  # it names another; three losses are reported
     expect(*after_gap(("a",), (9, 10), told=("a",)), 8, 4)         # everything of it is kept, so none is due
     expect(*after_gap(("none",), (), told=("none",)), 0, 0)
+    expect(*after_gap(("none",), (), told=("",)), 0, 0)            # a topic that the broker forgot
+    expect(*after_gap(("a",), (10,), told=("",)), 9, 3)
     t, w = after_gap(("short",), (9, 10), before=(1, 3))           # 2 was missed before the gap was told
     assert verdict(t, w)[0] == 1
     t, w = after_gap(("none",), ())
