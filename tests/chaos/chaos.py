@@ -294,6 +294,14 @@ class Chaos:
         self.tasks += [asyncio.create_task(a.run()) for a in auditors]
         await self.all_arrive([a.witness for a in auditors])
 
+    async def end_clients(self):
+        """asyncio.wait_for() may swallow a cancellation that comes together with what it waits for: so until they end."""
+        pending = self.tasks
+        while pending:
+            for task in pending:
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=1)
+
     async def run(self):
         self.began = time.monotonic()
         world = self.world
@@ -312,9 +320,7 @@ class Chaos:
             watch.cancel()
         finally:
             world.is_over = True
-            for task in self.tasks:
-                task.cancel()
-            await asyncio.gather(*self.tasks, return_exceptions=True)
+            await self.end_clients()
             for process in self.subs + ([self.node] if self.node else []):
                 await process.end()
             for p in self.publishers:
