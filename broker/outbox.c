@@ -104,6 +104,7 @@ pack_message(struct buf *out, const struct record *record)
                                .kind = record->kind,
                                .type = record->type,
                                .headers = record->headers,
+                               .key = record->key,
                                .body = record->body,
                            });
 }
@@ -182,6 +183,7 @@ outbox_put_replay(struct peer *peer, uint64_t req, const struct record *record)
                               .kind = record->kind,
                               .type = record->type,
                               .headers = record->headers,
+                              .key = record->key,
                               .body = record->body,
                           });
     outbox_end(peer);

@@ -85,7 +85,7 @@ FRAME_END(name, NAME)
 
 /* From now on `handle` (the broker's own numbers) stands for `topic` on this link. `policy`: what happens to a
  * client that is too slow for this topic: 0 disconnect it; 1 drop_oldest: throw away what waits for it; 2
- * conflate: of what waits keep the latest message of each topic; 3 catch_up: throw away what waits, and RECOVER
+ * conflate: of what waits keep the latest message of each topic and key; 3 catch_up: throw away what waits, and RECOVER
  * for it from there when it reads again. A number that the frontend does not know: 0. */
 FRAME_BEGIN(topic, TOPIC, 8, TO_FRONTEND)
     FIELD(u64, handle)
@@ -166,7 +166,7 @@ FRAME_BEGIN(recover, RECOVER, 20, TO_BROKER)
     FIELD(u64, count)
 FRAME_END(recover, RECOVER)
 
-/* One message of a replay, in the order of seq. */
+/* One message of a replay, in the order of seq; the fields are those of MESSAGE. */
 FRAME_BEGIN(replay, REPLAY, 21, TO_FRONTEND)
     FIELD(u64, req)
     FIELD(u64, handle)
@@ -177,6 +177,7 @@ FRAME_BEGIN(replay, REPLAY, 21, TO_FRONTEND)
     FIELD(u64, kind)
     FIELD(str, type)
     FIELD(bin, headers)
+    FIELD(str, key)
     FIELD(bin, body)
 FRAME_END(replay, REPLAY)
 
@@ -201,7 +202,7 @@ FRAME_END(cancel, CANCEL)
 /* A client published. `pub` counts from 1 without gaps for one boot of the frontend; one that was appended before
  * is not appended again, only answered. `flags`: 1 retain. `kind`: 0 binary, 1 text (UTF-8), 2 JSON.
  * `type`: content type, empty for the kind's usual one. `headers`: a MessagePack map of str to str, or empty. `key`: idempotency key, or
- * empty. An empty retained body clears the retained value. */
+ * empty; subscribers get it too. An empty retained body clears the retained value. */
 FRAME_BEGIN(publish, PUBLISH, 30, TO_BROKER)
     FIELD(u64, pub)
     FIELD(u64, handle)
@@ -229,7 +230,8 @@ FRAME_END(rejected, REJECTED)
 
 /* One message for all that this frontend subscribed; sent once however many clients or filters match. `prev`: the seq
  * before it on the same topic, 0 if none: a frontend that should have had it and has not is missing something.
- * `flags`: 1 retained by its publisher. */
+ * `flags`: 1 retained by its publisher. `key`: as in PUBLISH; of what waits for a client that is too slow for a
+ * `conflate` topic, the latest of each key is kept. */
 FRAME_BEGIN(message, MESSAGE, 33, TO_FRONTEND)
     FIELD(u64, handle)
     FIELD(u64, seq)
@@ -239,6 +241,7 @@ FRAME_BEGIN(message, MESSAGE, 33, TO_FRONTEND)
     FIELD(u64, kind)
     FIELD(str, type)
     FIELD(bin, headers)
+    FIELD(str, key)
     FIELD(bin, body)
 FRAME_END(message, MESSAGE)
 

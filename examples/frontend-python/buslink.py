@@ -24,7 +24,7 @@ import msgpack
 
 import nanomsg
 
-PROTO = 1
+PROTO = 2
 BATCH_BYTES = 32 * 1024
 BATCH_MAX = 16 * 1024 * 1024 + 64 * 1024
 CONTROL_MAX = 64 * 1024
@@ -44,7 +44,7 @@ U, S, B = int, str, bytes
 FIELDS = {
     WELCOME: (U, U, B, S, U, U, U, U), REFUSED: (S, S), BATCH: (U, U, U, U, U), ATTACHED: (U, U), TOPIC: (U, S, U),
     FORGET: (U,), SUBSCRIBED: (U, U, U), UNSUBSCRIBABLE: (U, S, S), RESUMED: (U, U, U), GAP: (U, S, U),
-    PUBLISHED: (U, U, U), REJECTED: (U, S, S), MESSAGE: (U, U, U, U, U, U, S, B, B), GOODBYE: (S,), BYE: (),
+    PUBLISHED: (U, U, U), REJECTED: (U, S, S), MESSAGE: (U, U, U, U, U, U, S, B, S, B), GOODBYE: (S,), BYE: (),
 }
 
 
@@ -382,7 +382,7 @@ class BusLink:
     def _on_gap(self, req, topic, seq):
         self.owner.on_gap(topic)
 
-    def _on_message(self, handle, seq, prev, time_ms, flags, kind, content_type, headers, body):
+    def _on_message(self, handle, seq, prev, time_ms, flags, kind, content_type, headers, key, body):
         if handle not in self.handles:
             raise Doubt("a message of a topic that was not named")
         if seq > self.highest:  # else it came before the last link was lost

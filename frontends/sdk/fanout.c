@@ -381,6 +381,7 @@ fanout_on_message(struct hub *hub, const struct frame *frame)
         .kind = (enum message_kind)f->kind,
         .type = f->type,
         .headers = f->headers,
+        .key = f->key,
         .body = f->body,
     };
     hub->n_walking++;

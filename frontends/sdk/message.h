@@ -19,6 +19,7 @@ struct message {
     bool is_retained;     /* delivered because it is the kept value, not because it is new */
     struct slice type;    /* content type; empty: the kind's usual one */
     struct slice headers; /* MessagePack map of str to str, or empty; checked */
+    struct slice key;     /* what its publisher gave it, or empty */
     struct slice body;
 };
 

@@ -261,6 +261,7 @@ recover_on_replay(struct hub *hub, const struct frame *frame)
         .is_retained = join->mode == RECOVER_RETAINED && f->seq <= join->asked_at,
         .type = f->type,
         .headers = f->headers,
+        .key = f->key,
         .body = f->body,
     };
     uint32_t at = (uint32_t)join->page->buf.n;
