@@ -35,13 +35,15 @@ struct store_topic;
 /* One accepted message: never changed after it was made, shared by reference. */
 struct record {
     atomic_uint n_refs;
-    uint8_t kind;      /* enum message_kind, opaque here */
-    uint8_t flags;     /* enum message_flag; a backend knows RECORD_RETAIN */
-    uint64_t seq;      /* set by the backend before on_record() */
-    uint64_t prev;     /* the seq before it on its topic, 0 if none */
-    int64_t time_ms;   /* wall clock of the append */
-    void *topic;       /* the broker's cookie of the topic, from topic_open() */
-    struct slice type; /* these four point into data[] */
+    uint8_t kind;       /* enum message_kind, opaque here */
+    uint8_t flags;      /* enum message_flag; a backend knows RECORD_RETAIN */
+    uint64_t seq;       /* set by the backend before on_record() */
+    uint64_t prev;      /* the seq before it on its topic, 0 if none */
+    int64_t time_ms;    /* wall clock of the append */
+    int64_t expires_ms; /* wall clock from which on it is not handed out any more; 0: never */
+    int64_t due_ms;     /* wall clock before which it is kept aside and has no seq; 0: append it now */
+    void *topic;        /* the broker's cookie of the topic, from topic_open() */
+    struct slice type;  /* these four point into data[] */
     struct slice headers;
     struct slice key;
     struct slice body;
@@ -61,6 +63,7 @@ struct store_limits {
     uint64_t bytes;           /* 0: no limit by bytes */
     bool keeps_last_retained; /* every message becomes the retained value, not only flagged ones */
     bool keeps_no_retained;   /* the flag is ignored */
+    bool is_held;             /* a queue: nothing above the mark of topic_hold() is trimmed by these limits */
     bool is_unrecoverable; /* nobody recovers it ($sys): when the topic is dropped, no later reader is told of
                               a gap */
 };
@@ -76,10 +79,34 @@ enum append_outcome {
     APPEND_OK,        /* seq is the message's */
     APPEND_REPEATED,  /* it was appended before; seq is the one it got then; no on_record() */
     APPEND_FORGOTTEN, /* a repeat of something so old that its seq is no longer known; seq is 0 */
+    APPEND_SCHEDULED, /* kept until record->due_ms; seq is 0; no on_record() before that */
+};
+
+/* ---- Groups: what the members of a work queue have done of a topic's messages. The store keeps what it is
+ * told, and knows nothing of members, leases or turns. ---- */
+
+struct store_group;
+#define STORE_GROUP_NAME_MAX 64
+
+enum store_item_state {
+    ITEM_READY,  /* to be given out, not before until_ms */
+    ITEM_LEASED, /* given out until until_ms */
+    ITEM_DONE,
+};
+
+/* What is known of one message for one group. Of messages above the group's floor for which there is none:
+ * ready, never given out. */
+struct store_item {
+    uint64_t seq;
+    int64_t until_ms; /* wall clock; 0: at once */
+    uint32_t n_deliveries;
+    uint8_t state; /* enum store_item_state */
 };
 
 struct store_stats {
     uint64_t n_topics, n_records, n_bytes, n_evicted, n_repeated;
+    uint64_t n_scheduled; /* messages that are kept aside until they are due */
+    uint64_t n_groups, n_items;
     uint64_t n_failed; /* times that the store could not keep what it was given: a full disk */
 };
 
@@ -95,6 +122,15 @@ struct store_host {
      * store that outlives it may leave it NULL. */
     int (*on_topic)(struct slice name, struct store_topic *topic, void **ret_cookie,
         struct store_limits *ret_limits, void *arg);
+    /* From restore(), after on_topic() of its topic, for each group that the store has from before, and then
+     * for each item above its floor, by seq. 0 or negative errno, which ends restore(). May be NULL: then
+     * groups are forgotten. */
+    int (*on_group)(void *topic, struct slice name, struct store_group *group, uint64_t floor,
+        void **ret_cookie, void *arg);
+    int (*on_group_item)(void *group, const struct store_item *item, void *arg);
+    /* The answer to a group_save() with a cookie: 0, or a negative errno (then it is not kept). In the order
+     * of saves and appends. */
+    void (*on_saved)(void *cookie, int error, void *arg);
     /* The store found that it is damaged and cannot go on: the host has to end. At the next start the store
      * sets aside what is damaged, and begins a new epoch. May be NULL. */
     void (*on_broken)(void *arg);
@@ -160,9 +196,32 @@ struct backend_ops {
      * later begins with it as its highest evicted seq, for it may be one of those. */
     void (*topic_drop)(struct backend *b, struct store_topic *topic);
 
-    /* Takes one reference of record, also on failure. The answer comes by host->on_appended(cookie). 0, or
-     * negative errno: not taken up, no answer will come (-EAGAIN: too much is under way; pause the
-     * publisher's link). */
+    /* Of a topic whose limits say is_held: messages with a seq above `above` are kept whatever the limits
+     * say; those up to it follow the limits. UINT64_MAX (as it is for a topic that was just opened): nothing
+     * is held. */
+    void (*topic_hold)(struct backend *b, struct store_topic *topic, uint64_t above);
+    /* Messages up to `upto` are done with: they go now. They count as evicted. */
+    void (*topic_trim)(struct backend *b, struct store_topic *topic, uint64_t upto);
+
+    /* Gives the state of a group of this topic, made (and kept, with the next commit) if it is new: then with
+     * `floor`. Everything at or below the floor is done. A topic with groups is not dropped. */
+    int (*group_open)(struct backend *b, struct store_topic *topic, struct slice name, uint64_t floor,
+        void *cookie, struct store_group **ret);
+    /* Forgets it, with its items. */
+    void (*group_drop)(struct backend *b, struct store_group *group);
+    /* Replaces what is known of these messages, and moves the floor (0: as it was), which forgets the items
+     * at or below it. All of it is kept, or nothing, in the order of appends and saves; under the sync policy
+     * if the cookie is not NULL: then host->on_saved() is called. items is copied. 0, or negative errno: not
+     * taken up (-EAGAIN: too much is under way). */
+    int (*group_save)(struct backend *b, struct store_group *group, const struct store_item *items, size_t n,
+        uint64_t floor, void *cookie);
+
+    /* Takes one reference of record, also on failure. One with a due_ms that is still to come is kept aside,
+     * through restarts, answered by APPEND_SCHEDULED, and appended by the store itself when it is due:
+     * host->on_record() as for any other, and no on_appended(). What has expired is not handed out by read()
+     * or retained(), and trimmed; its absence is no gap, for its publisher wanted it so. The answer comes by
+     * host->on_appended(cookie). 0, or negative errno: not taken up, no answer will come (-EAGAIN: too much
+     * is under way; pause the publisher's link). */
     int (*append_take)(struct backend *b, struct store_topic *topic, struct record *record,
         struct store_origin origin, void *cookie);
 

@@ -202,12 +202,16 @@ FRAME_END(cancel, CANCEL)
 /* A client published. `pub` counts from 1 without gaps for one boot of the frontend; one that was appended before
  * is not appended again, only answered. `flags`: 1 retain. `kind`: 0 binary, 1 text (UTF-8), 2 JSON.
  * `type`: content type, empty for the kind's usual one. `headers`: a MessagePack map of str to str, or empty. `key`: idempotency key, or
- * empty; subscribers get it too. An empty retained body clears the retained value. */
+ * empty; subscribers get it too. An empty retained body clears the retained value. `ttl_ms`: how long it may be delivered, 0
+ * for as long as it is kept. `delay_ms`: it is kept aside for so long and published then, with the seq of that moment; the
+ * answer is SCHEDULED. */
 FRAME_BEGIN(publish, PUBLISH, 30, TO_BROKER)
     FIELD(u64, pub)
     FIELD(u64, handle)
     FIELD(u64, flags)
     FIELD(u64, kind)
+    FIELD(u64, ttl_ms)
+    FIELD(u64, delay_ms)
     FIELD(str, type)
     FIELD(bin, headers)
     FIELD(str, key)
@@ -227,6 +231,12 @@ FRAME_BEGIN(rejected, REJECTED, 32, TO_FRONTEND)
     FIELD(str, code)
     FIELD(str, message)
 FRAME_END(rejected, REJECTED)
+
+/* Publish `pub` is kept and will be appended at `due_ms` (milliseconds since 1970). */
+FRAME_BEGIN(scheduled, SCHEDULED, 34, TO_FRONTEND)
+    FIELD(u64, pub)
+    FIELD(u64, due_ms)
+FRAME_END(scheduled, SCHEDULED)
 
 /* One message for all that this frontend subscribed; sent once however many clients or filters match. `prev`: the seq
  * before it on the same topic, 0 if none: a frontend that should have had it and has not is missing something.
@@ -275,6 +285,299 @@ FRAME_END(list_end, LIST_END)
 FRAME_BEGIN(stats, STATS, 60, TO_BROKER)
     FIELD(bin, json)
 FRAME_END(stats, STATS)
+
+/* ---- Consumers: members of queues, and responders. ---- */
+
+/* One client takes work: its share of what comes for `topic`. `consumer` is the frontend's number for it, never used again
+ * in the life of its process. `mode`: 0 member of the group `group` of a queue, `topic` is a topic; 1 responder to requests,
+ * `topic` is a filter. `flags`: 1 its leases outlive it (a client that fetches one message at a time and settles it by another
+ * request). `credit`: how much it takes at once; what it has settled may be given anew. `seq`: of a group that is new, the
+ * messages above it are its work, whatever the link's RESUME says; with `epoch` 0, those from now on and, of a topic with queue
+ * settings, all that it keeps. After ATTACHED, before RESUME, the frontend lists its consumers again, each followed by a HOLD
+ * for every lease or call that it has and has not settled. */
+FRAME_BEGIN(consume, CONSUME, 80, TO_BROKER)
+    FIELD(u64, consumer)
+    FIELD(str, topic)
+    FIELD(str, group)
+    FIELD(u64, mode)
+    FIELD(u64, flags)
+    FIELD(u64, credit)
+    FIELD(u64, epoch)
+    FIELD(u64, seq)
+FRAME_END(consume, CONSUME)
+
+/* It is one of them now. */
+FRAME_BEGIN(consuming, CONSUMING, 81, TO_FRONTEND)
+    FIELD(u64, consumer)
+    FIELD(u64, seq)
+FRAME_END(consuming, CONSUMING)
+
+/* It is not, or no longer (its group was purged away, the settings changed). */
+FRAME_BEGIN(unconsumable, UNCONSUMABLE, 82, TO_FRONTEND)
+    FIELD(u64, consumer)
+    FIELD(str, code)
+    FIELD(str, message)
+FRAME_END(unconsumable, UNCONSUMABLE)
+
+/* The client left: what it has not settled goes to others at once (not with flag 1), its calls are answered by
+ * responder_gone. What crosses with this is void. */
+FRAME_BEGIN(unconsume, UNCONSUME, 83, TO_BROKER)
+    FIELD(u64, consumer)
+FRAME_END(unconsume, UNCONSUME)
+
+/* It takes so much more: for fetching, and for a changed prefetch. */
+FRAME_BEGIN(credit, CREDIT, 84, TO_BROKER)
+    FIELD(u64, consumer)
+    FIELD(u64, more)
+FRAME_END(credit, CREDIT)
+
+/* A message for one consumer, and for nobody else until it is settled or `lease_ms` have passed. `lease` (at most 64 bytes) is
+ * opaque, and valid on any link and after any restart. `n_deliveries` counts this one, from 1. */
+FRAME_BEGIN(dispatch, DISPATCH, 85, TO_FRONTEND)
+    FIELD(u64, consumer)
+    FIELD(str, lease)
+    FIELD(u64, n_deliveries)
+    FIELD(u64, lease_ms)
+    FIELD(str, topic)
+    FIELD(u64, seq)
+    FIELD(u64, time_ms)
+    FIELD(u64, kind)
+    FIELD(str, type)
+    FIELD(bin, headers)
+    FIELD(str, key)
+    FIELD(bin, body)
+FRAME_END(dispatch, DISPATCH)
+
+/* After an attach: consumer still has this lease, or this call. */
+FRAME_BEGIN(hold, HOLD, 86, TO_BROKER)
+    FIELD(u64, consumer)
+    FIELD(str, lease)
+FRAME_END(hold, HOLD)
+
+/* What became of a lease. `outcome`: 0 done; 1 not done, `delay_ms` from now somebody else may try, `reason` (at most 1024 bytes)
+ * goes into its history; 2 still at it: the lease begins anew; 3 not done and never will be: to the dead letters. `consumer` 0:
+ * settled by somebody who is none. `req` not 0: answered by SETTLED, when the store has kept it. */
+FRAME_BEGIN(settle, SETTLE, 87, TO_BROKER)
+    FIELD(u64, req)
+    FIELD(u64, consumer)
+    FIELD(str, lease)
+    FIELD(u64, outcome)
+    FIELD(u64, delay_ms)
+    FIELD(str, reason)
+FRAME_END(settle, SETTLE)
+
+/* The answer to SETTLE, PURGE, REDRIVE, WITHDRAW, JOIN: `code` empty if it was done, `count` of how many. */
+FRAME_BEGIN(settled, SETTLED, 88, TO_FRONTEND)
+    FIELD(u64, req)
+    FIELD(str, code)
+    FIELD(str, message)
+    FIELD(u64, count)
+FRAME_END(settled, SETTLED)
+
+/* Which queues there are on topics that match `filter`, in the order of topic and group, after (`after`, `after_group`), at most
+ * `limit` (1000 at most). */
+FRAME_BEGIN(queues, QUEUES, 89, TO_BROKER)
+    FIELD(u64, req)
+    FIELD(str, filter)
+    FIELD(str, after)
+    FIELD(str, after_group)
+    FIELD(u64, limit)
+FRAME_END(queues, QUEUES)
+
+/* One of them: messages that wait, are leased, wait for a later moment; that went to the dead letters, that were evicted before
+ * anybody had done them; the time of the oldest that is not done (0: none); its consumers on all links. */
+FRAME_BEGIN(queue, QUEUE, 90, TO_FRONTEND)
+    FIELD(u64, req)
+    FIELD(str, topic)
+    FIELD(str, group)
+    FIELD(u64, n_ready)
+    FIELD(u64, n_leased)
+    FIELD(u64, n_delayed)
+    FIELD(u64, n_done)
+    FIELD(u64, n_dead)
+    FIELD(u64, n_lost)
+    FIELD(u64, oldest_ms)
+    FIELD(u64, n_consumers)
+FRAME_END(queue, QUEUE)
+
+FRAME_BEGIN(queues_end, QUEUES_END, 91, TO_FRONTEND)
+    FIELD(u64, req)
+    FIELD(u64, more)
+FRAME_END(queues_end, QUEUES_END)
+
+/* What is in a queue, not done, above `seq`, at most `count`; nothing is leased by looking. */
+FRAME_BEGIN(peek, PEEK, 92, TO_BROKER)
+    FIELD(u64, req)
+    FIELD(str, topic)
+    FIELD(str, group)
+    FIELD(u64, seq)
+    FIELD(u64, count)
+FRAME_END(peek, PEEK)
+
+/* `state`: 0 ready, 1 leased, 2 waits until `until_ms` (milliseconds since 1970; of a lease: its end). */
+FRAME_BEGIN(peeked, PEEKED, 93, TO_FRONTEND)
+    FIELD(u64, req)
+    FIELD(u64, seq)
+    FIELD(u64, state)
+    FIELD(u64, until_ms)
+    FIELD(u64, n_deliveries)
+    FIELD(u64, time_ms)
+    FIELD(u64, kind)
+    FIELD(str, type)
+    FIELD(bin, headers)
+    FIELD(str, key)
+    FIELD(bin, body)
+FRAME_END(peeked, PEEKED)
+
+FRAME_BEGIN(peek_end, PEEK_END, 94, TO_FRONTEND)
+    FIELD(u64, req)
+    FIELD(u64, more)
+FRAME_END(peek_end, PEEK_END)
+
+/* Everything that waits in the queue counts as done. `flags`: 1 and the group itself goes. */
+FRAME_BEGIN(purge, PURGE, 95, TO_BROKER)
+    FIELD(u64, req)
+    FIELD(str, topic)
+    FIELD(str, group)
+    FIELD(u64, flags)
+FRAME_END(purge, PURGE)
+
+/* The dead letters of the queue go back into it, at most `count`, 0 for all. */
+FRAME_BEGIN(redrive, REDRIVE, 96, TO_BROKER)
+    FIELD(u64, req)
+    FIELD(str, topic)
+    FIELD(str, group)
+    FIELD(u64, count)
+FRAME_END(redrive, REDRIVE)
+
+/* ---- Requests and replies. ---- */
+
+/* A client asks; one responder is to answer within `timeout_ms`. `flags`: 1 asynchronous: it is kept until a responder takes it,
+ * answered at once by ACCEPTED, and its reply waits to be asked for by RESULT. */
+FRAME_BEGIN(request, REQUEST, 100, TO_BROKER)
+    FIELD(u64, req)
+    FIELD(str, topic)
+    FIELD(u64, flags)
+    FIELD(u64, timeout_ms)
+    FIELD(u64, kind)
+    FIELD(str, type)
+    FIELD(bin, headers)
+    FIELD(str, key)
+    FIELD(bin, body)
+FRAME_END(request, REQUEST)
+
+/* An asynchronous request is kept. `id` (at most 64 bytes of letters, digits and -, not to be guessed) asks for it on any link
+ * and after any restart; `expires_ms`: until when it waits for a responder, in milliseconds since 1970. */
+FRAME_BEGIN(accepted, ACCEPTED, 101, TO_FRONTEND)
+    FIELD(u64, req)
+    FIELD(str, id)
+    FIELD(u64, expires_ms)
+FRAME_END(accepted, ACCEPTED)
+
+/* The end of REQUEST or RESULT. `code` empty: the reply follows. Else there is none and will be none: no_responder, timeout,
+ * responder_gone, responder_failed, canceled; of RESULT also not_found, and pending: nothing came within `wait_ms`. */
+FRAME_BEGIN(replied, REPLIED, 102, TO_FRONTEND)
+    FIELD(u64, req)
+    FIELD(str, code)
+    FIELD(str, message)
+    FIELD(u64, kind)
+    FIELD(str, type)
+    FIELD(bin, headers)
+    FIELD(bin, body)
+FRAME_END(replied, REPLIED)
+
+/* The asker of REQUEST or RESULT left; nothing more need be sent, and nothing is. */
+FRAME_BEGIN(abandon, ABANDON, 103, TO_BROKER)
+    FIELD(u64, req)
+FRAME_END(abandon, ABANDON)
+
+/* What became of an asynchronous request; answered by REPLIED as soon as it is known, or after `wait_ms` with pending. */
+FRAME_BEGIN(result, RESULT, 104, TO_BROKER)
+    FIELD(u64, req)
+    FIELD(str, id)
+    FIELD(u64, wait_ms)
+FRAME_END(result, RESULT)
+
+/* An asynchronous request is not wanted any more. Answered by SETTLED. */
+FRAME_BEGIN(withdraw, WITHDRAW, 105, TO_BROKER)
+    FIELD(u64, req)
+    FIELD(str, id)
+FRAME_END(withdraw, WITHDRAW)
+
+/* A request for a responder. `call` (at most 64 bytes) is opaque; the answer is wanted within `timeout_ms`. */
+FRAME_BEGIN(call, CALL, 106, TO_FRONTEND)
+    FIELD(u64, consumer)
+    FIELD(str, call)
+    FIELD(str, topic)
+    FIELD(u64, timeout_ms)
+    FIELD(u64, n_deliveries)
+    FIELD(u64, kind)
+    FIELD(str, type)
+    FIELD(bin, headers)
+    FIELD(str, key)
+    FIELD(bin, body)
+FRAME_END(call, CALL)
+
+/* The responder's answer. `code` not empty: it failed; the asker gets responder_failed with `message`. `req` not 0: answered by
+ * SETTLED, with call_unknown if nobody waits for this any more. */
+FRAME_BEGIN(reply, REPLY, 107, TO_BROKER)
+    FIELD(u64, req)
+    FIELD(u64, consumer)
+    FIELD(str, call)
+    FIELD(str, code)
+    FIELD(str, message)
+    FIELD(u64, kind)
+    FIELD(str, type)
+    FIELD(bin, headers)
+    FIELD(bin, body)
+FRAME_END(reply, REPLY)
+
+/* ---- Presence. ---- */
+
+/* A connection of the client `id` (1 .. 255 bytes) is there on `topic`, with `info`, a JSON value or empty. `member` is the frontend's
+ * number for this connection there, never used again. Several connections with one id are one member; the info of the newest
+ * holds. `flags`: 1 it was there before (listed again after ATTACHED, before RESUME): no join is told. Events are messages on
+ * $presence/TOPIC, JSON objects. `req` not 0: answered by SETTLED. */
+FRAME_BEGIN(join, JOIN, 110, TO_BROKER)
+    FIELD(u64, req)
+    FIELD(u64, member)
+    FIELD(str, topic)
+    FIELD(str, id)
+    FIELD(u64, flags)
+    FIELD(bin, info)
+FRAME_END(join, JOIN)
+
+/* That connection is not there any more. `flags`: 1 it said so: it leaves at once; 0 it was lost: it may come back for a while. */
+FRAME_BEGIN(leave, LEAVE, 111, TO_BROKER)
+    FIELD(u64, member)
+    FIELD(u64, flags)
+FRAME_END(leave, LEAVE)
+
+/* Who is there, in the order of ids, after `after`, at most `limit` (1000 at most; 0 for the count alone). */
+FRAME_BEGIN(who, WHO, 112, TO_BROKER)
+    FIELD(u64, req)
+    FIELD(str, topic)
+    FIELD(str, after)
+    FIELD(u64, limit)
+FRAME_END(who, WHO)
+
+FRAME_BEGIN(present, PRESENT, 113, TO_FRONTEND)
+    FIELD(u64, req)
+    FIELD(str, id)
+    FIELD(u64, n_connections)
+    FIELD(u64, since_ms)
+    FIELD(bin, info)
+FRAME_END(present, PRESENT)
+
+/* All of them as of `seq`: events with a higher one came later. `count`: how many members there are in all. `mode`: 0 nobody is
+ * recorded on this topic, 1 members, 2 only how many. */
+FRAME_BEGIN(who_end, WHO_END, 114, TO_FRONTEND)
+    FIELD(u64, req)
+    FIELD(u64, mode)
+    FIELD(u64, count)
+    FIELD(u64, more)
+    FIELD(u64, seq)
+FRAME_END(who_end, WHO_END)
 
 /* ---- Parting. ---- */
 

@@ -7,6 +7,9 @@
 
 #include "wire/names.h"
 
+#include <ctype.h>
+#include <string.h>
+
 #include "base/utf8.h"
 
 /* Control characters of Unicode: U+0000..001F, U+007F, U+0080..009F. */
@@ -127,4 +130,18 @@ bool
 topic_is_reserved(struct slice topic)
 {
     return topic.n >= 4 && memcmp(topic.p, "$sys", 4) == 0 && (topic.n == 4 || topic.p[4] == '/');
+}
+
+const char *
+group_name_error(struct slice group)
+{
+    if (group.n == 0)
+        return "it is empty";
+    if (group.n > GROUP_MAX_BYTES)
+        return "it is longer than 64 bytes";
+    for (size_t i = 0; i < group.n; i++)
+        if (group.p[i] >= 0x80 || (!isalnum(group.p[i]) && strchr("._-", group.p[i]) == NULL) ||
+            group.p[i] == '\0')
+            return "it contains a character that is none of letters, digits, '.', '_' and '-'";
+    return NULL;
 }

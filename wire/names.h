@@ -30,6 +30,16 @@ bool filter_matches(struct slice filter, struct slice topic);
  */
 unsigned filter_weight(struct slice filter);
 
+/* The name of a group of consumers: 1 to 64 letters, digits, '.', '_' and '-'. */
+#define GROUP_MAX_BYTES 64
+const char *group_name_error(struct slice group);
+
+/* Who comes to TOPIC and goes is told on PRESENCE_PREFIX TOPIC. */
+#define PRESENCE_PREFIX "$presence/"
+/* An asynchronous request on TOPIC waits on REQUESTS_PREFIX TOPIC, its reply is at REPLIES_PREFIX ID. */
+#define REQUESTS_PREFIX "$requests/"
+#define REPLIES_PREFIX "$replies/"
+
 /* Names that only the bus itself publishes: $sys and below. */
 bool topic_is_reserved(struct slice topic);
 

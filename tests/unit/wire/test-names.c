@@ -168,6 +168,21 @@ START_TEST(test_weight)
 }
 END_TEST
 
+START_TEST(test_groups)
+{
+    char longest[GROUP_MAX_BYTES + 1];
+
+    memset(longest, 'g', sizeof longest);
+    ck_assert_ptr_null(group_name_error(slice_str("workers-1.eu_2")));
+    ck_assert_ptr_null(group_name_error(slice_of(longest, GROUP_MAX_BYTES)));
+    ck_assert_ptr_nonnull(group_name_error(slice_of(longest, sizeof longest)));
+    ck_assert_ptr_nonnull(group_name_error(slice_str("")));
+    ck_assert_ptr_nonnull(group_name_error(slice_str("a/b")));
+    ck_assert_ptr_nonnull(group_name_error(slice_str("caf\xc3\xa9")));
+    ck_assert_ptr_nonnull(group_name_error(slice_of("a\0b", 3)));
+}
+END_TEST
+
 int
 main(void)
 {
@@ -179,6 +194,7 @@ main(void)
     tcase_add_test(tc, test_matching);
     tcase_add_test(tc, test_kinds);
     tcase_add_test(tc, test_weight);
+    tcase_add_test(tc, test_groups);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
