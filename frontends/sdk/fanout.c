@@ -94,7 +94,7 @@ group_new(struct hub *hub, struct filter *f, const struct encoder *encoder, stru
 static struct group *
 group_get(struct hub *hub, struct filter *f, const struct encoder *encoder, struct slice id)
 {
-    uint8_t key[GROUP_KEY_HEAD + REQUEST_ID_MAX];
+    uint8_t key[GROUP_KEY_HEAD + REQUEST_SUB_ID_MAX];
 
     memcpy(key, &f, sizeof f);
     memcpy(key + sizeof f, &encoder, sizeof encoder);

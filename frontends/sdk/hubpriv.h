@@ -126,8 +126,8 @@ struct join {
 struct sub {
     struct session *session;
     uint8_t state; /* enum sub_state */
-    uint8_t n_id;
     uint8_t n_members;
+    uint16_t n_id;
     struct list in_session, in_state; /* in_state: of the hub, by state */
     union {
         struct join *join; /* while it is not live */
@@ -137,6 +137,7 @@ struct sub {
 };
 /* An idle client pays for one of each: with a short id they are 112 bytes of the heap. */
 _Static_assert(sizeof(struct sub) + sizeof(struct member) <= 96, "an idle connection pays for this");
+_Static_assert(REQUEST_SUB_ID_MAX <= UINT16_MAX, "sub.n_id");
 
 struct bus_topic {
     uint64_t handle;

@@ -5,7 +5,8 @@ OPTION("connections", COUNT, connections, LIVE, "10000", "1", "1000000", "",
 OPTION("connections_per_address", COUNT, connections_per_address, LIVE, "0", "0", "1000000", "",
     "How many of them may come from one IP address (one /64 network of IPv6); 0 for no limit.")
 OPTION("subscriptions_per_client", COUNT, subscriptions_per_client, LIVE, "1000", "1", "1000000", "",
-    "How many subscriptions one client may hold. A filter counts once more for each further 8 levels and 128 bytes.")
+    "How many subscriptions one client may hold. A filter counts once more for each further 8 levels and 128 bytes, "
+    "a subscription's id (in Action Cable its identifier) once more for each 512 bytes.")
 OPTION("queue_bytes", BYTES, queue_bytes, LIVE, "1MiB", "16KiB", "1GiB", "",
     "How much may wait for one client that reads too slowly, before slow_consumer of the topic holds.")
 OPTION("message_bytes", BYTES, message_bytes, LIVE, "1MiB", "1KiB", "16MiB", "",

@@ -20,6 +20,8 @@
 /* An id is the client's own, kept and given back as the raw token that it sent (JSON: a number or a quoted
  * string). */
 #define REQUEST_ID_MAX 64
+/* A dialect whose subscriptions have longer names asks for more (session.id_max); never more than this. */
+#define REQUEST_SUB_ID_MAX (16u * 1024)
 /* One subscription may name several filters: they share one order and one cursor. */
 #define REQUEST_FILTERS_MAX 64
 

@@ -30,7 +30,7 @@ void
 session_init(
     struct session *s, struct frontend *fe, const struct encoder *encoder, const struct session_ops *ops)
 {
-    *s = (struct session){.ops = ops, .encoder = encoder, .fe = fe};
+    *s = (struct session){.ops = ops, .encoder = encoder, .fe = fe, .id_max = REQUEST_ID_MAX};
     list_init(&s->subs);
     list_init(&s->publishes);
     list_init(&s->in_blocked);
@@ -111,7 +111,7 @@ session_do_sub(struct session *s, const struct request *r)
 {
     struct position since = {0};
 
-    if (r->n_filters == 0 || r->n_filters > REQUEST_FILTERS_MAX || r->id.n > REQUEST_ID_MAX)
+    if (r->n_filters == 0 || r->n_filters > REQUEST_FILTERS_MAX || r->id.n > s->id_max)
         return session_answer_error(s, r, ERROR_REQUEST_INVALID, "");
     for (size_t i = 0; i < r->n_filters; i++) {
         const char *wrong = filter_error(r->filters[i]);

@@ -41,7 +41,8 @@ struct session {
     struct list in_blocked;
     struct list in_slow; /* frontend's slow_sessions */
     uint32_t n_subs;
-    uint32_t n_filters; /* of all its subscriptions, each with its filter_weight() */
+    uint32_t n_filters; /* of all its subscriptions, each with its filter_weight() and its id's weight */
+    uint32_t id_max;    /* of a subscription's id: REQUEST_ID_MAX, if the transport does not raise it */
     uint32_t n_lists;   /* REQUEST_TOPICS without an answer yet */
     bool is_blocked : 1;
     bool is_slow : 1;   /* messages were dropped since it last was told */

@@ -16,6 +16,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
+/* An id counts once more for so many bytes: it is kept with each subscription. */
+#define ID_WEIGHT_BYTES 512u
+
 /* ---- Answers. ---- */
 
 bool
@@ -24,7 +27,7 @@ sub_answer(struct sub *sub, struct answer *answer)
     struct hub *hub = sub_hub(sub);
     struct session *s = sub->session;
     struct sub_watch watch;
-    uint8_t id[REQUEST_ID_MAX];
+    uint8_t id[REQUEST_SUB_ID_MAX];
 
     /* The sub may end in the call, and its id with it. */
     memcpy(id, sub_id(sub).p, sub->n_id);
@@ -204,6 +207,13 @@ sub_find(const struct session *s, struct slice id)
     return NULL;
 }
 
+/* What it takes of limits.subscriptions_per_client besides its filters: nothing while it is short. */
+static uint32_t
+id_weight(struct slice id)
+{
+    return (uint32_t)(id.n / ID_WEIGHT_BYTES);
+}
+
 static bool
 sub_has_filter(const struct sub *sub, const struct filter *f)
 {
@@ -246,11 +256,12 @@ sub_new(struct hub *hub, struct session *s, const struct request *r, struct posi
         free(join);
         return NULL;
     }
-    *sub = (struct sub){.session = s, .n_id = (uint8_t)r->id.n, .join = join};
+    *sub = (struct sub){.session = s, .n_id = (uint16_t)r->id.n, .join = join};
     *join = (struct join){.from = r->from, .since = since, .last = r->last, .count = PAGE_FIRST};
     list_init(&sub->in_state);
     list_push_back(&s->subs, &sub->in_session);
     s->n_subs++;
+    s->n_filters += id_weight(r->id);
     hub->n_subs++;
     if (sub_add_members(sub, r) < 0) {
         sub_free(sub);
@@ -267,7 +278,7 @@ sub_new(struct hub *hub, struct session *s, const struct request *r, struct posi
 static bool
 session_has_room(const struct session *s, const struct request *r)
 {
-    uint64_t weight = s->n_filters;
+    uint64_t weight = s->n_filters + id_weight(r->id);
 
     for (size_t i = 0; i < r->n_filters; i++)
         weight += filter_weight(r->filters[i]);
@@ -334,6 +345,7 @@ sub_free(struct sub *sub)
         filter_note_left(m->filter);
     }
     s->n_subs--;
+    s->n_filters -= (uint32_t)(sub->n_id / ID_WEIGHT_BYTES);
     hub->n_subs--;
     list_remove(&sub->in_session);
     list_remove(&sub->in_state);
@@ -348,7 +360,7 @@ void
 sub_fail(struct sub *sub, enum error_code code, struct slice text)
 {
     struct session *s = sub->session;
-    uint8_t id[REQUEST_ID_MAX] = {0};
+    uint8_t id[REQUEST_SUB_ID_MAX];
     struct answer answer = {.type = ANSWER_ERROR, .id = slice_of(id, sub->n_id), .code = code, .text = text};
 
     memcpy(id, sub_id(sub).p, sub->n_id);

@@ -11,6 +11,7 @@
 #include "frontends/sdk/session.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 #define EPOCH 0xe
 
@@ -927,10 +928,44 @@ START_TEST(test_filters_linger)
 }
 END_TEST
 
+START_TEST(test_long_ids)
+{
+    char long_id[REQUEST_SUB_ID_MAX + 2] = {0}, wanted[2 * REQUEST_SUB_ID_MAX];
+    struct client x, y;
+
+    memset(long_id, 'i', 1500);
+    client_begin(&x);
+    client_begin(&y);
+    attach();
+    sub(&x, long_id, "a/1", NULL); /* this client's kind has short ids */
+    (void)snprintf(wanted, sizeof wanted, "ERROR(%s,request_invalid) ", long_id);
+    expect(&x, wanted);
+    x.session.id_max = y.session.id_max = 1500;
+    sub(&x, long_id, "a/1", NULL);
+    subscribed(1, 10, false);
+    sub(&y, long_id, "a/1", NULL);
+    ck_assert_uint_eq(x.session.n_filters, 1 + 2);
+    sub(&x, "b", "b/1", NULL);
+    ck_assert_int_eq(message(1, 11, 0, "x"), 0);
+    loop_settle(loop);
+    (void)snprintf(wanted, sizeof wanted, "SUBSCRIBED(%s,live,e-10) %s:a/1=x ", long_id, long_id);
+    expect(&x, wanted);
+    expect(&y, wanted);
+    unsub(&x, "b");
+    long_id[0] = 'j';
+    sub(&x, long_id, "a/1", NULL); /* 3, and 3 more: too many */
+    (void)snprintf(wanted, sizeof wanted, "UNSUBSCRIBED(b) ERROR(%s,limit_reached) ", long_id);
+    expect(&x, wanted);
+    client_end(&x);
+    client_end(&y);
+    ck_assert_uint_eq(hub_n_subs(fe.hub), 0);
+}
+END_TEST
+
 SUITE_MAIN_WITH("hub", setup, teardown, test_live, test_joining_within_a_turn, test_several_subs_are_in_order,
     test_several_filters_once, test_unsubscribing_gives_what_waits, test_refusals, test_leaving_in_a_callback,
     test_link_comes_back, test_gap_is_told_to_whom_it_concerns, test_link_breaks_while_it_resumes, test_reset,
     test_holes_are_noticed, test_since, test_since_states, test_since_and_live_meet,
     test_pages_wait_for_the_client, test_large_pages_are_cut, test_recovery_goes_on_on_another_link,
     test_kept_values_first, test_many_kept_values_spill, test_leaving_on_the_answer, test_lists,
-    test_dropped_is_told_later, test_set_back, test_filters_linger)
+    test_dropped_is_told_later, test_set_back, test_filters_linger, test_long_ids)
