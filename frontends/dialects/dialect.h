@@ -30,6 +30,9 @@ struct dialect {
     bool is_text;       /* UTF-8, a WebSocket text frame */
     unsigned expansion; /* how many times as long as the payload it may be written: JSON's \u0000 */
 
+    /* decode and split are NULL where one message of a client is not one request: the transport then has a
+     * module for that protocol. */
+
     /* One whole message. 0, or -EINVAL with *ret_error filled: answer it and go on. Slices point into `in` or
      * the scratch. */
     int (*decode)(struct slice in, unsigned max_depth, struct request_scratch *scratch, struct request *ret,

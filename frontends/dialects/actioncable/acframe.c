@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "frontends/dialects/actioncable/acframe.h"
+
+#include "base/base64.h"
+#include "base/json.h"
+#include "frontends/dialects/actioncable/actioncable.h"
+#include "frontends/sdk/message.h"
+
+#define PUT(out, literal) buf_put((out), (literal), sizeof(literal) - 1)
+
+void
+acframe_put_welcome(struct buf *out, struct slice sid)
+{
+    PUT(out, "{\"type\":\"welcome\"");
+    if (sid.n > 0) {
+        PUT(out, ",\"sid\":");
+        json_put_string(out, sid);
+    }
+    buf_put_byte(out, '}');
+}
+
+void
+acframe_put_restored(struct buf *out, struct slice sid, const struct slice *tokens, size_t n)
+{
+    PUT(out, "{\"type\":\"welcome\",\"sid\":");
+    json_put_string(out, sid);
+    PUT(out, ",\"restored\":true,\"restored_ids\":[");
+    for (size_t i = 0; i < n; i++) {
+        if (i > 0)
+            buf_put_byte(out, ',');
+        buf_put_slice(out, tokens[i]);
+    }
+    PUT(out, "]}");
+}
+
+void
+acframe_put_ping(struct buf *out, uint64_t seconds)
+{
+    PUT(out, "{\"type\":\"ping\",\"message\":");
+    buf_put_u64(out, seconds);
+    buf_put_byte(out, '}');
+}
+
+void
+acframe_put_pong(struct buf *out)
+{
+    PUT(out, "{\"type\":\"pong\"}");
+}
+
+/* Rails writes the identifier first; so do we, for who compares. */
+static void
+put_about(struct buf *out, struct slice token, const char *type)
+{
+    PUT(out, "{\"identifier\":");
+    buf_put_slice(out, token);
+    PUT(out, ",\"type\":\"");
+    buf_put_str(out, type);
+    PUT(out, "\"}");
+}
+
+void
+acframe_put_confirm(struct buf *out, struct slice token)
+{
+    put_about(out, token, "confirm_subscription");
+}
+
+void
+acframe_put_reject(struct buf *out, struct slice token)
+{
+    put_about(out, token, "reject_subscription");
+}
+
+void
+acframe_put_confirm_history(struct buf *out, struct slice token)
+{
+    put_about(out, token, "confirm_history");
+}
+
+void
+acframe_put_reject_history(struct buf *out, struct slice token)
+{
+    put_about(out, token, "reject_history");
+}
+
+void
+acframe_put_disconnect(struct buf *out, const char *reason, bool reconnect)
+{
+    PUT(out, "{\"type\":\"disconnect\",\"reason\":\"");
+    buf_put_str(out, reason);
+    PUT(out, "\",\"reconnect\":");
+    buf_put_str(out, reconnect ? "true" : "false");
+    buf_put_byte(out, '}');
+}
+
+static void
+put_body(struct buf *out, const struct message *m)
+{
+    switch (m->kind) {
+    case MESSAGE_JSON:
+        if (m->body.n > 0)
+            buf_put_slice(out, m->body);
+        else
+            PUT(out, "null"); /* nobody publishes it, but the frame must stay JSON */
+        break;
+    case MESSAGE_TEXT:
+        json_put_string(out, m->body);
+        break;
+    case MESSAGE_BINARY:
+        buf_put_byte(out, '"');
+        base64_put(out, m->body);
+        buf_put_byte(out, '"');
+        break;
+    }
+}
+
+/* Whispers are not kept: there is nothing to go on from. */
+static bool
+is_transient(const struct message *m)
+{
+    static const char prefix[] = AC_WHISPER_PREFIX;
+    size_t n = sizeof prefix - 1;
+
+    return m->topic.n > n && memcmp(m->topic.p, prefix, n) == 0;
+}
+
+/* The epoch is what stands in the cursor before the seq. */
+static struct slice
+epoch_of(struct slice cursor)
+{
+    const uint8_t *dash = cursor.n == 0 ? NULL : memchr(cursor.p, '-', cursor.n);
+
+    return slice_of(cursor.p, dash == NULL ? 0 : (size_t)(dash - cursor.p));
+}
+
+void
+acframe_put_message(struct buf *out, struct slice token, const struct message *m, bool has_position)
+{
+    PUT(out, "{\"identifier\":");
+    buf_put_slice(out, token);
+    PUT(out, ",\"message\":");
+    put_body(out, m);
+    if (has_position && !is_transient(m)) {
+        PUT(out, ",\"stream_id\":");
+        json_put_string(out, m->topic);
+        PUT(out, ",\"epoch\":\"");
+        buf_put_slice(out, epoch_of(m->cursor));
+        PUT(out, "\",\"offset\":");
+        buf_put_u64(out, m->seq);
+    }
+    buf_put_byte(out, '}');
+}
