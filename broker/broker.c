@@ -20,6 +20,7 @@
 #include "broker/listing.h"
 #include "broker/outbox.h"
 #include "broker/publish.h"
+#include "broker/responders.h"
 #include "broker/runtime.h"
 #include "broker/settings.h"
 #include "broker/sys.h"
@@ -382,6 +383,8 @@ broker_init(struct broker *broker)
     broker->started_wall_ms = loop_wall_ms(broker->loop);
     r = interest_init(&broker->interest, broker->n_slots);
     if (r == 0)
+        r = responders_new(&broker->responders);
+    if (r == 0)
         r = settings_new(&broker->config.topics, broker->options.max_message, &broker->settings);
     return r;
 }
@@ -473,6 +476,7 @@ broker_free(struct broker *broker)
     topics_fini(broker);
     publish_fini(broker);
     interest_fini(&broker->interest);
+    responders_free(broker->responders);
     settings_free(broker->settings);
     buf_fini(&broker->packed);
     free(broker->peers);

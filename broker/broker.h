@@ -22,6 +22,7 @@ struct control;
 struct memguard;
 struct peer;
 struct publish_pending;
+struct responders;
 struct settings;
 struct transport_ops;
 
@@ -76,7 +77,9 @@ struct broker {
 
     struct topics topics;
     struct interest interest;
-    struct peer **peers; /* by slot; NULL: free */
+    struct responders *responders;
+    uint64_t n_consumers; /* of all links */
+    struct peer **peers;  /* by slot; NULL: free */
     unsigned n_slots;
     unsigned n_peers;
     uint64_t next_session;

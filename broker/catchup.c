@@ -7,6 +7,7 @@
 #include "backends/backend.h"
 #include "base/log.h"
 #include "broker/broker.h"
+#include "broker/consumers.h"
 #include "broker/linkset.h"
 #include "broker/links.h"
 #include "broker/outbox.h"
@@ -173,6 +174,7 @@ catchup_on_resume(struct peer *peer, const struct frame *f)
         peer_begin_behind(peer, peer->attach_seq, STATE_RESET);
     else
         peer_begin_behind(peer, seq, STATE_RECOVERED);
+    consumers_on_resume(peer);
     catchup_go_on(peer);
     return 0;
 }

@@ -16,6 +16,7 @@
 #include "base/memguard.h"
 #include "base/notify.h"
 #include "broker/broker.h"
+#include "broker/consumers.h"
 #include "broker/listing.h"
 #include "broker/outbox.h"
 #include "broker/publish.h"
@@ -87,6 +88,7 @@ peer_free(struct peer *peer)
     gaps_fini(&peer->catchup.gaps);
     table_fini(&peer->filters);
     table_fini(&peer->recoveries_by_req);
+    consumers_fini_peer(peer);
     free(peer);
 }
 
@@ -109,6 +111,7 @@ peer_detach(struct peer *peer)
     subscribe_drop_peer(peer);
     publish_drop_peer(peer);
     recovery_drop_all(peer);
+    consumers_drop_peer(peer);
     listing_drop_all(peer);
 }
 
@@ -203,8 +206,10 @@ peer_on_drained(struct link *link, void *arg)
 {
     struct peer *peer = arg;
 
-    if (peer_is_attached(peer))
-        peer_go_on(peer);
+    if (!peer_is_attached(peer))
+        return;
+    peer_go_on(peer);
+    consumers_go_on(peer);
 }
 
 static void
@@ -291,6 +296,7 @@ peer_new(struct broker *broker, const struct frame_hello *hello, unsigned slot)
     peer->since_wall_ms = loop_wall_ms(broker->loop);
     table_init(&peer->filters, filter_key_of);
     table_init(&peer->recoveries_by_req, recovery_key_of);
+    consumers_init_peer(peer);
     list_init(&peer->waiting);
     list_init(&peer->running);
     gaps_init(&peer->catchup.gaps);

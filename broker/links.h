@@ -82,6 +82,10 @@ struct peer {
     struct publish_held *held; /* a publish that the store could not take yet; the link is paused */
     struct loop_timer held_timer;
 
+    struct table consumers;
+    struct list consumers_list;
+    uint64_t consumers_weight; /* of all of them (filter_weight()); broker.consumers_max is its limit */
+
     uint64_t *known; /* a bit for each topic handle that this link was told */
     size_t n_known;  /* words */
 

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "broker/catchup.h"
+#include "broker/consumers.h"
 #include "broker/links.h"
 #include "broker/listing.h"
 #include "broker/publish.h"
@@ -29,6 +30,10 @@ static const router_handler_fn handlers[FRAME_N] = {
     [FRAME_PUBLISH] = publish_on_publish,
     [FRAME_LIST] = listing_on_list,
     [FRAME_STATS] = sys_on_stats,
+    [FRAME_CONSUME] = consumers_on_consume,
+    [FRAME_UNCONSUME] = consumers_on_unconsume,
+    [FRAME_CREDIT] = consumers_on_credit,
+    [FRAME_HOLD] = consumers_on_hold,
 };
 
 int

@@ -62,6 +62,7 @@ publish_broker(struct broker *broker, struct buf *out)
     put_figure(out, "topics_forgotten", broker->topics.n_forgotten);
     put_figure(out, "retained", broker->topics.n_retained);
     put_figure(out, "filters", interest_count(&broker->interest));
+    put_figure(out, "consumers", broker->n_consumers);
     put_figure(out, "published", c->published);
     put_figure(out, "rejected", c->rejected);
     put_figure(out, "repeated", c->repeated);
@@ -97,6 +98,7 @@ publish_link(struct peer *peer, struct buf *out)
     put_figure(out, "pid", peer->pid);
     put_figure(out, "since_ms", (uint64_t)peer->since_wall_ms);
     put_figure(out, "filters", peer->filters.n_used);
+    put_figure(out, "consumers", peer->consumers.n_used);
     put_figure(out, "recoveries", peer->recoveries_by_req.n_used);
     put_figure(out, "published", peer->counters.published);
     put_figure(out, "rejected", peer->counters.rejected);

@@ -15,10 +15,14 @@ OPTION("retain", ENUM, retain, LIVE, "flag", "", "", "flag|last|none",
     "last, the last message in any case; none, nothing.")
 OPTION("max_message", BYTES, max_message, LIVE, "1MiB", "1B", "16MiB", "",
     "The largest message; broker.max_message holds as well.")
-OPTION("slow_consumer", ENUM, slow_consumer, LIVE, "disconnect", "", "", "disconnect|drop_oldest|conflate|catch_up",
-    "What happens to a client whose queue (limits.queue_bytes) is full. disconnect: it is disconnected, and can recover. "
-    "drop_oldest: the messages that wait for it are thrown away, and it is told how many. conflate: of those only the "
-    "latest of each topic is kept, and it is told how many were not. catch_up: they are thrown away, and come again from "
+OPTION("slow_consumer", ENUM, slow_consumer, LIVE, "disconnect", "", "",
+    "disconnect|drop_oldest|conflate|catch_up",
+    "What happens to a client whose queue (limits.queue_bytes) is full. disconnect: it is disconnected, and "
+    "can recover. "
+    "drop_oldest: the messages that wait for it are thrown away, and it is told how many. conflate: of those "
+    "only the "
+    "latest of each topic is kept, and it is told how many were not. catch_up: they are thrown away, and "
+    "come again from "
     "the history when it has read the rest; it is told of a gap if they are not kept any more.")
 OPTION("publish", BOOL, publish, LIVE, "true", "", "", "", "Whether clients may publish.")
 OPTION("subscribe", BOOL, subscribe, LIVE, "true", "", "", "", "Whether clients may subscribe.")

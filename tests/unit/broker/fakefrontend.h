@@ -54,6 +54,8 @@ struct fake {
     bool is_quiet;   /* MESSAGE and REPLAY are only counted */
     bool is_lenient; /* the test makes no sense of what comes: epochs are not compared */
     uint64_t n_messages, last_message_seq;
+    char lease[80], call[80], request_id[80]; /* of the last DISPATCH, CALL, ACCEPTED */
+    uint64_t call_timeout_ms;
 };
 
 /* yaml: the config beside runtime_dir, e.g. "topics: [...]"; NULL for none. */
@@ -86,6 +88,12 @@ void fake_recover(struct fake *f, uint64_t req, const char *filter, uint64_t mod
 void fake_publish(struct fake *f, const char *topic, const char *body);
 void fake_publish_with(
     struct fake *f, const char *topic, const struct frame_publish *p); /* pub, handle are filled in */
+
+void fake_consume(
+    struct fake *f, uint64_t number, uint64_t mode, const char *topic, const char *group, uint64_t credit);
+void fake_unconsume(struct fake *f, uint64_t number);
+void fake_credit(struct fake *f, uint64_t number, uint64_t more);
+void fake_hold(struct fake *f, uint64_t number, const char *lease);
 
 /* The next line (TOPIC and FORGET are passed over, unless asked for) must be this. */
 void fake_expect(struct fake *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
