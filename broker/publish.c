@@ -9,10 +9,10 @@
 
 #include "base/log.h"
 #include "base/memguard.h"
-#include "base/utf8.h"
 #include "broker/broker.h"
 #include "broker/links.h"
 #include "broker/outbox.h"
+#include "broker/payload.h"
 #include "broker/settings.h"
 #include "broker/topic.h"
 #include "wire/errors.h"
@@ -20,10 +20,6 @@
 #include "wire/link.h"
 #include "wire/names.h"
 
-/* Beside the body: what a PUBLISH may carry. */
-#define TYPE_MAX 255u
-#define HEADERS_MAX (16u * 1024)
-#define KEY_MAX 255u
 /* What a record, and a topic if it is new, cost beside the body, about. */
 #define PUBLISH_BYTES 512u
 #define HELD_RETRY_MS 50u
@@ -352,6 +348,15 @@ handle_topic(struct broker *broker, struct peer_handle *handle, struct topic **r
 
 /* ---- PUBLISH. ---- */
 
+/* An empty retained value, which clears the one that was kept, is nothing that a JSON reader could take. */
+static uint8_t
+kind_of(const struct frame_publish *p)
+{
+    bool is_clearing = p->body.n == 0 && (p->flags & MESSAGE_RETAIN) != 0;
+
+    return p->kind == MESSAGE_JSON && is_clearing ? MESSAGE_TEXT : (uint8_t)p->kind;
+}
+
 /* May it? The refusal's text is NULL where the code's own sentence will do. */
 static enum error_code
 check_publish(const struct topic *topic, const struct frame_publish *p, const char **ret_message)
@@ -361,23 +366,10 @@ check_publish(const struct topic *topic, const struct frame_publish *p, const ch
         *ret_message = NO_PUBLISH;
         return ERROR_NOT_ALLOWED;
     }
-    if (p->body.n > topic->setting->max_message) {
-        *ret_message = "The message is larger than this topic takes.";
-        return ERROR_MESSAGE_TOO_LARGE;
-    }
-    if (p->type.n > TYPE_MAX || p->headers.n > HEADERS_MAX || p->key.n > KEY_MAX) {
-        *ret_message = "The content type, the headers or the key are too long.";
-        return ERROR_MESSAGE_TOO_LARGE;
-    }
-    if (p->kind == MESSAGE_JSON && p->body.n == 0 && (p->flags & MESSAGE_RETAIN) == 0) {
-        *ret_message = "An empty payload is no JSON.";
-        return ERROR_BODY_INVALID;
-    }
-    if (p->kind != MESSAGE_BINARY && !utf8_is_valid(p->body.p, p->body.n)) {
-        *ret_message = "The payload is not UTF-8.";
-        return ERROR_BODY_INVALID;
-    }
-    return ERROR_NONE;
+    return payload_check(
+        &(struct payload){
+            .kind = kind_of(p), .type = p->type, .headers = p->headers, .key = p->key, .body = p->body},
+        topic->setting->max_message, ret_message);
 }
 
 static int
@@ -387,9 +379,7 @@ proceed_publish(struct peer *peer, struct topic *topic, const struct frame_publi
     int r = -ENOMEM;
 
     if (record != NULL) {
-        /* An empty retained value, which clears the one that was kept, is nothing that a JSON reader could
-         * take. */
-        record->kind = p->kind == MESSAGE_JSON && p->body.n == 0 ? MESSAGE_TEXT : (uint8_t)p->kind;
+        record->kind = kind_of(p);
         record->flags = (uint8_t)p->flags;
         r = publish_append_take(peer->broker, topic, record_ref(record), peer, p->pub);
         if (r == -EAGAIN)
