@@ -113,3 +113,29 @@ base64_decode(struct buf *out, struct slice in)
     buf_commit(out, (size_t)(to - start) + (size_t)n);
     return 0;
 }
+
+int
+base64url_decode(struct buf *out, struct slice in)
+{
+    struct buf text;
+    int r;
+
+    if (in.n % 4 == 1)
+        return -EINVAL;
+    buf_init(&text, 0);
+    (void)buf_reserve(&text, in.n + 2);
+    for (size_t i = 0; i < in.n; i++) {
+        uint8_t c = in.p[i];
+
+        if (c == '+' || c == '/' || c == PAD)
+            c = 0; /* of the other alphabet */
+        buf_put_byte(&text, c == '-' ? '+' : c == '_' ? '/' : c);
+    }
+    for (size_t i = in.n; i % 4 != 0; i++)
+        buf_put_byte(&text, PAD);
+    if (buf_failed(&text))
+        out->is_failed = true;
+    r = buf_failed(&text) ? 0 : base64_decode(out, buf_slice(&text));
+    buf_fini(&text);
+    return r;
+}

@@ -600,6 +600,49 @@ json_unescape(struct buf *out, struct slice raw)
     }
 }
 
+static bool
+json_key_is(const struct json_token *key, struct slice name, struct buf *scratch)
+{
+    if (!key->has_escape)
+        return slice_equal(key->raw, name);
+    buf_reset(scratch);
+    json_unescape(scratch, key->raw);
+    return slice_equal(buf_slice(scratch), name);
+}
+
+int
+json_member(struct slice object, unsigned max_depth, struct slice name, struct slice *ret_raw)
+{
+    struct json_token t = {0};
+    struct buf scratch;
+    struct slice raw;
+    struct json r;
+    int found = 0, e;
+
+    json_init(&r, object.p, object.n, max_depth);
+    if (json_next(&r, &t) < 0 || t.type != JSON_OBJECT)
+        return -EINVAL;
+    buf_init(&scratch, 0);
+    for (;;) {
+        e = json_next(&r, &t);
+        if (e < 0 || t.type != JSON_KEY)
+            break;
+        e = json_skip(&r, &raw);
+        if (e < 0)
+            break;
+        if (json_key_is(&t, name, &scratch)) {
+            *ret_raw = raw;
+            found = 1;
+        }
+    }
+    if (e == 0) /* the object's end */
+        e = json_next(&r, &t);
+    if (buf_failed(&scratch))
+        e = -ENOMEM;
+    buf_fini(&scratch);
+    return e < 0 ? e : found;
+}
+
 int
 json_u64(struct slice raw, uint64_t *ret)
 {

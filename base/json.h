@@ -69,6 +69,10 @@ size_t json_offset(const struct json *r);
 /* One value and nothing else: 0, or -EINVAL. ret_error may be NULL. */
 int json_check(const void *p, size_t n, unsigned max_depth, const char **ret_error);
 
+/* The value of a member of an object, as it stands: the last of that name, as most readers have it. 1; 0 if
+ * there is none; -EINVAL if this is no object and nothing else, -ENOMEM. */
+int json_member(struct slice object, unsigned max_depth, struct slice name, struct slice *ret_raw);
+
 /* Decodes the escapes of a raw string that json_next() has passed. */
 void json_unescape(struct buf *out, struct slice raw);
 

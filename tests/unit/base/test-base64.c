@@ -103,4 +103,34 @@ START_TEST(test_limit)
 }
 END_TEST
 
-SUITE_MAIN("base64", test_rfc_vectors, test_strict, test_every_length, test_limit)
+static void
+url_is(const char *text, const char *bytes, size_t n)
+{
+    struct buf b;
+
+    buf_init(&b, 0);
+    ck_assert_int_eq(base64url_decode(&b, slice_str(text)), 0);
+    ck_assert_msg(
+        slice_equal(buf_slice(&b), slice_of(bytes, n)), "%s gave %.*s", text, (int)b.n, (char *)b.p);
+    buf_fini(&b);
+}
+
+START_TEST(test_url)
+{
+    static const char *const bad[] = {
+        "Z", "Zm9v_", "Zg==", "Zm8=", "Zm9v+A", "Zm9v/A", "Zh", "Zm9", "Zm 8", "Zm8\n"};
+    struct buf b;
+
+    url_is("", "", 0);
+    url_is("Zg", "f", 1);
+    url_is("Zm8", "fo", 2);
+    url_is("Zm9v", "foo", 3);
+    url_is("-_-_", "\xfb\xff\xbf", 3);
+    buf_init(&b, 0);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        ck_assert_msg(base64url_decode(&b, slice_str(bad[i])) == -EINVAL, "%s was taken", bad[i]);
+    buf_fini(&b);
+}
+END_TEST
+
+SUITE_MAIN("base64", test_url, test_rfc_vectors, test_strict, test_every_length, test_limit)

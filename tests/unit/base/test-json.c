@@ -411,6 +411,31 @@ START_TEST(test_u64)
 }
 END_TEST
 
-SUITE_MAIN("json", test_values, test_containers, test_numbers, test_strings, test_each_special_at_each_place,
-    test_depth, test_tokens, test_every_prefix_is_refused, test_errors_say_where_and_stay, test_skip,
-    test_skip_where_no_value_is, test_unescape, test_put_string_and_back, test_u64)
+static void
+member_is(const char *object, const char *name, int r, const char *value)
+{
+    struct slice raw = {0};
+
+    ck_assert_msg(json_member(slice_str(object), 8, slice_str(name), &raw) == r, "%s in %s", name, object);
+    ck_assert_msg(slice_is(raw, value), "%s in %s: %.*s", name, object, SLICE_ARG(raw));
+}
+
+START_TEST(test_member)
+{
+    member_is("{}", "a", 0, "");
+    member_is(" { \"b\" : 1 , \"a\" : [ 1, {\"a\":2} ] } ", "a", 1, "[ 1, {\"a\":2} ]");
+    member_is("{\"a\":1,\"a\":2,\"b\":3}", "a", 1, "2");
+    member_is("{\"\\u0061\\/\":\"x\",\"a\":null}", "a/", 1, "\"x\"");
+    member_is("{\"a\":1}", "", 0, "");
+    member_is("[1]", "a", -EINVAL, "");
+    member_is("", "a", -EINVAL, "");
+    member_is("{\"b\":1", "a", -EINVAL, "");
+    member_is("{\"b\":1}{}", "a", -EINVAL, "");
+    member_is("{\"b\":[[[[[[[[]]]]]]]]}", "a", -EINVAL, "");
+}
+END_TEST
+
+SUITE_MAIN("json", test_member, test_values, test_containers, test_numbers, test_strings,
+    test_each_special_at_each_place, test_depth, test_tokens, test_every_prefix_is_refused,
+    test_errors_say_where_and_stay, test_skip, test_skip_where_no_value_is, test_unescape,
+    test_put_string_and_back, test_u64)
