@@ -81,9 +81,23 @@ struct frontend {
     bool has_passed;              /* and one of them was taken */
 };
 
+/* A section of the config beside the transport's own: it is loaded into the options at `offset`. */
+struct frontend_section {
+    const struct conf_section *section;
+    size_t offset;
+};
+#define FRONTEND_SECTIONS_MAX 8
+
 struct frontend_kind {
     const char *name;                   /* "ws"; also the config section that frontend_main() loads */
     const struct conf_section *section; /* the transport's own options */
+    /* More sections: the options are then a struct of options_size bytes that begins with those of
+     * `section`. */
+    const struct frontend_section *more;
+    size_t n_more;
+    size_t options_size;
+    /* What the tables cannot say; NULL: nothing. */
+    void (*check)(struct conf_check *check, const void *options);
     /* Opens listeners. 0, or negative errno after logging why (-EADDRINUSE ends the process with exit code
      * 5). */
     int (*start)(struct frontend *fe, const void *options, void **ret_state);

@@ -59,17 +59,23 @@ struct main_state {
 
 /* ---- Config. ---- */
 
-#define N_BINDS 5u
+#define N_BINDS (5u + FRONTEND_SECTIONS_MAX)
 
-static void
+/* Returns how many. */
+static size_t
 main_config_binds(
     const struct frontend_kind *kind, struct main_config *config, struct conf_bind binds[N_BINDS])
 {
-    binds[0] = (struct conf_bind){&bus_section, &config->bus};
-    binds[1] = (struct conf_bind){&log_section, &config->log};
-    binds[2] = (struct conf_bind){&link_section, &config->link};
-    binds[3] = (struct conf_bind){&limits_section, &config->limits};
-    binds[4] = (struct conf_bind){kind->section, config->own};
+    size_t n = 0;
+
+    binds[n++] = (struct conf_bind){&bus_section, &config->bus};
+    binds[n++] = (struct conf_bind){&log_section, &config->log};
+    binds[n++] = (struct conf_bind){&link_section, &config->link};
+    binds[n++] = (struct conf_bind){&limits_section, &config->limits};
+    binds[n++] = (struct conf_bind){kind->section, config->own};
+    for (size_t i = 0; i < kind->n_more && i < FRONTEND_SECTIONS_MAX; i++)
+        binds[n++] = (struct conf_bind){kind->more[i].section, (char *)config->own + kind->more[i].offset};
+    return n;
 }
 
 static void
@@ -79,31 +85,46 @@ main_config_fini(const struct frontend_kind *kind, struct main_config *config)
 
     if (config->own == NULL)
         return;
-    main_config_binds(kind, config, binds);
-    conf_free(binds, N_BINDS);
+    conf_free(binds, main_config_binds(kind, config, binds));
     free(config->own);
     config->own = NULL;
+}
+
+struct main_check {
+    const struct frontend_kind *kind;
+    const void *options;
+};
+
+static void
+main_on_check(struct conf_check *check, void *arg)
+{
+    const struct main_check *m = arg;
+
+    m->kind->check(check, m->options);
 }
 
 /* 0, or negative errno after the errors were printed. */
 static int
 main_config_load(const struct frontend_kind *kind, const struct proc_args *args, struct main_config *ret)
 {
+    struct main_check check = {.kind = kind};
     struct conf_bind binds[N_BINDS];
     struct conf_request request = {.path = args->config,
         .binds = binds,
-        .n_binds = N_BINDS,
         .ignored = conf_all_sections,
         .set = args->set,
-        .n_set = args->n_set};
+        .n_set = args->n_set,
+        .check = kind->check != NULL ? main_on_check : NULL,
+        .check_arg = &check};
     struct conf_errors *errors = calloc(1, sizeof *errors);
     int r = -ENOMEM;
 
     *ret = (struct main_config){0};
-    ret->own = calloc(1, kind->section->struct_size);
+    ret->own = calloc(1, kind->options_size > 0 ? kind->options_size : kind->section->struct_size);
     if (errors == NULL || ret->own == NULL)
         goto out;
-    main_config_binds(kind, ret, binds);
+    check.options = ret->own;
+    request.n_binds = main_config_binds(kind, ret, binds);
     r = conf_load(&request, errors);
     if (r < 0)
         conf_errors_print(errors, stderr);
@@ -248,6 +269,9 @@ main_on_reload_signal(int signal, void *arg)
     main_note_restart(&link_section, &m->config.link, &next.link);
     main_note_restart(&limits_section, &m->config.limits, &next.limits);
     main_note_restart(m->kind->section, m->config.own, next.own);
+    for (size_t i = 0; i < m->kind->n_more; i++)
+        main_note_restart(m->kind->more[i].section, (char *)m->config.own + m->kind->more[i].offset,
+            (char *)next.own + m->kind->more[i].offset);
     old = m->config;
     m->config = next;
     m->fe.limits = &m->config.limits;
