@@ -31,12 +31,15 @@ struct store_topic;
 #define RECORD_RETAIN 1u
 /* The kind whose body is no text; the same number as MESSAGE_BINARY. */
 #define RECORD_BINARY 0u
+#define RECORD_ONCE_MAX 255u
 
 /* One accepted message: never changed after it was made, shared by reference. */
 struct record {
     atomic_uint n_refs;
     uint8_t kind;       /* enum message_kind, opaque here */
     uint8_t flags;      /* enum message_flag; a backend knows RECORD_RETAIN */
+    uint8_t n_once;     /* of what stands behind the body, and is not kept: record_once() */
+    bool is_key_once;
     uint64_t seq;       /* set by the backend before on_record() */
     uint64_t prev;      /* the seq before it on its topic, 0 if none */
     int64_t time_ms;    /* wall clock of the append */
@@ -50,8 +53,16 @@ struct record {
     uint8_t data[];
 };
 
-/* Copies the parts into one allocation; one reference, the caller's. NULL if memory ran out. */
+/* Copies the parts into one allocation; one reference, the caller's. NULL if memory ran out. A repeat is seen
+ * by the key. */
 struct record *record_new(struct slice type, struct slice headers, struct slice key, struct slice body);
+/* The same, but a repeat is seen by `once`, at most RECORD_ONCE_MAX bytes, and if that is empty by nothing.
+ */
+struct record *record_new_once(
+    struct slice type, struct slice headers, struct slice key, struct slice once, struct slice body);
+/* By what an append sees that it is the repeat of another; a record that was read has no such thing. Empty:
+ * none. */
+struct slice record_once(const struct record *record);
 struct record *record_ref(struct record *record);
 void record_unref(struct record *record);        /* NULL is fine */
 size_t record_size(const struct record *record); /* bytes that it counts for in limits */

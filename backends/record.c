@@ -19,11 +19,14 @@ put_part(uint8_t **at, struct slice part)
 }
 
 struct record *
-record_new(struct slice type, struct slice headers, struct slice key, struct slice body)
+record_new_once(
+    struct slice type, struct slice headers, struct slice key, struct slice once, struct slice body)
 {
-    struct record *record = malloc(sizeof(*record) + type.n + headers.n + key.n + body.n);
+    struct record *record;
     uint8_t *at;
 
+    assert(once.n <= RECORD_ONCE_MAX);
+    record = malloc(sizeof(*record) + type.n + headers.n + key.n + body.n + once.n);
     if (record == NULL)
         return NULL;
     memset(record, 0, sizeof(*record));
@@ -33,7 +36,27 @@ record_new(struct slice type, struct slice headers, struct slice key, struct sli
     record->headers = put_part(&at, headers);
     record->key = put_part(&at, key);
     record->body = put_part(&at, body);
+    put_part(&at, once);
+    record->n_once = (uint8_t)once.n;
     return record;
+}
+
+struct record *
+record_new(struct slice type, struct slice headers, struct slice key, struct slice body)
+{
+    struct record *record = record_new_once(type, headers, key, slice_of(NULL, 0), body);
+
+    if (record != NULL)
+        record->is_key_once = true;
+    return record;
+}
+
+struct slice
+record_once(const struct record *record)
+{
+    if (record->is_key_once)
+        return record->key;
+    return slice_of(record->body.p + record->body.n, record->n_once);
 }
 
 struct record *
@@ -59,5 +82,6 @@ record_unref(struct record *record)
 size_t
 record_size(const struct record *record)
 {
-    return sizeof(*record) + record->type.n + record->headers.n + record->key.n + record->body.n;
+    return sizeof(*record) + record->type.n + record->headers.n + record->key.n + record->body.n +
+           record->n_once;
 }

@@ -40,7 +40,7 @@ OPTION("memory_max", BYTES, memory_max, LIVE, "0", "0", "1TiB", "",
 OPTION("max_message", BYTES, max_message, LIVE, "1MiB", "1KiB", "16MiB", "",
     "The largest message of any topic; a topic may allow less.")
 OPTION("dedupe_window", TIME, dedupe_window_ms, LIVE, "2m", "0", "1d", "",
-    "How long the key of a publish is remembered, so that the same publish sent again is not done twice.")
+    "How long the idempotency key of a publish is remembered, so that the same publish sent again is not done twice.")
 OPTION("dedupe_keys", COUNT, dedupe_keys, LIVE, "1000000", "0", "100000000", "",
     "How many such keys are remembered; past that, the oldest are forgotten early.")
 OPTION("topic_idle", TIME, topic_idle_ms, LIVE, "1m", "1s", "30d", "",

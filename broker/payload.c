@@ -6,6 +6,7 @@
 
 #include <stddef.h>
 
+#include "backends/backend.h"
 #include "base/utf8.h"
 #include "wire/frame.h"
 
@@ -21,8 +22,9 @@ payload_check(const struct payload *p, uint64_t max, const char **ret_message)
         *ret_message = "The message is larger than this topic takes.";
         return ERROR_MESSAGE_TOO_LARGE;
     }
-    if (p->type.n > TYPE_MAX || p->headers.n > HEADERS_MAX || p->key.n > KEY_MAX) {
-        *ret_message = "The content type, the headers or the key are too long.";
+    if (p->type.n > TYPE_MAX || p->headers.n > HEADERS_MAX || p->key.n > KEY_MAX ||
+        p->once.n > RECORD_ONCE_MAX) {
+        *ret_message = "The content type, the headers or a key are too long.";
         return ERROR_MESSAGE_TOO_LARGE;
     }
     if (p->kind == MESSAGE_JSON && p->body.n == 0) {

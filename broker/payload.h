@@ -11,7 +11,7 @@
 
 struct payload {
     uint64_t kind; /* enum message_kind; one that exists */
-    struct slice type, headers, key, body;
+    struct slice type, headers, key, once, body;
 };
 
 /* max: of the body. *ret_message is NULL where the code's own sentence will do. */

@@ -366,16 +366,21 @@ check_publish(const struct topic *topic, const struct frame_publish *p, const ch
         *ret_message = NO_PUBLISH;
         return ERROR_NOT_ALLOWED;
     }
-    return payload_check(
-        &(struct payload){
-            .kind = kind_of(p), .type = p->type, .headers = p->headers, .key = p->key, .body = p->body},
+    return payload_check(&(struct payload){.kind = kind_of(p),
+                             .type = p->type,
+                             .headers = p->headers,
+                             .key = p->key,
+                             .once = p->once,
+                             .body = p->body},
         topic->setting->max_message, ret_message);
 }
 
 static int
 proceed_publish(struct peer *peer, struct topic *topic, const struct frame_publish *p)
 {
-    struct record *record = record_new(p->type, p->headers, p->key, p->body);
+    bool is_key_once = p->once.n == 0 && topic->setting->policy != SLOW_CONFLATE;
+    struct record *record = is_key_once ? record_new(p->type, p->headers, p->key, p->body)
+                                        : record_new_once(p->type, p->headers, p->key, p->once, p->body);
     int r = -ENOMEM;
 
     if (record != NULL) {

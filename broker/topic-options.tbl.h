@@ -21,8 +21,9 @@ OPTION("slow_consumer", ENUM, slow_consumer, LIVE, "disconnect", "", "",
     "can recover. "
     "drop_oldest: the messages that wait for it are thrown away, and it is told how many. conflate: of those "
     "only the "
-    "latest of each topic is kept, and it is told how many were not. catch_up: they are thrown away, and "
-    "come again from "
+    "latest of each topic, or of each key that publishers give, is kept, and it is told how many were not "
+    "(and a key alone does not make a publish happen once). catch_up: they are thrown away, and come again "
+    "from "
     "the history when it has read the rest; it is told of a gap if they are not kept any more.")
 OPTION("publish", BOOL, publish, LIVE, "true", "", "", "", "Whether clients may publish.")
 OPTION("subscribe", BOOL, subscribe, LIVE, "true", "", "", "", "Whether clients may subscribe.")

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/rand.h"
 #include "base/utf8.h"
 #include "cli/busclient.h"
 
@@ -34,7 +35,8 @@
 struct pub {
     struct bus_args args;
     struct bus_client client;
-    const char *topic, *data, *type, *key;
+    const char *topic, *data, *type, *key, *once;
+    char own_once[20]; /* of lines that have a key: it is no reason to publish only the first */
     struct bb_header headers[HEADERS_MAX];
     size_t n_headers;
     bool is_json, is_lines, is_stdin, is_retain, prints_cursor;
@@ -53,6 +55,7 @@ enum {
     OPTION_LINES,
     OPTION_RETAIN,
     OPTION_KEY,
+    OPTION_ONCE,
     OPTION_HEADER,
     OPTION_CURSOR
 };
@@ -64,6 +67,7 @@ static const struct option long_options[] = {
     {"lines", no_argument, NULL, OPTION_LINES},
     {"retain", no_argument, NULL, OPTION_RETAIN},
     {"key", required_argument, NULL, OPTION_KEY},
+    {"once", required_argument, NULL, OPTION_ONCE},
     {"header", required_argument, NULL, OPTION_HEADER},
     {"cursor", no_argument, NULL, OPTION_CURSOR},
     {0},
@@ -78,7 +82,9 @@ static const char help[] =
     "  --json                  the data is JSON, and is checked\n"
     "  --type TYPE             the content type, such as text/html\n"
     "  --retain                keep it as the topic's value for those who come later\n"
-    "  --key KEY               publish once, however often this is run within the bus's window (with "
+    "  --key KEY               what the data is the value of; slow_consumer conflate keeps the last of each "
+    "key\n"
+    "  --once KEY              publish once, however often this is run within the bus's window (with "
     "--lines: KEY-1, ...)\n"
     "  --header NAME=VALUE     a header of the message; may be given several times\n"
     "  --cursor                print the cursor of each message\n"
@@ -131,6 +137,9 @@ take_option(struct pub *pub, int c)
         return 0;
     case OPTION_KEY:
         pub->key = optarg;
+        return 0;
+    case OPTION_ONCE:
+        pub->once = optarg;
         return 0;
     case OPTION_HEADER:
         return take_header(pub, optarg);
@@ -255,8 +264,8 @@ publish(struct pub *pub, const void *data, size_t n)
         .type = pub->type,
         .headers = pub->headers,
         .n_headers = pub->n_headers};
-    struct bb_publish_options options = {.key = pub->key, .is_retain = pub->is_retain};
-    char key[300];
+    struct bb_publish_options options = {.key = pub->key, .once = pub->once, .is_retain = pub->is_retain};
+    char once[300];
     int r;
 
     pub->n_line++;
@@ -264,9 +273,9 @@ publish(struct pub *pub, const void *data, size_t n)
         payload.kind = BB_JSON;
     else if (!utf8_is_valid(data, n))
         payload.kind = BB_BINARY;
-    if (pub->key != NULL && pub->is_lines) {
-        (void)snprintf(key, sizeof key, "%.250s-%" PRIu64, pub->key, pub->n_line);
-        options.key = key;
+    if (pub->once != NULL && pub->is_lines) {
+        (void)snprintf(once, sizeof once, "%.230s-%" PRIu64, pub->once, pub->n_line);
+        options.once = once;
     }
     r = bb_publish(pub->client.bb, pub->topic, &payload, &options, on_published, pub);
     if (r < 0)
@@ -373,6 +382,13 @@ static int
 begin(struct pub *pub)
 {
     pub->began_ms = now_ms();
+    if (pub->is_lines && pub->key != NULL && pub->once == NULL) {
+        uint64_t random;
+
+        rand_bytes(&random, sizeof random);
+        (void)snprintf(pub->own_once, sizeof pub->own_once, "%016" PRIx64, random);
+        pub->once = pub->own_once;
+    }
     if (!pub->is_stdin && !pub->is_lines) {
         pub->is_at_end = true;
         publish(pub, pub->data, strlen(pub->data));

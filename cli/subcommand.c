@@ -284,6 +284,8 @@ put_json(struct sub *sub, const struct bb_message *m)
         buf_put_str(out, ",\"retained\":true");
     if (m->type != NULL)
         put_pair(out, "type", m->type);
+    if (m->key != NULL)
+        put_pair(out, "key", m->key);
     for (size_t i = 0; i < m->n_headers; i++) {
         buf_put_str(out, i == 0 ? ",\"headers\":{" : ",");
         json_put_string(out, slice_str(m->headers[i].name));

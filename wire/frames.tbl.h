@@ -201,10 +201,11 @@ FRAME_END(cancel, CANCEL)
 
 /* A client published. `pub` counts from 1 without gaps for one boot of the frontend; one that was appended before
  * is not appended again, only answered. `flags`: 1 retain. `kind`: 0 binary, 1 text (UTF-8), 2 JSON.
- * `type`: content type, empty for the kind's usual one. `headers`: a MessagePack map of str to str, or empty. `key`: idempotency key, or
- * empty; subscribers get it too. An empty retained body clears the retained value. `ttl_ms`: how long it may be delivered, 0
- * for as long as it is kept. `delay_ms`: it is kept aside for so long and published then, with the seq of that moment; the
- * answer is SCHEDULED. */
+ * `type`: content type, empty for the kind's usual one. `headers`: a MessagePack map of str to str, or empty.
+ * `key`: what it is the value of, or empty; subscribers get it. `once`: idempotency key, or empty, for the broker
+ * alone; if it is empty, `key` serves as one too, but for topics of slow_consumer conflate. An empty retained body
+ * clears the retained value. `ttl_ms`: how long it may be delivered, 0 for as long as it is kept. `delay_ms`: it is
+ * kept aside for so long and published then, with the seq of that moment; the answer is SCHEDULED. */
 FRAME_BEGIN(publish, PUBLISH, 30, TO_BROKER)
     FIELD(u64, pub)
     FIELD(u64, handle)
@@ -215,6 +216,7 @@ FRAME_BEGIN(publish, PUBLISH, 30, TO_BROKER)
     FIELD(str, type)
     FIELD(bin, headers)
     FIELD(str, key)
+    FIELD(str, once)
     FIELD(bin, body)
 FRAME_END(publish, PUBLISH)
 

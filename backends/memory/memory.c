@@ -339,8 +339,8 @@ append_check(struct backend *b, struct store_topic *topic, const struct record *
             return 0;
         }
     }
-    if (record->key.n > 0) {
-        *ret_seq = dedupe_find_key(&b->dedupe, topic->id, record->key, now_ms);
+    if (record_once(record).n > 0) {
+        *ret_seq = dedupe_find_key(&b->dedupe, topic->id, record_once(record), now_ms);
         if (*ret_seq != 0) {
             *ret = APPEND_REPEATED;
             if (origin.boot != 0)
@@ -390,8 +390,8 @@ append_new(struct backend *b, struct store_topic *topic, struct record *record, 
     uint64_t seq = b->last_seq + 1;
     int r = topic->shared->limits.messages > 0 ? ring_reserve(topic) : 0;
 
-    if (r == 0 && record->key.n > 0)
-        r = dedupe_note_key(&b->dedupe, topic->id, record->key, seq, loop_now_ms(b->loop));
+    if (r == 0 && record_once(record).n > 0)
+        r = dedupe_note_key(&b->dedupe, topic->id, record_once(record), seq, loop_now_ms(b->loop));
     if (r < 0)
         return r;
     if (origin.boot != 0)

@@ -401,7 +401,7 @@ note_origin(struct writer *w, struct store_origin origin, uint64_t seq)
 static bool
 has_key(const struct writer *w, const struct command *c)
 {
-    return c->record->key.n > 0 && c->topic->w.now.id != 0 && w->options.key_window_ms > 0 &&
+    return record_once(c->record).n > 0 && c->topic->w.now.id != 0 && w->options.key_window_ms > 0 &&
            w->options.keys_max > 0;
 }
 
@@ -416,7 +416,7 @@ find_key(struct writer *w, const struct command *c, uint64_t *ret_seq, bool *ret
     if (s == NULL)
         return r;
     (void)sqlite3_bind_int64(s, 1, (int64_t)c->topic->w.now.id);
-    sqdb_bind_blob(s, 2, c->record->key, true);
+    sqdb_bind_blob(s, 2, record_once(c->record), true);
     r = sqdb_step(s);
     if (r > 0) {
         *ret_is_old = c->record->time_ms - sqlite3_column_int64(s, 1) >= (int64_t)w->options.key_window_ms;
@@ -445,7 +445,7 @@ note_key(struct writer *w, const struct command *c, bool is_old)
         return r;
     (void)sqlite3_bind_int64(s, 1, (int64_t)c->record->seq);
     (void)sqlite3_bind_int64(s, 2, (int64_t)c->topic->w.now.id);
-    sqdb_bind_blob(s, 3, c->record->key, true);
+    sqdb_bind_blob(s, 3, record_once(c->record), true);
     (void)sqlite3_bind_int64(s, 4, c->record->time_ms);
     w->n_keys += !is_old;
     return run_and_let_go(s);

@@ -66,7 +66,7 @@ bb_client_new(struct event_base *base, const struct bb_options *options, struct 
     list_init(&client->queries);
     client->unsent = &client->pending;
     rand_bytes(&random, sizeof random);
-    (void)snprintf(client->key_prefix, sizeof client->key_prefix, "%016llx", (unsigned long long)random);
+    (void)snprintf(client->once_prefix, sizeof client->once_prefix, "%016llx", (unsigned long long)random);
     *ret = client;
     return 0;
 }

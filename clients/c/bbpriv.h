@@ -98,7 +98,7 @@ struct bb_client {
     size_t out_at;
     struct buf control; /* whole lines that go before publishes */
     uint64_t next_id;
-    char key_prefix[20];
+    char once_prefix[20];
     struct list pending; /* publishes in the order of their ids */
     struct list *unsent; /* the first of them that was not written on this connection; &pending: none */
     size_t n_pending, n_pending_bytes;

@@ -68,6 +68,14 @@ bb_check_body(const struct bb_payload *payload)
 }
 
 static int
+bb_check_key(const char *key)
+{
+    if (key != NULL && strlen(key) > BB_KEY_MAX)
+        return -EINVAL;
+    return key == NULL || bb_is_utf8(key) ? 0 : -EILSEQ;
+}
+
+static int
 bb_check_payload(
     const char *topic, const struct bb_payload *payload, const struct bb_publish_options *options)
 {
@@ -79,12 +87,11 @@ bb_check_payload(
     r = bb_check_body(payload);
     if (r < 0)
         return r;
-    if (options != NULL && options->key != NULL) {
-        if (strlen(options->key) > BB_KEY_MAX)
-            return -EINVAL;
-        if (!bb_is_utf8(options->key))
-            return -EILSEQ;
-    }
+    r = options != NULL ? bb_check_key(options->key) : 0;
+    if (r == 0 && options != NULL)
+        r = bb_check_key(options->once);
+    if (r < 0)
+        return r;
     for (size_t i = 0; i < payload->n_headers; i++) {
         if (!bb_is_utf8(payload->headers[i].name) || !bb_is_utf8(payload->headers[i].value))
             return -EILSEQ;
@@ -180,8 +187,10 @@ bb_put_publish(struct bb_client *client, struct buf *out, uint64_t id, const cha
     bb_put_pair(out, "topic", topic);
     if (options != NULL && options->key != NULL)
         bb_put_pair(out, "key", options->key);
-    else
-        buf_printf(out, ",\"key\":\"%s-%llu\"", client->key_prefix, (unsigned long long)id);
+    if (options != NULL && options->once != NULL)
+        bb_put_pair(out, "once", options->once);
+    else if (options == NULL || options->key == NULL)
+        buf_printf(out, ",\"once\":\"%s-%llu\"", client->once_prefix, (unsigned long long)id);
     if (options != NULL && options->is_retain)
         buf_put_str(out, ",\"retain\":true");
     if (payload->type != NULL)

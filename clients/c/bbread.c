@@ -24,7 +24,7 @@
 
 struct line {
     struct bb_client *client;
-    struct slice op, id, sub, topic, cursor, data, encoding, type, headers, retained, time;
+    struct slice op, id, sub, topic, cursor, data, encoding, type, key, headers, retained, time;
     struct slice state, topics, code, message, count, more, messages, bytes, links;
 };
 
@@ -154,6 +154,7 @@ on_msg(struct bb_client *client, struct line *line)
     m.topic = line_text(line, line->topic, NULL);
     m.cursor = line_text(line, line->cursor, NULL);
     m.type = line_text(line, line->type, NULL);
+    m.key = line_text(line, line->key, NULL);
     m.time_ms = (int64_t)line_number(line->time);
     m.is_retained = line_bool(line->retained);
     m.headers = headers;
@@ -390,6 +391,7 @@ line_take(struct line *line, struct slice key, struct slice raw)
         {"data", &line->data},
         {"time", &line->time},
         {"type", &line->type},
+        {"key", &line->key},
         {"encoding", &line->encoding},
         {"headers", &line->headers},
         {"retained", &line->retained},

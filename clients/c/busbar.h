@@ -127,6 +127,7 @@ struct bb_message {
     const void *data; /* len bytes, and a NUL after them */
     size_t len;
     const char *type;                /* content type; NULL: the usual one of its kind */
+    const char *key;                 /* what it is the value of; NULL: its publisher gave none */
     const struct bb_header *headers; /* n_headers of them */
     size_t n_headers;
     int64_t time_ms;  /* when the bus took it, since 1970 */
@@ -191,9 +192,11 @@ struct bb_payload {
 };
 
 struct bb_publish_options {
-    const char *key; /* idempotency key, at most 255 bytes: the bus appends one key once. NULL: the client
-                        makes one */
-    bool is_retain;  /* keep it as the topic's value for those who come later */
+    const char *key;  /* what it is the value of, at most 255 bytes; subscribers get it */
+    const char *once; /* idempotency key, at most 255 bytes: the bus appends one publish of them. NULL: the
+                         client makes one; if `key` is given, that serves as one instead, unless the topic's
+                         slow_consumer is conflate */
+    bool is_retain;   /* keep it as the topic's value for those who come later */
 };
 
 /* error is 0 and cursor says where the message is; or error is negative: -EREMOTEIO, the server refused, and
@@ -213,7 +216,7 @@ typedef void (*bb_published_fn)(struct bb_client *client, const struct bb_result
  *   -EMSGSIZE   longer than max_pending_bytes alone
  *   -EILSEQ     text, type, a header or the topic is not UTF-8
  *   -EINVAL     it is not JSON, or a text is said to be of a JSON type, or a JSON string of another, or the
- *               key is too long
+ *               a key is too long
  *   -ECANCELED  the client is being closed
  *   -ENOMEM */
 int bb_publish(struct bb_client *client, const char *topic, const struct bb_payload *payload,

@@ -64,7 +64,7 @@ class Bus {
     #closing = null              // why the server closes, from its own mouth
     #state = 'connecting'
     // Makes a repeated publish recognisable: the server appends one key once.
-    #keyPrefix = Math.random().toString(36).slice(2, 10) + Date.now().toString(36)
+    #oncePrefix = Math.random().toString(36).slice(2, 10) + Date.now().toString(36)
 
     constructor(url, options) {
         this.#url = url
@@ -80,7 +80,7 @@ class Bus {
     get state() { return this.#state }
 
     /**
-     * Calls onmessage with {topic, cursor, data, time, type, headers, retained} for each message that matches; binary data is a
+     * Calls onmessage with {topic, cursor, data, time, type, key, headers, retained} for each message that matches; binary data is a
      * Uint8Array. `topic` may be an array of filters: they share one order and one cursor.
      *
      * options:
@@ -103,7 +103,8 @@ class Bus {
      * Publishes and resolves with the message's cursor once the server has it. Through lost connections the publish is
      * repeated with one idempotency key, so that it is appended once.
      *
-     * options: retain, type, headers, key. data: any JSON value; a string is text; a Uint8Array or ArrayBuffer is binary.
+     * options: retain, type, headers, key (what it is the value of; subscribers get it), once (an idempotency key of your
+     * own; if only key is given, that is one too, unless the topic conflates). data: any JSON value; a string is text; a Uint8Array or ArrayBuffer is binary.
      */
     publish(topic, data, options = {}) {
         if (this.#isClosed)
@@ -111,7 +112,11 @@ class Bus {
         if (this.#pending.size >= this.#options.maxPending)
             return Promise.reject(new BusError('limit_reached', `${this.#pending.size} publishes wait already`))
         const id = this.#nextId++
-        const request = {op: 'pub', id, topic, key: options.key ?? `${this.#keyPrefix}-${id}`}
+        const request = {op: 'pub', id, topic}
+        if (options.key !== undefined)
+            request.key = options.key
+        if (options.once !== undefined || options.key === undefined)
+            request.once = options.once ?? `${this.#oncePrefix}-${id}`
         if (data instanceof ArrayBuffer)
             data = new Uint8Array(data)
         if (data instanceof Uint8Array) {
@@ -329,11 +334,11 @@ class Subscription {
     }
 
     deliver_(message) {
-        const {topic, cursor, time, type, headers, retained} = message
+        const {topic, cursor, time, type, key, headers, retained} = message
         const data = message.encoding === 'base64' ? fromBase64(message.data) : message.data
         if (!retained)   // a kept value is old: it does not move the stream
             this.cursor = cursor
-        this.#onmessage({topic, cursor, data, time, type, headers, retained: retained === true})
+        this.#onmessage({topic, cursor, data, time, type, key, headers, retained: retained === true})
     }
 
     told_({state, cursor, topics, count}) {

@@ -282,7 +282,7 @@ class BusLink:
                 handle = self.own_handles.popitem(last=False)[1]
             self.own_handles[topic] = handle
             self._put(pack(NAME, handle, topic))
-        self._put(pack(PUBLISH, pub, handle, 0, kind, 0, 0, "", b"", "", body))
+        self._put(pack(PUBLISH, pub, handle, 0, kind, 0, 0, "", b"", "", "", body))
 
     def _send(self, frames):
         """One batch of these frames: False if it has to wait for the socket, or for credit."""

@@ -79,6 +79,10 @@ http_put_envelope(struct buf *out, const struct message *m)
         buf_put_str(out, ",\"type\":");
         json_put_string(out, type);
     }
+    if (m->key.n > 0) {
+        buf_put_str(out, ",\"key\":");
+        json_put_string(out, m->key);
+    }
     if (m->headers.n > 0)
         put_headers(out, m->headers);
     if (m->is_retained)

@@ -8,7 +8,8 @@
  *     anything else                                 binary
  *
  * Busbar-Meta-Name: v becomes the message's header `name`, Busbar-Retain: true (and PUT) keeps the message as
- * the topic's value, Idempotency-Key makes a repetition harmless. The answer waits for the broker's.
+ * the topic's value, Idempotency-Key makes a repetition harmless, Busbar-Key is the message's key. The answer
+ * waits for the broker's.
  */
 #include "config.h"
 
@@ -211,16 +212,26 @@ collect_retain(const struct httpreq *req, struct request *ret, struct problem *r
     return 0;
 }
 
-static int
-collect_key(const struct httpreq *req, struct request *ret, struct problem *ret_problem)
+static bool
+is_key(struct slice key)
 {
-    const struct slice *h = httpreq_header(req, "idempotency-key");
+    return key.n > 0 && key.n <= MAX_KEY && utf8_is_valid(key.p, key.n);
+}
 
-    if (h == NULL)
-        return 0;
-    if (h->n == 0 || h->n > MAX_KEY || !utf8_is_valid(h->p, h->n))
+static int
+collect_keys(const struct httpreq *req, struct request *ret, struct problem *ret_problem)
+{
+    const struct slice *once = httpreq_header(req, "idempotency-key");
+    const struct slice *key = httpreq_header(req, "busbar-key");
+
+    if (once != NULL && !is_key(*once))
         return bad(ret_problem, ERROR_REQUEST_INVALID, "Idempotency-Key is 1 to 255 bytes of UTF-8.");
-    ret->key = *h;
+    if (key != NULL && !is_key(*key))
+        return bad(ret_problem, ERROR_REQUEST_INVALID, "Busbar-Key is 1 to 255 bytes of UTF-8.");
+    if (once != NULL)
+        ret->once = *once;
+    if (key != NULL)
+        ret->key = *key;
     return 0;
 }
 
@@ -282,12 +293,14 @@ hold_request(struct publish *p)
 {
     struct request *r = &p->request;
 
-    if (buf_reserve(&p->held, r->topic.n + r->type.n + r->headers.n + r->key.n + r->body.n + 1) == NULL)
+    if (buf_reserve(&p->held, r->topic.n + r->type.n + r->headers.n + r->key.n + r->once.n + r->body.n + 1) ==
+        NULL)
         return -ENOMEM;
     r->topic = hold(&p->held, r->topic);
     r->type = hold(&p->held, r->type);
     r->headers = hold(&p->held, r->headers);
     r->key = hold(&p->held, r->key);
+    r->once = hold(&p->held, r->once);
     r->body = hold(&p->held, r->body);
     return 0;
 }
@@ -410,7 +423,7 @@ http_publish_start(struct http_conn *hc, const struct http_reply *reply, struct 
     struct buf *headers = &hc->server->fe->scratch.headers;
     struct problem problem = {0};
 
-    if (collect_retain(req, &request, &problem) < 0 || collect_key(req, &request, &problem) < 0 ||
+    if (collect_retain(req, &request, &problem) < 0 || collect_keys(req, &request, &problem) < 0 ||
         collect_meta(req, headers, &problem) < 0 || collect_body(hc, &request, &problem) < 0) {
         http_respond_code(hc, reply, problem.code, slice_str(problem.text));
         return;

@@ -19,8 +19,9 @@ struct block_mark {
     uint32_t policy : 6;  /* enum slow_policy, or BLOCK_NOTICE */
     uint32_t is_replay : 1;
     uint32_t tag;   /* the same for the same topic while the link stands */
-    uint32_t group; /* the hub's, of a live delivery */
+    uint32_t group; /* the hub's, of a live delivery; of a replay a number of its own */
     uint64_t seq;   /* of a notice: how many deliveries it tells of */
+    uint64_t value; /* SLOW_CONFLATE: the same for the same thing, not 0; hub_value_of() */
 };
 /* An ANSWER_DROPPED: the next one tells it too. */
 #define BLOCK_NOTICE 63u

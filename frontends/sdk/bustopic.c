@@ -5,6 +5,7 @@
 #include "frontends/sdk/hubpriv.h"
 
 #include "base/log.h"
+#include "base/siphash.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -102,6 +103,18 @@ hub_topic_name(const struct hub *hub, uint32_t handle, uint32_t tag)
     const struct bus_topic *t = handle < hub->n_topic_slots ? hub->topics[handle] : NULL;
 
     return t != NULL && t->tag == tag ? bus_topic_name(t) : slice_of(NULL, 0);
+}
+
+uint64_t
+hub_value_of(const struct hub *hub, uint32_t policy, uint32_t group, uint32_t tag, struct slice key)
+{
+    uint64_t parts[3] = {group, tag};
+
+    if (policy != SLOW_CONFLATE)
+        return 0;
+    if (key.n > 0)
+        parts[2] = siphash13(hub->value_key, key.p, key.n) | 1;
+    return siphash13(hub->value_key, parts, sizeof parts) | 1;
 }
 
 int

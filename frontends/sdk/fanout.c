@@ -257,7 +257,8 @@ group_encode(struct hub *hub, struct group *g, const struct message *m, uint32_t
                                        .policy = m->policy,
                                        .tag = m->tag,
                                        .group = g->number,
-                                       .seq = m->seq});
+                                       .seq = m->seq,
+                                       .value = hub_value_of(hub, m->policy, g->number, m->tag, m->key)});
     g->n_frames++;
     *ret_at = (uint32_t)at;
     return true;

@@ -6,6 +6,7 @@
 #include "frontends/sdk/hubpriv.h"
 
 #include "base/log.h"
+#include "base/rand.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -341,6 +342,7 @@ hub_new(struct frontend *fe, const struct hub_sink *sink, struct hub **ret)
     hub->generation = 1;
     hub->drain_timer = (struct loop_timer){.fn = recover_on_drain_timer, .arg = hub};
     table_init(&hub->groups, group_key);
+    rand_bytes(hub->value_key, sizeof hub->value_key);
     buf_init(&hub->scratch, 0);
     list_init(&hub->active);
     list_init(&hub->dead);

@@ -105,6 +105,7 @@ enum sub_state {
 
 /* What a sub needs only until it is live. */
 struct join {
+    uint32_t number; /* in the marks of its replay; no group has it */
     enum request_from from;
     struct position since;
     uint64_t last;
@@ -186,6 +187,7 @@ struct hub {
     size_t n_topic_slots;
 
     struct table groups;
+    uint8_t value_key[16]; /* of hub_value_of() */
     struct list active, dead;
     unsigned n_walking;       /* groups are not freed */
     struct list *next_member; /* of the walk under way */

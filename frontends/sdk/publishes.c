@@ -82,12 +82,12 @@ publishes_add(struct publishes *p, struct session *s, const struct request *r, s
     uint8_t *at;
 
     if (r->id.n > UINT8_MAX || r->topic.n > UINT16_MAX || r->type.n > UINT16_MAX || r->key.n > UINT16_MAX ||
-        r->headers.n > UINT32_MAX || r->body.n > UINT32_MAX)
+        r->once.n > UINT16_MAX || r->headers.n > UINT32_MAX || r->body.n > UINT32_MAX)
         return -EMSGSIZE;
     if (publishes_grow(p) < 0)
         return -ENOMEM;
-    publish =
-        malloc(sizeof *publish + r->id.n + r->topic.n + r->type.n + r->key.n + r->headers.n + r->body.n);
+    publish = malloc(
+        sizeof *publish + r->id.n + r->topic.n + r->type.n + r->key.n + r->once.n + r->headers.n + r->body.n);
     if (publish == NULL)
         return -ENOMEM;
     *publish = (struct publish){.number = p->next++,
@@ -97,6 +97,7 @@ publishes_add(struct publishes *p, struct session *s, const struct request *r, s
         .n_topic = (uint16_t)r->topic.n,
         .n_type = (uint16_t)r->type.n,
         .n_key = (uint16_t)r->key.n,
+        .n_once = (uint16_t)r->once.n,
         .n_id = (uint8_t)r->id.n,
         .kind = (uint8_t)r->kind,
         .is_retain = r->is_retain};
@@ -105,6 +106,7 @@ publishes_add(struct publishes *p, struct session *s, const struct request *r, s
     at = put(at, r->topic);
     at = put(at, r->type);
     at = put(at, r->key);
+    at = put(at, r->once);
     at = put(at, r->headers);
     put(at, r->body);
     p->slots[publish->number & (p->n_slots - 1)] = publish;
@@ -152,7 +154,7 @@ size_t
 publish_size(const struct publish *publish)
 {
     return sizeof *publish + publish->n_id + publish->n_topic + publish->n_type + publish->n_key +
-           publish->n_headers + publish->n_body;
+           publish->n_once + publish->n_headers + publish->n_body;
 }
 
 /* ---- The parts, in the order in which they stand. ---- */
@@ -186,9 +188,17 @@ publish_key(const struct publish *publish)
 }
 
 struct slice
-publish_headers(const struct publish *publish)
+publish_once(const struct publish *publish)
 {
     struct slice before = publish_key(publish);
+
+    return slice_of(before.p + before.n, publish->n_once);
+}
+
+struct slice
+publish_headers(const struct publish *publish)
+{
+    struct slice before = publish_once(publish);
 
     return slice_of(before.p + before.n, publish->n_headers);
 }

@@ -22,11 +22,11 @@ struct publish {
     struct session *session; /* NULL: nobody waits for the answer any more */
     struct list in_session;
     uint32_t n_body, n_headers;
-    uint16_t n_topic, n_type, n_key;
+    uint16_t n_topic, n_type, n_key, n_once;
     uint8_t n_id;
     uint8_t kind;
     bool is_retain;
-    uint8_t bytes[]; /* id, topic, type, key, headers, body */
+    uint8_t bytes[]; /* id, topic, type, key, once, headers, body */
 };
 
 struct publishes {
@@ -60,6 +60,7 @@ struct slice publish_id(const struct publish *publish);
 struct slice publish_topic(const struct publish *publish);
 struct slice publish_type(const struct publish *publish);
 struct slice publish_key(const struct publish *publish);
+struct slice publish_once(const struct publish *publish);
 struct slice publish_headers(const struct publish *publish);
 struct slice publish_body(const struct publish *publish);
 

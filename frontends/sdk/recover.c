@@ -271,13 +271,16 @@ recover_on_replay(struct hub *hub, const struct frame *frame)
         return -ENOMEM;
     }
     join->page->epoch = hub->position.epoch;
-    (void)block_add_mark(join->page, &(struct block_mark){.at = at,
-                                         .n = (uint32_t)join->page->buf.n - at,
-                                         .handle = (uint32_t)f->handle & (HANDLES_MAX - 1),
-                                         .policy = t->policy,
-                                         .is_replay = true,
-                                         .tag = t->tag,
-                                         .seq = f->seq});
+    (void)block_add_mark(
+        join->page, &(struct block_mark){.at = at,
+                        .n = (uint32_t)join->page->buf.n - at,
+                        .handle = (uint32_t)f->handle & (HANDLES_MAX - 1),
+                        .policy = t->policy,
+                        .is_replay = true,
+                        .tag = t->tag,
+                        .group = join->number,
+                        .seq = f->seq,
+                        .value = hub_value_of(hub, t->policy, join->number, t->tag, f->key)});
     if (join->n_page++ == 0)
         join->page_first = f->seq;
     join->page_last = f->seq;

@@ -85,6 +85,7 @@ struct request {
     enum message_kind kind;
     bool is_retain;
     struct slice type, headers, key, body; /* as in struct message */
+    struct slice once;                     /* idempotency key; empty: `key` may serve as one */
     uint64_t ttl_ms, delay_ms;             /* PUB; delay_ms also of SETTLE_RETRY */
 
     /* ASK, RESULT, REPLY, WITHDRAW, SETTLE */

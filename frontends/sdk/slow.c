@@ -7,9 +7,10 @@
  *     answers         stay
  *     disconnect      stay; if they alone fill the queue, the client is too slow
  *     drop_oldest     go
- *     conflate        go but for the last of each topic; if those fill half of the queue, the oldest of them
- * too catch_up        if there are any, all live deliveries go, and their subscriptions are set back to where
- * the first of them stood: a subscription has one position for all its topics
+ *     conflate        go but for the last of each topic, or of each key of it, to each subscription; if those
+ *                     fill half of the queue, the oldest of them too
+ *     catch_up        if there are any, all live deliveries go, and their subscriptions are set back to where
+ *                     the first of them stood: a subscription has one position for all its topics
  */
 #include "config.h"
 
@@ -135,8 +136,9 @@ slow_put_stats(const struct frontend *fe, struct buf *out)
 
 /* ---- Looking through the queue. ---- */
 
-struct last { /* of a topic, in the order of the queue */
-    uint32_t tag, at;
+struct last { /* of a thing, in the order of the queue */
+    uint64_t value;
+    uint32_t at;
 };
 
 struct overflow {
@@ -145,7 +147,7 @@ struct overflow {
     struct frontend *fe;
     bool is_setting_back, is_failed;
     uint32_t n_conflate, n_seen; /* messages of conflate topics: of all, passed so far */
-    struct last *lasts;          /* a table of n_lasts, a power of two; a free place has tag 0 */
+    struct last *lasts;          /* a table of n_lasts, a power of two; a free place has value 0 */
     uint32_t n_lasts;
     struct hub_hole *holes;
     size_t n_holes;
@@ -255,13 +257,13 @@ overflow_set_back(struct overflow *o)
 /* ---- Leaving out. ---- */
 
 static struct last *
-overflow_last_of(struct overflow *o, uint32_t tag)
+overflow_last_of(struct overflow *o, uint64_t value)
 {
-    uint32_t i = tag * 2654435761u & (o->n_lasts - 1);
+    uint32_t i = (uint32_t)value & (o->n_lasts - 1);
 
-    while (o->lasts[i].tag != 0 && o->lasts[i].tag != tag)
+    while (o->lasts[i].value != 0 && o->lasts[i].value != value)
         i = (i + 1) & (o->n_lasts - 1);
-    o->lasts[i].tag = tag; /* tags begin with 1 */
+    o->lasts[i].value = value;
     return &o->lasts[i];
 }
 
@@ -272,7 +274,7 @@ overflow_note_last(const struct block *block, const struct block_mark *mark, voi
 
     (void)block;
     if (mark->policy == SLOW_CONFLATE)
-        overflow_last_of(o, mark->tag)->at = o->n_seen++;
+        overflow_last_of(o, mark->value)->at = o->n_seen++;
 }
 
 static void
@@ -300,7 +302,7 @@ overflow_keeps(const struct block *block, const struct block_mark *mark, void *a
         overflow_drop(o, mark, SLOW_DROPPED);
         return false;
     case SLOW_CONFLATE:
-        if (overflow_last_of(o, mark->tag)->at == o->n_seen++)
+        if (overflow_last_of(o, mark->value)->at == o->n_seen++)
             return true;
         overflow_drop(o, mark, SLOW_CONFLATED);
         return false;

@@ -257,7 +257,8 @@ sub_new(struct hub *hub, struct session *s, const struct request *r, struct posi
         return NULL;
     }
     *sub = (struct sub){.session = s, .n_id = (uint16_t)r->id.n, .join = join};
-    *join = (struct join){.from = r->from, .since = since, .last = r->last, .count = PAGE_FIRST};
+    *join = (struct join){
+        .number = ++hub->last_group, .from = r->from, .since = since, .last = r->last, .count = PAGE_FIRST};
     list_init(&sub->in_state);
     list_push_back(&s->subs, &sub->in_session);
     s->n_subs++;
@@ -415,7 +416,8 @@ sub_set_back(struct sub *sub, struct position to)
 
     if (join == NULL)
         return -ENOMEM;
-    *join = (struct join){.from = FROM_SINCE,
+    *join = (struct join){.number = ++hub->last_group,
+        .from = FROM_SINCE,
         .since = to,
         .is_answered = true,
         .reached = to,

@@ -14,7 +14,7 @@
 
 #include <errno.h>
 
-/* What may stand beside a payload of LINK_MESSAGE_MAX: topic, content type, key, headers. It leaves room for
+/* What may stand beside a payload of LINK_MESSAGE_MAX: topic, content type, keys, headers. It leaves room for
  * the frame's own numbers in LINK_BATCH_MAX. */
 #define WORDS_MAX (48u * 1024)
 
@@ -42,6 +42,7 @@ uplink_put_publish(struct uplink *u, const struct publish *p)
                                .type = publish_type(p),
                                .headers = publish_headers(p),
                                .key = publish_key(p),
+                               .once = publish_once(p),
                                .body = publish_body(p)});
     uplink_commit(u);
 }
@@ -155,7 +156,7 @@ int
 uplink_publish(struct uplink *u, struct session *s, const struct request *r)
 {
     const struct limits_options *limits = u->fe->limits;
-    size_t n = r->id.n + r->topic.n + r->type.n + r->key.n + r->headers.n + r->body.n;
+    size_t n = r->id.n + r->topic.n + r->type.n + r->key.n + r->once.n + r->headers.n + r->body.n;
     struct publish *publish;
     int e;
 

@@ -148,7 +148,7 @@ class BusbarPub(Foreign):
 
     async def start(self):
         env = dict(os.environ, BUSBAR_SERVER=f"127.0.0.1:{self.world.port('tcp')}")
-        await self.spawn([program("busbar"), "pub", "--lines", "--json", "--cursor", "--timeout", "2m", "--key", f"{self.name}-{self.world.seed}",
+        await self.spawn([program("busbar"), "pub", "--lines", "--json", "--cursor", "--timeout", "2m", "--once", f"{self.name}-{self.world.seed}",
                           self.topic], stderr=subprocess.STDOUT, env=env)
 
     def line(self, line):

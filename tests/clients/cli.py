@@ -42,6 +42,7 @@ def test_pub_kinds():
         assert "This is no topic: it contains a wildcard" in busbar(bus, "pub", "a/+", "x", code=1).stderr
         cursor = busbar(bus, "pub", "a/1", "kept", "--retain", "--cursor", "--key", "K").stdout.strip()
         assert busbar(bus, "pub", "a/1", "kept", "--retain", "--cursor", "--key", "K").stdout.strip() == cursor
+        assert busbar(bus, "pub", "a/1", "kept", "--retain", "--cursor", "--key", "L", "--once", "K").stdout.strip() == cursor
         assert tcp.message()["cursor"] == cursor
         late = bus.tcp()
         late.sub("a/1")

@@ -24,9 +24,9 @@ def test_kinds():
         got = tcp.message()
         assert (got["data"], got["encoding"]) == ("AP8=", "base64"), got
         assert js.wait(6, event="message")["data"] == {"bytes": [0, 255]}
-        js.do("pub", topic="a/1", data="s", options={"type": "application/json", "headers": {"k": "v"}, "retain": True})
+        js.do("pub", topic="a/1", data="s", options={"type": "application/json", "headers": {"k": "v"}, "key": "K", "retain": True})
         got = js.wait(7, event="message")
-        assert (got["data"], got["type"], got["headers"]) == ("s", "application/json", {"k": "v"}), got
+        assert (got["data"], got["type"], got["key"], got["headers"]) == ("s", "application/json", "K", {"k": "v"}), got
         js.do("sub", name="late", topic="a/+")
         assert js.wait(event="message", sub="late")["retained"] is True
         js.do("sub", name="history", topic=["a/1", "b"], options={"last": 2})

@@ -46,6 +46,7 @@ fuzz_publish_again(const struct dialect *dialect, const struct request *r, fuzz_
         .kind = r->kind,
         .is_retained = r->is_retain,
         .type = r->type,
+        .key = r->key,
         .headers = r->headers,
         .body = r->body,
     };
@@ -65,6 +66,7 @@ fuzz_publish_again(const struct dialect *dialect, const struct request *r, fuzz_
     assert(slice_equal(again.topic, r->topic));
     assert(slice_equal(again.body, r->body));
     assert(slice_equal(again.type, r->type));
+    assert(slice_equal(again.key, r->key));
     assert(slice_equal(again.headers, r->headers));
     buf_fini(&out);
     fuzz_scratch_fini(&scratch);

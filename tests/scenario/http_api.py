@@ -149,11 +149,16 @@ def kinds_and_headers_pass():
                                     ("x", {"Content-Encoding": "gzip"}, "body_invalid"),
                                     ("x", {"Busbar-Retain": "perhaps"}, "request_invalid"),
                                     ("x", {"Busbar-Meta-": "v"}, "request_invalid"),
+                                    ("x", {"Busbar-Key": ""}, "request_invalid"),
+                                    ("x", {"Idempotency-Key": "k" * 256}, "request_invalid"),
                                     ("x", {"Busbar-Meta-A": b"\xff"}, "request_invalid")):
             r = bus.http("POST", "/topics/k", body, headers)
             assert r.status == 400 and r.json()["error"]["code"] == code and r.json()["error"]["message"], r
-        key = {"Idempotency-Key": "once"}
-        assert bus.http("POST", "/topics/k", "1", key).json() == bus.http("POST", "/topics/k", "1", key).json()
+        key = {"Idempotency-Key": "once", "Busbar-Key": "thing"}
+        first = bus.http("POST", "/topics/k", "1", key).json()
+        assert first == bus.http("POST", "/topics/k", "1", key).json()
+        m = bus.http("GET", "/topics/k?last=1").json()["messages"]
+        assert [(x["data"], x["key"]) for x in m] == [("1", "thing")], m
 
 
 def kept_values():

@@ -135,6 +135,45 @@ def conflate(bus, transport):
     return "conflated", dropped
 
 
+def conflate_keys(bus, transport):
+    """Of one topic, the latest of each key comes, however much comes after it, and the latest without one."""
+    prefix = f"conflate/keys/{transport}"
+    slow, publisher = Reader(bus, transport, prefix + "/+", rcvbuf=4096), bus.tcp()
+    keys = ["a", None]  # with a third they take less than half of the queue
+    for i in ALL:
+        key = keys[i % 2] if i < N * 3 // 4 else "hot"
+        publisher.pub(prefix + "/1", [i, BODY], **({"key": key} if key else {}))
+    latest = set(ALL[N * 3 // 4 - 2:N * 3 // 4]) | {N - 1}
+    got, dropped, states, end = slow.read_all(lambda got, dropped: len(got) + dropped >= N and N - 1 in numbers(got))
+    seen = numbers(got)
+    assert end is None and not states and dropped > 0 and len(got) + dropped == N, (end, len(got), dropped)
+    assert seen == sorted(set(seen)) and latest <= set(seen), (latest, seen[-10:])
+
+
+def conflate_for_each_subscription(bus):
+    """Who holds two subscriptions to a topic gets the latest on both, however much comes after it on one of them."""
+    slow, publisher = bus.tcp(rcvbuf=4096), bus.tcp()
+    slow.sub("conflate/two", id="a")
+    slow.sub("conflate/+", id="b")
+    half = N * 3 // 4
+    for i in ALL:
+        publisher.pub("conflate/two" if i < half else "conflate/other", [i, BODY])
+    got, total = {"a": [], "b": []}, 0
+    while total < half + N or got["b"][-1] != N - 1:
+        m = slow.recv(20)
+        if m["op"] == "msg":
+            got[m["sub"]].append(m["data"][0])
+        total += m.get("count", 1)
+    assert got["a"][-1] == half - 1 and half - 1 in got["b"], (got["a"][-3:], got["b"][-10:])
+
+
+def values():
+    with Bus(topics=TOPICS, limits=LIMITS, frontends=("ws", "http", "tcp")) as bus:
+        for transport in TRANSPORTS:
+            conflate_keys(bus, transport)
+        conflate_for_each_subscription(bus)
+
+
 def catch_up(bus, transport):
     """It gets everything once, in order, and is told nothing."""
     slow = flood(bus, "catch_up", transport)
@@ -228,4 +267,4 @@ def bursts():
 
 
 if __name__ == "__main__":
-    main([policies, several_subscriptions, bursts])
+    main([policies, values, several_subscriptions, bursts])

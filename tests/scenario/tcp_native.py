@@ -119,8 +119,8 @@ def operations_are_answered():
         cursor = c.pub("a/x", {"k": [1, None]}, key="k1", headers={"h": "v"}, type="application/ld+json")
         m = c.message()
         assert (m["sub"], m["topic"], m["cursor"], m["data"]) == (-5, "a/x", cursor, {"k": [1, None]}), m
-        assert (m["headers"], m["type"]) == ({"h": "v"}, "application/ld+json") and abs(m["time"] / 1000 - time.time()) < 60, m
-        assert c.pub("a/x", "again", key="k1") == cursor, "a key is published once"
+        assert (m["headers"], m["type"], m["key"]) == ({"h": "v"}, "application/ld+json", "k1") and abs(m["time"] / 1000 - time.time()) < 60, m
+        assert c.pub("a/x", "again", key="k1") == c.pub("a/x", "again", once="k1", key="k2") == cursor, "a key is published once"
         c.send(op="pub", topic="b", data="no id, no answer")
         assert c.recv()["data"] == "no id, no answer"
         c.send(op="topics", id=9, filter="#", limit=1)

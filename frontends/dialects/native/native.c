@@ -23,6 +23,7 @@ static const struct slice native_keys[NATIVE_N_KEYS] = {
     KEY("data"),
     KEY("id"),
     KEY("key"),
+    KEY("once"),
     KEY("type"),
     KEY("since"),
     KEY("last"),
@@ -338,12 +339,13 @@ native_read_headers(struct native *n, struct request *ret)
 }
 
 static int
-native_read_key(struct native *n, struct request *ret)
+native_read_key(struct native *n, enum native_key key, struct slice *ret)
 {
-    if (native_string(n, NATIVE_KEY, &ret->key) < 0)
+    if (native_string(n, key, ret) < 0)
         return -EINVAL;
-    if (ret->key.n > NATIVE_KEY_MAX)
-        return native_fail(n, ERROR_REQUEST_INVALID, "\"key\" has at most %d bytes.", NATIVE_KEY_MAX);
+    if (ret->n > NATIVE_KEY_MAX)
+        return native_fail(
+            n, ERROR_REQUEST_INVALID, "\"%s\" has at most %d bytes.", native_key_name(key), NATIVE_KEY_MAX);
     return 0;
 }
 
@@ -360,7 +362,8 @@ native_read_pub(struct native *n, struct request *ret)
             n, ERROR_REQUEST_INVALID, "\"data\" is missing: a pub needs \"topic\" and \"data\".");
     if (native_string(n, NATIVE_TOPIC, &ret->topic) < 0 || native_string(n, NATIVE_ENCODING, &encoding) < 0 ||
         native_bool(n, NATIVE_RETAIN, &ret->is_retain) < 0 || native_read_type(n, ret) < 0 ||
-        native_read_headers(n, ret) < 0 || native_read_key(n, ret) < 0)
+        native_read_headers(n, ret) < 0 || native_read_key(n, NATIVE_KEY, &ret->key) < 0 ||
+        native_read_key(n, NATIVE_ONCE, &ret->once) < 0)
         return -EINVAL;
     if (n->form->read_body(n, native_has(n, NATIVE_ENCODING), encoding, ret) < 0)
         return -EINVAL;

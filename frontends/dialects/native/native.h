@@ -38,6 +38,7 @@ enum native_key {
     NATIVE_DATA,
     NATIVE_ID,
     NATIVE_KEY,
+    NATIVE_ONCE,
     NATIVE_TYPE,
     NATIVE_SINCE,
     NATIVE_LAST,

@@ -345,6 +345,10 @@ njson_put_message(struct buf *out, const struct message *m, struct slice sub_id)
         PUT(out, ",\"type\":");
         json_put_string(out, type);
     }
+    if (m->key.n > 0) {
+        PUT(out, ",\"key\":");
+        json_put_string(out, m->key);
+    }
     if (m->headers.n > 0)
         njson_put_headers(out, m->headers);
     if (m->kind == MESSAGE_BINARY)

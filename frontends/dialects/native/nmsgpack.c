@@ -328,8 +328,8 @@ nmsgpack_put_body(msgpack_packer *packer, struct buf *out, const struct message 
 static void
 nmsgpack_put_message(struct buf *out, const struct message *m, struct slice sub_id)
 {
-    unsigned n_pairs = 5u + (sub_id.n > 0) + m->is_retained + (m->type.n > 0) + (m->headers.n > 0) +
-                       (m->kind == MESSAGE_JSON);
+    unsigned n_pairs = 5u + (sub_id.n > 0) + m->is_retained + (m->type.n > 0) + (m->key.n > 0) +
+                       (m->headers.n > 0) + (m->kind == MESSAGE_JSON);
     msgpack_packer packer;
 
     msgpack_packer_init(&packer, out, native_pack_write);
@@ -351,6 +351,10 @@ nmsgpack_put_message(struct buf *out, const struct message *m, struct slice sub_
     if (m->type.n > 0) {
         PUT(out, "\244type");
         nmsgpack_put_str(&packer, m->type);
+    }
+    if (m->key.n > 0) {
+        PUT(out, "\243key");
+        nmsgpack_put_str(&packer, m->key);
     }
     if (m->headers.n > 0) {
         PUT(out, "\247headers");

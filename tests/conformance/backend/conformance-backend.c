@@ -216,19 +216,36 @@ open_topic(struct fixture *f, unsigned n, const struct store_limits *limits)
 }
 
 static struct appended
-append_as(struct fixture *f, unsigned n, const char *key, struct slice body, uint8_t flags,
-    struct store_origin origin)
+append_record(struct fixture *f, unsigned n, struct record *record, struct store_origin origin)
 {
-    struct record *record = record_new(slice_str("t"), slice_str("h"), slice_str(key), body);
     struct appended a = {.f = f};
 
-    ck_assert_ptr_nonnull(record);
-    record->flags = flags;
-    record->kind = 1;
     ck_assert_int_eq(ops->append_take(f->b, f->topics[n].store, record, origin, &a), 0);
     wait_for(f, &a.is_done);
     ck_assert_int_eq(a.error, 0);
     return a;
+}
+
+static struct appended
+append_as(struct fixture *f, unsigned n, const char *key, struct slice body, uint8_t flags,
+    struct store_origin origin)
+{
+    struct record *record = record_new(slice_str("t"), slice_str("h"), slice_str(key), body);
+
+    ck_assert_ptr_nonnull(record);
+    record->flags = flags;
+    record->kind = 1;
+    return append_record(f, n, record, origin);
+}
+
+static struct appended
+append_once(struct fixture *f, unsigned n, const char *key, const char *once)
+{
+    struct record *record =
+        record_new_once(slice_str("t"), slice_str("h"), slice_str(key), slice_str(once), slice_str("x"));
+
+    ck_assert_ptr_nonnull(record);
+    return append_record(f, n, record, (struct store_origin){0});
 }
 
 static uint64_t
@@ -888,6 +905,30 @@ START_TEST(key_makes_a_publish_happen_once)
 }
 END_TEST
 
+/* A key that only names a thing comes again and again; what `once` says is not kept with the message. */
+START_TEST(key_may_name_a_thing_and_another_make_it_happen_once)
+{
+    struct fixture *f = fixture_usual();
+    struct reading r = {0};
+
+    open_topic(f, 0, &roomy);
+    ck_assert_uint_eq(append_once(f, 0, "thing", "").seq, 1);
+    ck_assert_uint_eq(append_once(f, 0, "thing", "").seq, 2);
+    ck_assert_uint_eq(append_once(f, 0, "thing", "order-1").seq, 3);
+    ck_assert_int_eq(append_once(f, 0, "other", "order-1").outcome, APPEND_REPEATED);
+    ck_assert_uint_eq(append_once(f, 0, "other", "order-1").seq, 3);
+    ck_assert_uint_eq(append_as(f, 0, "order-1", slice_str("x"), 0, (struct store_origin){0}).seq, 3);
+    ck_assert_uint_eq(append_once(f, 0, "order-1", "").seq, 4);
+    read_since(f, &r, 1, 2);
+    ck_assert_uint_eq(r.n_seen, 2);
+    ck_assert(slice_is(r.seen[0]->key, "thing"));
+    ck_assert(slice_is(r.seen[0]->body, "x"));
+    ck_assert(slice_is(r.seen[1]->key, "order-1"));
+    reading_reset(&r);
+    fixture_free(f);
+}
+END_TEST
+
 START_TEST(key_is_forgotten_after_its_window_or_when_there_are_too_many)
 {
     struct fixture *f = fixture_new(0, 100, 3);
@@ -1047,6 +1088,7 @@ suite_new(void)
     tcase_add_test(t, number_that_was_passed_over_is_not_a_repeat);
     tcase_add_test(t, window_of_publish_numbers_is_at_least_65536);
     tcase_add_test(t, key_makes_a_publish_happen_once);
+    tcase_add_test(t, key_may_name_a_thing_and_another_make_it_happen_once);
     tcase_add_test(t, key_is_forgotten_after_its_window_or_when_there_are_too_many);
     tcase_add_loop_test(t, random_operations_agree_with_a_naive_model, 0, 5);
     suite_add_tcase(s, t);

@@ -246,8 +246,8 @@ note_message(struct fake *f, const struct frame_message *m)
         m->seq > f->last_message_seq, "message %" PRIu64 " after %" PRIu64, m->seq, f->last_message_seq);
     f->last_message_seq = m->seq;
     if (!f->is_quiet)
-        add_line(f, "MESSAGE %s seq=%" PRIu64 " prev=%" PRIu64 " %.*s", topic, m->seq, m->prev,
-            shown(m->body), (const char *)m->body.p);
+        add_line(f, "MESSAGE %s seq=%" PRIu64 " prev=%" PRIu64 "%s%.*s %.*s", topic, m->seq, m->prev,
+            m->key.n > 0 ? " key=" : "", SLICE_ARG(m->key), shown(m->body), (const char *)m->body.p);
 }
 
 static void
@@ -256,8 +256,9 @@ note_replay(struct fake *f, const struct frame_replay *m)
     const char *topic = topic_of(f, m->handle);
 
     if (!f->is_quiet)
-        add_line(f, "REPLAY %" PRIu64 " %s seq=%" PRIu64 " prev=%" PRIu64 " %.*s", m->req, topic, m->seq,
-            m->prev, shown(m->body), (const char *)m->body.p);
+        add_line(f, "REPLAY %" PRIu64 " %s seq=%" PRIu64 " prev=%" PRIu64 "%s%.*s %.*s", m->req, topic,
+            m->seq, m->prev, m->key.n > 0 ? " key=" : "", SLICE_ARG(m->key), shown(m->body),
+            (const char *)m->body.p);
 }
 
 static void

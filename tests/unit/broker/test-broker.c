@@ -276,10 +276,49 @@ START_TEST(repeated_publish_is_answered_and_not_delivered_again)
     fake_expect(&g, "MESSAGE a seq=1 prev=0 one");
     fake_expect(&g, "MESSAGE a seq=2 prev=1 two");
     fake_expect(&g, "MESSAGE a seq=3 prev=2 three");
-    fake_expect(&g, "MESSAGE a seq=4 prev=3 four");
+    fake_expect(&g, "MESSAGE a seq=4 prev=3 key=k four");
     fake_expect_nothing(&g);
     fake_close(&f);
     fake_close(&g);
+    bus_stop(&bus);
+}
+END_TEST
+
+/* Where the last of each key is what matters, the same key comes again and again. */
+START_TEST(key_names_a_thing_on_topics_that_conflate)
+{
+    struct bus bus;
+    struct fake f;
+    struct frame_publish p = {.key = slice_str("thing"), .body = slice_str("x")};
+
+    bus_start(&bus, QUIET "topics: [{match: 'values/#', slow_consumer: conflate}]\n");
+    fake_open_live(&f, &bus, "ws.1");
+    for (p.pub = 1; p.pub <= 2; p.pub++)
+        fake_publish_with(&f, "values/a", &p);
+    fake_expect(&f, "PUBLISHED 1 seq=1 count=2");
+    for (p.pub = 3, p.once = slice_str("o"); p.pub <= 4; p.pub++) {
+        fake_publish_with(&f, "values/a", &p);
+        fake_expect(&f, p.pub == 3 ? "PUBLISHED 3 seq=3 count=1" : "PUBLISHED 4 seq=3 count=1");
+    }
+    /* Elsewhere the key makes it happen once, unless that has a key of its own. */
+    for (p.pub = 5, p.once.n = 0; p.pub <= 6; p.pub++) {
+        fake_publish_with(&f, "a", &p);
+        fake_expect(&f, p.pub == 5 ? "PUBLISHED 5 seq=4 count=1" : "PUBLISHED 6 seq=4 count=1");
+    }
+    p.pub = 7;
+    p.once = slice_str("p");
+    fake_publish_with(&f, "a", &p);
+    fake_expect(&f, "PUBLISHED 7 seq=5 count=1");
+    fake_subscribe(&f, 1, "#");
+    fake_expect(&f, "SUBSCRIBED 1 seq=5 retained=0");
+    fake_publish_with(
+        &f, "a", &(struct frame_publish){.pub = 8, .key = slice_str("k"), .once = slice_str("q")});
+    fake_expect(&f, "TOPIC 1 a policy=0");
+    fake_expect(&f, "MESSAGE a seq=6 prev=5 key=k ");
+    fake_expect(&f, "PUBLISHED 8 seq=6 count=1");
+    fake_recover(&f, 1, "a", RECOVER_LAST, f.epoch, 0, 1);
+    fake_expect(&f, "REPLAY 1 a seq=6 prev=5 key=k ");
+    fake_close(&f);
     bus_stop(&bus);
 }
 END_TEST
@@ -1023,6 +1062,7 @@ add_other_tests(TCase *t)
     tcase_add_test(t, stopping_broker_says_goodbye_and_ends_with_0);
     tcase_add_test(t, publish_is_refused_with_its_code_and_the_link_stays);
     tcase_add_test(t, topic_that_nobody_may_subscribe_to_is_not_delivered);
+    tcase_add_test(t, key_names_a_thing_on_topics_that_conflate);
     tcase_add_test(t, idle_topic_is_forgotten_and_its_handle_taken_back);
     tcase_add_test(t, restarted_broker_says_reset);
     tcase_add_test(t, malformed_frame_drops_that_link_and_no_other);

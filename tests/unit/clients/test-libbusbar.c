@@ -68,6 +68,8 @@ on_message(struct bb_subscription *sub, const struct bb_message *m, void *arg)
     note(f, "%s=%s;", m->topic, m->data);
     if (m->type != NULL)
         note(f, "type %s%s;", m->type, "");
+    if (m->key != NULL)
+        note(f, "key %s%s;", m->key, "");
     for (size_t i = 0; i < m->n_headers; i++)
         note(f, "%s: %s;", m->headers[i].name, m->headers[i].value);
     if (m->is_retained)
@@ -177,7 +179,7 @@ START_TEST(test_message_kinds)
     ck_assert_int_eq(f.kind, BB_JSON);
     server_say(&f.server, "{\"op\":\"msg\",\"sub\":1,\"topic\":\"a/"
                           "1\",\"cursor\":\"e-4\",\"encoding\":\"base64\",\"data\":\"AAE=\","
-                          "\"headers\":{\"k\":\"v\",\"\\u006b2\":\"\"}}\n");
+                          "\"key\":\"K\",\"headers\":{\"k\":\"v\",\"\\u006b2\":\"\"}}\n");
     loop_until(f.base, &f.n_messages, 3);
     ck_assert_int_eq(f.kind, BB_BINARY);
     server_say(&f.server, "{\"op\":\"msg\",\"sub\":1,\"topic\":\"a/"
@@ -185,7 +187,7 @@ START_TEST(test_message_kinds)
     loop_until(f.base, &f.n_messages, 4);
     ck_assert_int_eq(f.kind, BB_JSON);
     ck_assert_str_eq(
-        f.log, "a/1=h\xc3\xa9\n;a/1={\"x\": [1, 2]};a/1=;k: v;k2: ;a/1=\"s\";type application/json;");
+        f.log, "a/1=h\xc3\xa9\n;a/1={\"x\": [1, 2]};a/1=;key K;k: v;k2: ;a/1=\"s\";type application/json;");
     ck_assert_str_eq(bb_subscription_cursor(f.sub), "e-5");
 
     /* A kept value is shown and does not move the stream; what is for nobody, or unknown, is passed over. */
@@ -316,16 +318,19 @@ START_TEST(test_publish)
     payload = (struct bb_payload){.kind = BB_BINARY, .data = "\0\1", .len = 2, .type = "image/png"};
     ck_assert_int_eq(bb_publish(f.bus, "t", &payload, NULL, on_published, &f), 0);
     payload = (struct bb_payload){.kind = BB_JSON, .data = "\"s\"", .len = 3};
-    ck_assert_int_eq(bb_publish(f.bus, "t", &payload, NULL, on_published, &f), 0);
+    ck_assert_int_eq(bb_publish(f.bus, "t", &payload, &(struct bb_publish_options){.key = "K", .once = "O"},
+                         on_published, &f),
+        0);
     ck_assert_uint_eq(bb_pending(f.bus, &bytes), 4);
     ck_assert_uint_gt(bytes, 100);
+    server_wait(&f.server, "{\"op\":\"pub\",\"id\":1,\"topic\":\"t\",\"once\":\"", 1);
     server_wait(&f.server, "\"data\":\"h\\\"i\"}\n", 1);
     server_wait(&f.server,
         "{\"op\":\"pub\",\"id\":2,\"topic\":\"t\",\"key\":\"K\",\"retain\":true,\"headers\":{\"k\":\"v\"},"
         "\"data\":{\"a\":  1}}\n",
         1);
     server_wait(&f.server, "\"type\":\"image/png\",\"encoding\":\"base64\",\"data\":\"AAE=\"}\n", 1);
-    server_wait(&f.server, ",\"type\":\"application/json\",\"data\":\"s\"}\n", 1);
+    server_wait(&f.server, "\"key\":\"K\",\"once\":\"O\",\"type\":\"application/json\",\"data\":\"s\"}\n", 1);
     server_say(&f.server, "{\"op\":\"published\",\"id\":2,\"cursor\":\"e-2\"}\n");
     loop_until(f.base, &f.n_results, 1);
     ck_assert_int_eq(f.error, 0);
@@ -366,6 +371,10 @@ START_TEST(test_publish_refuses)
     payload = (struct bb_payload){.kind = BB_TEXT, .data = "x", .len = 1};
     ck_assert_int_eq(
         bb_publish(f.bus, "t", &payload, &(struct bb_publish_options){.key = key}, NULL, NULL), -EINVAL);
+    ck_assert_int_eq(
+        bb_publish(f.bus, "t", &payload, &(struct bb_publish_options){.once = key}, NULL, NULL), -EINVAL);
+    ck_assert_int_eq(
+        bb_publish(f.bus, "t", &payload, &(struct bb_publish_options){.key = "\xff"}, NULL, NULL), -EILSEQ);
     payload.len = 1001;
     payload.data = calloc(1, 1001);
     memset((char *)payload.data, 'x', 1001);

@@ -132,10 +132,11 @@ START_TEST(test_headers)
 {
     struct decoded d;
 
-    decode(&d, "{\"op\":\"pub\",\"topic\":\"a\",\"data\":1,\"key\":\"k\\\"1\",\"retain\":true,"
+    decode(&d, "{\"op\":\"pub\",\"topic\":\"a\",\"data\":1,\"key\":\"k\\\"1\",\"once\":\"o\",\"retain\":true,"
                "\"headers\":{\"a\":\"b\",\"\\u00e9\":\"\"}}");
     CHECK_SLICE(d.request.headers, "\202\241a\241b\242\303\251\240");
     CHECK_SLICE(d.request.key, "k\"1");
+    CHECK_SLICE(d.request.once, "o");
     ck_assert(d.request.is_retain);
     decoded_fini(&d);
 
@@ -197,6 +198,7 @@ static const struct {
     {"{\"op\":\"pub\",\"topic\":[\"a\"],\"data\":1,\"id\":3}", ERROR_REQUEST_INVALID, "3"},
     {"{\"op\":\"pub\",\"topic\":\"a\",\"data\":1,\"retain\":1,\"id\":3}", ERROR_REQUEST_INVALID, "3"},
     {"{\"op\":\"pub\",\"topic\":\"a\",\"data\":1,\"key\":1,\"id\":3}", ERROR_REQUEST_INVALID, "3"},
+    {"{\"op\":\"pub\",\"topic\":\"a\",\"data\":1,\"once\":1,\"id\":3}", ERROR_REQUEST_INVALID, "3"},
     {"{\"op\":\"pub\",\"topic\":\"a\",\"data\":1,\"type\":1,\"id\":3}", ERROR_REQUEST_INVALID, "3"},
     {"{\"op\":\"pub\",\"topic\":\"a\",\"data\":1,\"type\":\"a\\r\\nb\",\"id\":3}", ERROR_REQUEST_INVALID,
         "3"},
@@ -359,9 +361,11 @@ START_TEST(test_put_message)
     check_message(m, HEAD ",\"data\":{\"x\": 1}}");
     m.is_retained = true;
     m.type = slice_str("application/ld+json");
+    m.key = slice_str("k\"");
     m.headers = slice_of("\202\241a\241b\242\303\251\240", 9);
-    check_message(m, HEAD ",\"retained\":true,\"type\":\"application/"
-                          "ld+json\",\"headers\":{\"a\":\"b\",\"\303\251\":\"\"},\"data\":{\"x\": 1}}");
+    check_message(m,
+        HEAD ",\"retained\":true,\"type\":\"application/"
+             "ld+json\",\"key\":\"k\\\"\",\"headers\":{\"a\":\"b\",\"\303\251\":\"\"},\"data\":{\"x\": 1}}");
     m = plain;
     m.body = slice_str("\"s\"");
     check_message(m, HEAD ",\"type\":\"application/json\",\"data\":\"s\"}");
@@ -467,6 +471,7 @@ START_TEST(test_round_trip)
         m.kind = rows[i].kind;
         m.body = slice_str(rows[i].body);
         m.type = slice_str(rows[i].type);
+        m.key = slice_str("k");
         m.headers = slice_of("\201\241a\241b", 5);
         buf_init(&out, 0);
         json->put_message(&out, &m, slice_str("1"));
@@ -477,6 +482,7 @@ START_TEST(test_round_trip)
         ck_assert(slice_equal(d.request.topic, m.topic));
         ck_assert(slice_equal(d.request.body, m.body));
         ck_assert(slice_equal(d.request.type, m.type));
+        ck_assert(slice_equal(d.request.key, m.key));
         ck_assert(slice_equal(d.request.headers, m.headers));
         decoded_fini(&d);
         buf_fini(&out);

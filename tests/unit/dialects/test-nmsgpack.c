@@ -105,10 +105,11 @@ START_TEST(test_payloads)
     check_slice(d.request.body, "\x00\x80\xff", 3);
     decoded_fini(&d);
 
-    decode(&d, "{\"op\":\"pub\",\"topic\":\"a\",\"data\":\"x\",\"key\":\"k\",\"retain\":true,"
+    decode(&d, "{\"op\":\"pub\",\"topic\":\"a\",\"data\":\"x\",\"key\":\"k\",\"once\":\"o\",\"retain\":true,"
                "\"headers\":{\"a\":\"b\"},\"future\":[{\"data\":{}}]}");
     CHECK_SLICE(d.request.headers, "\201\241a\241b");
     CHECK_SLICE(d.request.key, "k");
+    CHECK_SLICE(d.request.once, "o");
     ck_assert(d.request.is_retain);
     decoded_fini(&d);
 }
@@ -334,10 +335,10 @@ START_TEST(test_put_message)
     m.body = slice_str("[1]");
     m.is_retained = true;
     m.type = slice_str("a/x");
+    m.key = slice_str("k");
     m.headers = slice_of("\201\241a\241b", 5);
-    CHECK_MESSAGE(m,
-        "\x8a" HEAD
-        "\250retained\303\244type\243a/x\247headers\201\241a\241b\250encoding\244json\244data\243[1]");
+    CHECK_MESSAGE(m, "\x8b" HEAD "\250retained\303\244type\243a/"
+                                 "x\243key\241k\247headers\201\241a\241b\250encoding\244json\244data\243[1]");
 }
 END_TEST
 
@@ -415,6 +416,7 @@ START_TEST(test_round_trip)
         m.kind = rows[i].kind;
         m.body = slice_str(rows[i].body);
         m.type = slice_str(rows[i].type);
+        m.key = slice_str("k");
         m.headers = slice_of("\201\241a\241b", 5);
         buf_init(&out, 0);
         mp->put_message(&out, &m, slice_str("\x01"));
@@ -425,6 +427,7 @@ START_TEST(test_round_trip)
         ck_assert(slice_equal(d.request.topic, m.topic));
         ck_assert(slice_equal(d.request.body, m.body));
         ck_assert(slice_equal(d.request.type, m.type));
+        ck_assert(slice_equal(d.request.key, m.key));
         ck_assert(slice_equal(d.request.headers, m.headers));
         decoded_fini(&d);
         buf_fini(&out);

@@ -50,6 +50,7 @@ START_TEST(test_envelope)
     m = message(MESSAGE_TEXT, "a\n\"");
     m.is_retained = true;
     m.type = slice_str("text/html");
+    m.key = slice_str("k\"");
     m.headers = slice_of("\x82\xa1"
                          "a\xa1"
                          "b\xa2"
@@ -57,8 +58,9 @@ START_TEST(test_envelope)
         9);
     http_put_envelope(&out, &m);
     ck_assert_int_eq(json_check(out.p, out.n, 8, NULL), 0);
-    assert_out(HEAD "\"a\\n\\\"\",\"type\":\"text/"
-                    "html\",\"headers\":{\"a\":\"b\",\"c\\\"\":\"\"},\"retained\":true,\"time\":12}");
+    assert_out(HEAD
+        "\"a\\n\\\"\",\"type\":\"text/"
+        "html\",\"key\":\"k\\\"\",\"headers\":{\"a\":\"b\",\"c\\\"\":\"\"},\"retained\":true,\"time\":12}");
     m = message(MESSAGE_JSON, " \"text\"");
     http_put_envelope(&out, &m);
     assert_out(HEAD " \"text\",\"type\":\"application/json\",\"time\":12}");

@@ -865,12 +865,12 @@ END_TEST
 START_TEST(test_set_back)
 {
     struct client x, y;
-    struct hub_hole holes[] = {{.group = 1, .epoch = EPOCH, .seq = 12}};
+    struct hub_hole holes[] = {{.group = 2, .epoch = EPOCH, .seq = 12}};
 
     client_begin(&x);
     client_begin(&y);
     attach();
-    sub(&x, "1", "a/1", NULL); /* the first group */
+    sub(&x, "1", "a/1", NULL); /* joins under number 1, then gets the first group */
     subscribed(1, 10, false);
     sub(&y, "2", "a/1", NULL);
     frames();
@@ -904,6 +904,64 @@ START_TEST(test_set_back)
     expect(&x, "1:a/1=12 STATE(1,gap,e-13,a/1) 1:a/1=14 1:a/1=15 ");
     client_end(&x);
     client_end(&y);
+}
+END_TEST
+
+static uint64_t values[2];
+
+static void
+on_deliver_values(struct session *s, struct block *block, uint32_t at, uint32_t n)
+{
+    values[0] = values[1];
+    values[1] = block->marks[block_find_mark(block, at)].value;
+}
+
+static uint64_t
+value_of(uint64_t handle, uint64_t seq, const char *key)
+{
+    ck_assert_int_eq(
+        give((struct frame){.type = FRAME_MESSAGE,
+            .message = {.handle = handle, .seq = seq, .key = slice_str(key), .body = slice_str("x")}}),
+        0);
+    loop_settle(loop);
+    return values[1];
+}
+
+/* What conflate goes by: the key, or else the topic, for each subscription. */
+START_TEST(test_values)
+{
+    struct session_ops ops = {.on_deliver = on_deliver_values, .on_answer = on_answer, .queued = queued};
+    struct client x;
+    uint64_t a, b;
+
+    client_begin(&x);
+    x.session.ops = &ops;
+    attach();
+    ck_assert_int_eq(give((struct frame){.type = FRAME_TOPIC,
+                         .topic = {.handle = 2, .topic = slice_str("a/2"), .policy = SLOW_CONFLATE}}),
+        0);
+    ck_assert_int_eq(give((struct frame){.type = FRAME_TOPIC,
+                         .topic = {.handle = 4, .topic = slice_str("a/4"), .policy = SLOW_CONFLATE}}),
+        0);
+    sub(&x, "1", "a/+", NULL);
+    subscribed(1, 10, false);
+    ck_assert_uint_eq(value_of(1, 11, "k"), 0); /* another policy */
+    a = value_of(2, 12, "k");
+    b = value_of(2, 13, "");
+    ck_assert_uint_ne(a, 0);
+    ck_assert_uint_ne(b, 0);
+    ck_assert_uint_ne(a, b);
+    ck_assert_uint_eq(value_of(2, 14, "k"), a);
+    ck_assert_uint_eq(value_of(2, 15, ""), b);
+    ck_assert_uint_ne(value_of(2, 16, "l"), a);
+    ck_assert_uint_ne(value_of(4, 17, "k"), a);
+    ck_assert_uint_ne(value_of(4, 18, ""), b);
+    sub(&x, "2", "a/2", NULL);
+    subscribed(2, 18, false);
+    a = value_of(2, 19, "k"); /* comes twice, one of each */
+    ck_assert_uint_ne(values[0], a);
+    ck_assert_uint_eq(value_of(2, 20, "k"), a);
+    client_end(&x);
 }
 END_TEST
 
@@ -968,4 +1026,5 @@ SUITE_MAIN_WITH("hub", setup, teardown, test_live, test_joining_within_a_turn, t
     test_holes_are_noticed, test_since, test_since_states, test_since_and_live_meet,
     test_pages_wait_for_the_client, test_large_pages_are_cut, test_recovery_goes_on_on_another_link,
     test_kept_values_first, test_many_kept_values_spill, test_leaving_on_the_answer, test_lists,
-    test_dropped_is_told_later, test_set_back, test_filters_linger, test_long_ids)
+    test_dropped_is_told_later, test_set_back, test_values, test_filters_linger,
+    test_long_ids)

@@ -18,6 +18,7 @@ add(struct publishes *p, const char *topic, const char *body)
         .type = slice_str("a/b"),
         .headers = slice_str("hh"),
         .key = slice_str("k"),
+        .once = slice_str("once"),
         .body = slice_str(body),
         .kind = MESSAGE_TEXT,
         .is_retain = true};
@@ -48,6 +49,7 @@ START_TEST(test_keeps_all_parts)
     ck_assert(slice_is(publish_topic(one), "chat/1"));
     ck_assert(slice_is(publish_type(one), "a/b"));
     ck_assert(slice_is(publish_key(one), "k"));
+    ck_assert(slice_is(publish_once(one), "once"));
     ck_assert(slice_is(publish_headers(one), "hh"));
     ck_assert(slice_is(publish_body(one), "hello"));
     ck_assert_uint_eq(one->kind, MESSAGE_TEXT);
