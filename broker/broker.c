@@ -20,6 +20,7 @@
 #include "broker/listing.h"
 #include "broker/outbox.h"
 #include "broker/publish.h"
+#include "broker/request.h"
 #include "broker/responders.h"
 #include "broker/runtime.h"
 #include "broker/settings.h"
@@ -385,6 +386,8 @@ broker_init(struct broker *broker)
     if (r == 0)
         r = responders_new(&broker->responders);
     if (r == 0)
+        r = requests_new(broker, &broker->requests);
+    if (r == 0)
         r = settings_new(&broker->config.topics, broker->options.max_message, &broker->settings);
     return r;
 }
@@ -476,6 +479,7 @@ broker_free(struct broker *broker)
     topics_fini(broker);
     publish_fini(broker);
     interest_fini(&broker->interest);
+    requests_free(broker->requests);
     responders_free(broker->responders);
     settings_free(broker->settings);
     buf_fini(&broker->packed);

@@ -22,6 +22,7 @@ struct control;
 struct memguard;
 struct peer;
 struct publish_pending;
+struct requests;
 struct responders;
 struct settings;
 struct transport_ops;
@@ -78,6 +79,7 @@ struct broker {
     struct topics topics;
     struct interest interest;
     struct responders *responders;
+    struct requests *requests;
     uint64_t n_consumers; /* of all links */
     struct peer **peers;  /* by slot; NULL: free */
     unsigned n_slots;

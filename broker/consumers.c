@@ -11,7 +11,7 @@
 #include "broker/broker.h"
 #include "broker/links.h"
 #include "broker/outbox.h"
-#include "broker/responders.h"
+#include "broker/request.h"
 #include "broker/settings.h"
 #include "wire/frame.h"
 #include "wire/link.h"
@@ -22,7 +22,7 @@
 #define CONSUMER_BYTES 512u
 
 static const struct consumer_ops *const modes[CONSUMER_MODES] = {
-    [CONSUMER_RESPONDER] = &responder_consumer_ops,
+    [CONSUMER_RESPONDER] = &request_consumer_ops,
 };
 
 static struct slice
@@ -62,6 +62,7 @@ consumer_new(struct peer *peer, const struct frame_consume *f, struct consumer *
     if (f->group.n > 0)
         memcpy(c->text + f->topic.n, f->group.p, f->group.n);
     list_init(&c->in_peer);
+    list_init(&c->out);
     r = table_insert(&peer->consumers, c);
     if (r < 0) {
         free(c);

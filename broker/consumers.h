@@ -42,8 +42,9 @@ struct consumer {
     uint32_t n_out;  /* how much it has: at most its credit, more after a HOLD */
     uint32_t weight;
     bool is_confirmed;
-    bool outlived; /* by its leases: flag 1 */
-    void *work;    /* the mode's, from start() to on_gone() */
+    bool outlived;   /* by its leases: flag 1 */
+    struct list out; /* what it has: the mode's */
+    void *work;      /* the mode's, from start() to on_gone() */
     uint16_t n_topic, n_group;
     char text[];
 };

@@ -21,6 +21,7 @@
 #include "broker/outbox.h"
 #include "broker/publish.h"
 #include "broker/recovery.h"
+#include "broker/request.h"
 #include "broker/router.h"
 #include "broker/subscribe.h"
 #include "broker/sys.h"
@@ -89,6 +90,7 @@ peer_free(struct peer *peer)
     table_fini(&peer->filters);
     table_fini(&peer->recoveries_by_req);
     consumers_fini_peer(peer);
+    request_fini_peer(peer);
     free(peer);
 }
 
@@ -111,6 +113,7 @@ peer_detach(struct peer *peer)
     subscribe_drop_peer(peer);
     publish_drop_peer(peer);
     recovery_drop_all(peer);
+    request_drop_peer(peer);
     consumers_drop_peer(peer);
     listing_drop_all(peer);
 }
@@ -290,6 +293,7 @@ peer_new(struct broker *broker, const struct frame_hello *hello, unsigned slot)
     peer->session = broker->next_session++;
     peer->boot = hello->boot;
     peer->pid = hello->pid;
+    peer->is_older = hello->epoch != 0;
     copy_text(peer->name, hello->name);
     copy_text(peer->kind, hello->kind);
     copy_text(peer->version, hello->version);
@@ -297,6 +301,7 @@ peer_new(struct broker *broker, const struct frame_hello *hello, unsigned slot)
     table_init(&peer->filters, filter_key_of);
     table_init(&peer->recoveries_by_req, recovery_key_of);
     consumers_init_peer(peer);
+    request_init_peer(peer);
     list_init(&peer->waiting);
     list_init(&peer->running);
     gaps_init(&peer->catchup.gaps);

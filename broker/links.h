@@ -84,11 +84,14 @@ struct peer {
 
     struct table consumers;
     struct list consumers_list;
+    struct table asks;         /* struct ask: requests of its clients, by number */
+    size_t asks_bytes;         /* of those that wait for a responder; broker.requests_bytes is the limit */
     uint64_t consumers_weight; /* of all of them (filter_weight()); broker.consumers_max is its limit */
 
     uint64_t *known; /* a bit for each topic handle that this link was told */
     size_t n_known;  /* words */
 
+    bool is_older; /* its frontend knew the bus before this link */
     bool has_resumed;
     struct catchup catchup;
     struct list waiting, running; /* struct recovery */

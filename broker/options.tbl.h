@@ -13,6 +13,10 @@ OPTION("consumers_max", COUNT, consumers_max, LIVE, "100000", "1", "10000000", "
     "How many members of queues and responders one frontend may have for all its clients together. A topic "
     "counts once more "
     "for each further 8 levels and 128 bytes.")
+OPTION("requests_max", COUNT, requests_max, LIVE, "100000", "1", "10000000", "",
+    "How many requests of one frontend's clients may be under way at once.")
+OPTION("requests_bytes", BYTES, requests_bytes, LIVE, "64MiB", "64KiB", "16GiB", "",
+    "How much memory those of one frontend may take while they wait for a responder that is not busy.")
 OPTION("grace", TIME, grace_ms, LIVE, "5s", "0", "10m", "",
     "How long a frontend that is lost, or that does not come back after a restart of the broker, is waited "
     "for before "

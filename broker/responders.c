@@ -150,6 +150,22 @@ responders_pick(struct broker *broker, struct slice topic, bool *ret_has_any)
     return p.best->consumer;
 }
 
+static void
+responders_on_any(void *value, void *arg)
+{
+    (void)value;
+    *(bool *)arg = true;
+}
+
+bool
+responders_has_any(struct broker *broker, struct slice topic)
+{
+    bool has_any = false;
+
+    filtertree_match(broker->responders->filters, topic, responders_on_any, &has_any);
+    return has_any;
+}
+
 /* ---- Demands. ---- */
 
 /* 0 or -ENOMEM. */
@@ -275,8 +291,8 @@ wanted_give(struct wanted *wanted, struct consumer *c)
     return false;
 }
 
-static void
-responder_on_room(struct consumer *c)
+void
+responders_on_room(struct consumer *c)
 {
     struct responder *r = c->work;
     struct broker *broker = c->peer->broker;
@@ -376,63 +392,43 @@ filter_new(struct responders *rs, struct slice pattern, struct responder_filter 
     return 0;
 }
 
-/* ---- Responders as consumers. ---- */
+/* ---- Coming and going. ---- */
 
-static int
-responder_start(struct consumer *c, uint64_t epoch, uint64_t seq)
+int
+responders_add(struct consumer *c)
 {
-    struct broker *broker = c->peer->broker;
-    struct responders *rs = broker->responders;
+    struct responders *rs = c->peer->broker->responders;
     struct responder *r = calloc(1, sizeof(*r));
     int error;
 
-    (void)epoch;
-    (void)seq;
-    c->work = r;
     if (r == NULL)
         return -ENOMEM;
-    r->consumer = c;
-    list_init(&r->in_filter);
     r->filter = filtertree_find(rs->filters, consumer_topic(c));
     if (r->filter == NULL) {
         error = filter_new(rs, consumer_topic(c), &r->filter);
-        if (error < 0)
+        if (error < 0) {
+            free(r);
             return error;
+        }
     }
+    r->consumer = c;
+    list_init(&r->in_filter);
     list_push_back(&r->filter->busy, &r->in_filter); /* until it is found to have room */
-    consumer_confirm(c, broker->last_seq);
+    c->work = r;
     return 0;
 }
 
-static int
-responder_on_hold(struct consumer *c, struct slice call)
-{
-    /* A call of before: whoever asked was told responder_gone when the link went, or by its frontend that the
-     * broker did. Its REPLY is answered by call_unknown. */
-    (void)c;
-    (void)call;
-    return 0;
-}
-
-static void
-responder_on_gone(struct consumer *c, enum consumer_end why)
+void
+responders_remove(struct consumer *c)
 {
     struct responders *rs = c->peer->broker->responders;
     struct responder *r = c->work;
 
-    (void)why;
     if (r == NULL)
         return;
+    c->work = NULL;
     list_remove(&r->in_filter);
-    if (r->filter != NULL && list_empty(&r->filter->ready) && list_empty(&r->filter->busy))
+    if (list_empty(&r->filter->ready) && list_empty(&r->filter->busy))
         filter_free(rs, r->filter);
     free(r);
-    c->work = NULL;
 }
-
-const struct consumer_ops responder_consumer_ops = {
-    .start = responder_start,
-    .on_room = responder_on_room,
-    .on_hold = responder_on_hold,
-    .on_gone = responder_on_gone,
-};

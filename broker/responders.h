@@ -22,10 +22,14 @@ struct broker;
 struct responders;
 struct wanted;
 
-extern const struct consumer_ops responder_consumer_ops;
-
 int responders_new(struct responders **ret);
 struct responders *responders_free(struct responders *responders); /* no consumer is left */
+
+/* A consumer becomes one of them: 0 or -ENOMEM. And is none any more: nothing if it was none. */
+int responders_add(struct consumer *c);
+void responders_remove(struct consumer *c);
+/* It has room: it is given what waits for it. */
+void responders_on_room(struct consumer *c);
 
 /* The responder of this topic whose turn it is, among those with room; the caller gives it one and calls
  * consumer_note_out(). NULL: none has room; *ret_has_any (may be NULL) says whether there is one at all. */
@@ -41,6 +45,8 @@ struct demand {
     struct wanted *wanted; /* the module's; NULL: not started */
     struct list in_wanted; /* the module's */
 };
+
+bool responders_has_any(struct broker *broker, struct slice topic);
 
 /* The topic is copied. Starting one that is started does nothing. 0 or -ENOMEM. */
 int demand_start(struct broker *broker, struct demand *demand, struct slice topic);

@@ -14,6 +14,7 @@
 #include "broker/listing.h"
 #include "broker/publish.h"
 #include "broker/recovery.h"
+#include "broker/request.h"
 #include "broker/subscribe.h"
 #include "broker/sys.h"
 #include "wire/frame.h"
@@ -34,6 +35,11 @@ static const router_handler_fn handlers[FRAME_N] = {
     [FRAME_UNCONSUME] = consumers_on_unconsume,
     [FRAME_CREDIT] = consumers_on_credit,
     [FRAME_HOLD] = consumers_on_hold,
+    [FRAME_REQUEST] = request_on_request,
+    [FRAME_ABANDON] = request_on_abandon,
+    [FRAME_RESULT] = request_on_result,
+    [FRAME_WITHDRAW] = request_on_withdraw,
+    [FRAME_REPLY] = request_on_reply,
 };
 
 int

@@ -11,6 +11,7 @@
 #include "broker/broker.h"
 #include "broker/links.h"
 #include "broker/publish.h"
+#include "broker/request.h"
 #include "wire/frame.h"
 #include "wire/link.h"
 #include "wire/names.h"
@@ -42,6 +43,22 @@ publish_figures(struct broker *broker, const char *topic, const char *name, stru
     if (!buf_failed(out))
         publish_own(broker, slice_str(full), buf_slice(out));
     buf_reset(out);
+}
+
+static void
+put_requests(struct buf *out, const struct request_figures *r)
+{
+    put_figure(out, "requests", r->n_asked);
+    put_figure(out, "requests_replied", r->n_replied);
+    put_figure(out, "requests_failed", r->n_failed);
+    put_figure(out, "requests_no_responder", r->n_alone);
+    put_figure(out, "requests_responder_gone", r->n_gone);
+    put_figure(out, "requests_timeout", r->n_timeout);
+    put_figure(out, "requests_refused", r->n_refused);
+    put_figure(out, "requests_abandoned", r->n_abandoned);
+    put_figure(out, "requests_open", r->n_open);
+    put_figure(out, "requests_waiting", r->n_waiting);
+    put_figure(out, "replies_late", r->n_late);
 }
 
 static void
@@ -79,6 +96,7 @@ publish_broker(struct broker *broker, struct buf *out)
     put_figure(out, "stored_bytes", stats.n_bytes);
     put_figure(out, "evicted", stats.n_evicted);
     put_figure(out, "store_failed", stats.n_failed);
+    put_requests(out, requests_figures(broker->requests));
     publish_figures(broker, "$sys/broker", "", out);
 }
 
@@ -99,6 +117,7 @@ publish_link(struct peer *peer, struct buf *out)
     put_figure(out, "since_ms", (uint64_t)peer->since_wall_ms);
     put_figure(out, "filters", peer->filters.n_used);
     put_figure(out, "consumers", peer->consumers.n_used);
+    put_figure(out, "requests", peer->asks.n_used);
     put_figure(out, "recoveries", peer->recoveries_by_req.n_used);
     put_figure(out, "published", peer->counters.published);
     put_figure(out, "rejected", peer->counters.rejected);

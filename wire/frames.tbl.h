@@ -327,7 +327,7 @@ FRAME_BEGIN(unconsume, UNCONSUME, 83, TO_BROKER)
     FIELD(u64, consumer)
 FRAME_END(unconsume, UNCONSUME)
 
-/* It takes so much more: for fetching, and for a changed prefetch. */
+/* It takes so much more: for fetching, and for a changed prefetch. More than 65,535 in all makes no difference. */
 FRAME_BEGIN(credit, CREDIT, 84, TO_BROKER)
     FIELD(u64, consumer)
     FIELD(u64, more)
@@ -506,7 +506,8 @@ FRAME_BEGIN(withdraw, WITHDRAW, 105, TO_BROKER)
     FIELD(str, id)
 FRAME_END(withdraw, WITHDRAW)
 
-/* A request for a responder. `call` (at most 64 bytes) is opaque; the answer is wanted within `timeout_ms`. */
+/* A request for a responder. `call` (at most 64 bytes) is opaque; the answer is wanted within `timeout_ms`: when they are over the
+ * call is, too, and what it took of the consumer's credit is free again. */
 FRAME_BEGIN(call, CALL, 106, TO_FRONTEND)
     FIELD(u64, consumer)
     FIELD(str, call)
@@ -521,7 +522,8 @@ FRAME_BEGIN(call, CALL, 106, TO_FRONTEND)
 FRAME_END(call, CALL)
 
 /* The responder's answer. `code` not empty: it failed; the asker gets responder_failed with `message`. `req` not 0: answered by
- * SETTLED, with call_unknown if nobody waits for this any more. */
+ * SETTLED, with call_unknown if nobody waits for this any more, or with what is wrong with the reply; the asker gets
+ * responder_failed then. Nobody waits for a call of an earlier link. */
 FRAME_BEGIN(reply, REPLY, 107, TO_BROKER)
     FIELD(u64, req)
     FIELD(u64, consumer)

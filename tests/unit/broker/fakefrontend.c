@@ -527,7 +527,8 @@ fake_hello(struct fake *f, struct bus *bus, const char *name, uint64_t boot, uin
         .name = slice_str(name),
         .kind = slice_str("fake"),
         .version = slice_str("1"),
-        .pid = 1};
+        .pid = 1,
+        .epoch = bus->hello_epoch};
     char path[128];
 
     *f = (struct fake){.bus = bus, .boot = boot};
@@ -696,6 +697,40 @@ void
 fake_hold(struct fake *f, uint64_t number, const char *lease)
 {
     frame_put_hold(link_buf(f->link), &(struct frame_hold){.consumer = number, .lease = slice_str(lease)});
+    ck_assert_int_eq(link_commit(f->link), 0);
+}
+
+void
+fake_request(struct fake *f, uint64_t req, const char *topic, const char *body, uint64_t timeout_ms)
+{
+    frame_put_request(link_buf(f->link), &(struct frame_request){.req = req,
+                                             .topic = slice_str(topic),
+                                             .timeout_ms = timeout_ms,
+                                             .kind = MESSAGE_TEXT,
+                                             .body = slice_str(body)});
+    ck_assert_int_eq(link_commit(f->link), 0);
+}
+
+void
+fake_abandon(struct fake *f, uint64_t req)
+{
+    frame_put_abandon(link_buf(f->link), &(struct frame_abandon){.req = req});
+    ck_assert_int_eq(link_commit(f->link), 0);
+}
+
+void
+fake_reply(
+    struct fake *f, uint64_t req, uint64_t consumer, const char *call, const char *code, const char *body)
+{
+    struct slice text = slice_str(body);
+
+    frame_put_reply(link_buf(f->link), &(struct frame_reply){.req = req,
+                                           .consumer = consumer,
+                                           .call = slice_str(call),
+                                           .code = slice_str(code),
+                                           .message = code != NULL ? text : slice_of(NULL, 0),
+                                           .kind = MESSAGE_TEXT,
+                                           .body = code != NULL ? slice_of(NULL, 0) : text});
     ck_assert_int_eq(link_commit(f->link), 0);
 }
 

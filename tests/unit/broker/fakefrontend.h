@@ -28,6 +28,7 @@ struct bus {
     char dir[64], runtime_dir[80], config_path[80];
     pid_t broker;
     struct loop *loop;
+    uint64_t hello_epoch; /* what the next HELLO says that its frontend knew */
 };
 
 struct fake {
@@ -94,6 +95,11 @@ void fake_consume(
 void fake_unconsume(struct fake *f, uint64_t number);
 void fake_credit(struct fake *f, uint64_t number, uint64_t more);
 void fake_hold(struct fake *f, uint64_t number, const char *lease);
+void fake_request(struct fake *f, uint64_t req, const char *topic, const char *body, uint64_t timeout_ms);
+void fake_abandon(struct fake *f, uint64_t req);
+/* A reply of text; code not NULL: a failure, and body is what went wrong. */
+void fake_reply(
+    struct fake *f, uint64_t req, uint64_t consumer, const char *call, const char *code, const char *body);
 
 /* The next line (TOPIC and FORGET are passed over, unless asked for) must be this. */
 void fake_expect(struct fake *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
