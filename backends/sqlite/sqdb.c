@@ -4,7 +4,7 @@
  *
  * To change the tables: add a row to migrations[] that brings a file of the version before to the new one
  * (never change a row that was released); change docs/store.md; the version in the file is the number of
- * rows. Then run tests/unit/backends/test-sqlite.
+ * rows. Then run tests/unit/backends/test-sqlite and test-sqlite-start.
  */
 #include "config.h"
 

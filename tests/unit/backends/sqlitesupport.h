@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A store in a file, with a loop of its own, for the tests of backends/sqlite: opening it, appending,
+ * reading, and the folder that it is in. */
+#ifndef TESTS_SQLITESUPPORT_H
+#define TESTS_SQLITESUPPORT_H
+
+#include <check.h>
+
+#include "backends/backend.h"
+#include "backends/sqlite/sqlite.h"
+#include "base/loop.h"
+
+#define DEADLINE_MS 20000
+#define TOPICS_MAX 300
+#define BOOT 77
+
+extern const struct backend_ops *const ops;
+extern char folder[64], path[128]; /* of the test that runs, see set_up() */
+
+struct store;
+
+struct topic {
+    unsigned number;
+    struct store_topic *store;
+};
+
+struct append {
+    struct store *s;
+    bool is_done;
+    int error;
+    enum append_outcome outcome;
+    uint64_t seq;
+};
+
+struct store {
+    struct loop *loop;
+    struct backend *b;
+    struct topic topics[TOPICS_MAX];
+    struct store_limits limits;
+    struct loop_timer deadline;
+    uint64_t n_records, last_seq;
+    unsigned n_restored, n_under_way;
+    bool is_waiting, is_broken;
+    void (*on_answer)(struct append *a);
+};
+
+struct reading {
+    struct store *s;
+    bool (*wants)(unsigned topic);
+    void (*on_record)(struct record *record, void *arg);
+    void *arg;
+    uint64_t gap[TOPICS_MAX], gap_unnamed;
+    uint64_t n, upto;
+    bool is_done, is_cut_short;
+    int error;
+};
+
+/* ---- A store. ---- */
+
+int store_try(enum sqlite_sync sync, uint64_t cache, struct store_limits limits, struct store **ret);
+/* What was found damaged only now is set aside by the next start, and whoever started the broker starts it
+ * again. */
+struct store *store_start_again(void);
+struct store *store_new(enum sqlite_sync sync, uint64_t cache);
+void store_free(struct store *s);
+void wait_for(struct store *s, const bool *is_done);
+void run_ms(struct store *s, uint64_t ms);
+struct store_topic *topic_of(struct store *s, unsigned n);
+/* Hands it over and does not wait. -EAGAIN: full. */
+int push(struct store *s, struct append *a, unsigned topic, struct slice body, uint64_t pub);
+struct append append(struct store *s, unsigned topic, const char *body, uint64_t pub);
+
+/* ---- Reading it. ---- */
+
+void reading_start(struct store *s, struct reading *r, uint64_t since, size_t max_bytes);
+/* All of it, in pieces. */
+int read_all(struct store *s, struct reading *r, uint64_t since);
+
+/* ---- Files. ---- */
+
+void empty_folder(void);
+void set_up(void);
+void tear_down(void);
+unsigned count_files(const char *prefix);
+uint64_t next_random(uint64_t *random);
+
+/* A case of its own for each test: CK_RUN_CASE=name runs it alone. */
+void add(Suite *s, const char *name, const TTest *test, int n);
+int run_suite(Suite *s); /* the exit code */
+
+#endif
