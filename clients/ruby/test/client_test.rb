@@ -34,9 +34,11 @@ class ClientTest < BusTest
     assert_nil heard.next.data
     publisher.publish("a/2", :symbol)
     assert_equal [:json, "\"symbol\""], heard.next.then { |m| [m.kind, m.payload] }
-    publisher.publish("a/2", "<p>", type: "text/html", headers: {from: "é", "n" => 1}, retain: true)
+    publisher.publish("a/2", "<p>", type: "text/html", headers: {from: "é", "n" => 1}, retain: true, key: "k")
     got = heard.next
-    assert_equal ["text/html", {"from" => "é", "n" => "1"}, false], [got.type, got.headers, got.retained?]
+    assert_equal ["text/html", {"from" => "é", "n" => "1"}, "k", false], [got.type, got.headers, got.key, got.retained?]
+    assert_equal publisher.publish("a/3", 1, once: "o"), publisher.publish("a/3", 2, once: "o")
+    assert_equal [1, nil], heard.next.then { |m| [m.data, m.key] }
     late, = hear(client, "a/2")
     assert late.next.retained?
   end
@@ -234,10 +236,10 @@ class ClientTest < BusTest
         next unless asked["id"]
 
         n += 1
-        s.puts JSON.generate(n < 3 ? {op: "error", id: asked["id"], code: "unavailable", message: "not now"} : {op: "published", id: asked["id"], cursor: asked["key"]})
+        s.puts JSON.generate(n < 3 ? {op: "error", id: asked["id"], code: "unavailable", message: "not now"} : {op: "published", id: asked["id"], cursor: asked["once"]})
       end
     end)
-    assert_equal "mine", client(server.url).publish("a", 1, key: "mine")
+    assert_equal "mine", client(server.url).publish("a", 1, once: "mine")
     assert_equal 3, n
   end
 

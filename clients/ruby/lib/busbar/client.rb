@@ -60,7 +60,8 @@ module Busbar
     # not), QueueFull, InvalidTopic or Closed.
     #
     # data: a String is text, in an encoding of ASCII-8BIT it is bytes; anything else is sent as JSON. json: instead of data, a
-    # JSON text that is passed on as it is. Further: retain, type, headers (a Hash), key (an idempotency key of your own), timeout.
+    # JSON text that is passed on as it is. Further: retain, type, headers (a Hash), key (what the message is the value of; subscribers get it), once (an
+    # idempotency key of your own), timeout.
     def publish(topic, data = NO_DATA, **options)
       publication = publish_async(topic, data, **options)
       publication.value
@@ -69,16 +70,18 @@ module Busbar
     end
 
     # The same, but returns a Publication at once. It is given up after its timeout, whether anybody waits for it or not.
-    def publish_async(topic, data = NO_DATA, json: nil, retain: false, type: nil, headers: nil, key: nil, timeout: @options[:timeout])
+    def publish_async(topic, data = NO_DATA, json: nil, retain: false, type: nil, headers: nil, key: nil, once: nil,
+                      timeout: @options[:timeout])
       raise ArgumentError, "timeout is more than 0 and at most #{MAX_TIMEOUT} s: #{timeout.inspect}" unless positive?(timeout) && timeout <= MAX_TIMEOUT
 
       members, n_payload = payload_members(data, json, type)
       members << ",\"retain\":true" if retain
+      members << ",\"key\":" << JSON.generate(key.to_s) if key
       members << ",\"headers\":" << JSON.generate(headers.to_h { |name, value| [name.to_s, value.to_s] }) if headers&.any?
       topic = JSON.generate(Names.topic(topic))
       enter do
         id = @next_id += 1
-        line = "{\"op\":\"pub\",\"id\":#{id},\"topic\":#{topic},\"key\":#{JSON.generate(key || "#{@key_prefix}-#{id}")}#{members}}\n"
+        line = "{\"op\":\"pub\",\"id\":#{id},\"topic\":#{topic},\"once\":#{JSON.generate(once || "#{@once_prefix}-#{id}")}#{members}}\n"
         hold(Publication.new(self, id, line, n_payload, now + timeout))
       end
     end
@@ -210,7 +213,7 @@ module Busbar
         @put_off = []
         @again_at = nil
         @next_id = 0
-        @key_prefix = SecureRandom.alphanumeric(14)
+        @once_prefix = SecureRandom.alphanumeric(14)
         @reader_end, @writer_end = IO.pipe
         @is_woken = false
         @connection = nil

@@ -9,8 +9,8 @@ module Busbar
     JSON_TYPE = %r{\A(?:application/json|[^;]*\+json) *(?:;|\z)}i.freeze
     DATA = '"data"'
 
-    # kind: :json, :text or :binary. type: nil if it is the usual one of the kind. time: in ms since 1970.
-    attr_reader :topic, :cursor, :time, :kind, :type, :headers, :payload
+    # kind: :json, :text or :binary. type: nil if it is the usual one of the kind. time: in ms since 1970. key: nil if it has none.
+    attr_reader :topic, :cursor, :time, :kind, :type, :key, :headers, :payload
 
     # Reads a `msg` line, of which everything but the payload has been parsed.
     def initialize(fields, raw_data)
@@ -18,6 +18,7 @@ module Busbar
       @cursor = fields["cursor"]
       @time = fields["time"]
       @type = fields["type"]
+      @key = fields["key"]
       @headers = fields["headers"] || {}
       @retained = fields["retained"] == true
       @kind, @payload = read_payload(raw_data, fields["encoding"])
