@@ -56,7 +56,7 @@ config_binds(struct broker_config *config, struct conf_bind binds[N_BINDS])
 static void
 broker_config_check(struct conf_check *check, void *arg)
 {
-    const struct broker_config *config = arg;
+    struct broker_config *config = arg;
 
     topic_options_check(check, &config->topics);
 }

@@ -40,6 +40,7 @@ struct broker_config {
 
 struct broker_counters {
     uint64_t published, rejected, repeated; /* publishes */
+    uint64_t scheduled;                     /* those with a delay, when they came */
     uint64_t delivered;                     /* MESSAGE frames put, one for each link */
     uint64_t replayed;                 /* REPLAY frames put, and MESSAGE frames of links that caught up */
     uint64_t recoveries;               /* RECOVER frames answered */
@@ -73,6 +74,7 @@ struct broker {
         last_seq; /* of the last record that was delivered: every live link has what it wants up to here */
     unsigned n_reads;                     /* of the store, under way: no topic may be forgotten */
     struct publish_pending *free_pending; /* publish.c's */
+    uint64_t n_scheduling;                /* messages with a delay that the store has not answered yet */
     unsigned n_held;                      /* links whose publish the store had no room for */
     struct loop_hook held_hook;           /* tries those again when the store has answered something */
 

@@ -43,15 +43,28 @@ topic_options_fini(struct topic_options *options)
     conf_item_fini(&topics_section, options);
 }
 
-void
-topic_options_check(struct conf_check *check, const struct conf_items *topics)
+static bool
+is_queue_given(struct conf_check *check, size_t item)
 {
-    const struct topic_options *items = topics->p;
+    for (size_t i = 0; i < sizeof(topic_rows) / sizeof(topic_rows[0]); i++)
+        if (strncmp(topic_rows[i].name, "queue.", strlen("queue.")) == 0 &&
+            conf_check_is_given(check, &topics_section, item, topic_rows[i].name))
+            return true;
+    return false;
+}
+
+void
+topic_options_check(struct conf_check *check, struct conf_items *topics)
+{
+    struct topic_options *items = topics->p;
 
     for (size_t i = 0; i < topics->n; i++) {
         const char *error = filter_error(slice_str(items[i].match));
+
         if (error != NULL)
             conf_check_note(
                 check, &topics_section, i, "match", "\"%.100s\" is not a filter: %s", items[i].match, error);
+        if (!conf_check_is_given(check, &topics_section, i, "queue.enabled"))
+            items[i].queue_enabled = is_queue_given(check, i);
     }
 }

@@ -16,6 +16,7 @@
 #include "broker/links.h"
 #include "broker/linkset.h"
 #include "broker/outbox.h"
+#include "broker/settings.h"
 #include "broker/topic.h"
 #include "wire/frame.h"
 #include "wire/link.h"
@@ -103,7 +104,7 @@ listing_consider(struct listing *l, struct topic *topic)
 {
     struct slice name = topic_name(topic);
 
-    if (compare_names(name, l->after) > 0 && filter_matches(l->filter, name))
+    if (!topic->setting->is_hidden && compare_names(name, l->after) > 0 && filter_matches(l->filter, name))
         listing_add(l, topic);
 }
 

@@ -44,7 +44,8 @@ extern const struct conf_section topics_section;
 int topic_options_default(struct topic_options *ret);
 void topic_options_fini(struct topic_options *options);
 
-/* What the tables cannot say: filters that are none. For a conf_request's check. */
-void topic_options_check(struct conf_check *check, const struct conf_items *topics);
+/* What the tables cannot say: filters that are none; and that a group `queue` makes a queue. For a
+ * conf_request's check. */
+void topic_options_check(struct conf_check *check, struct conf_items *topics);
 
 #endif

@@ -21,6 +21,15 @@ OPTION("grace", TIME, grace_ms, LIVE, "5s", "0", "10m", "",
     "How long a frontend that is lost, or that does not come back after a restart of the broker, is waited "
     "for before "
     "what its clients had is taken from them.")
+OPTION("queues_max", COUNT, queues_max, LIVE, "10000", "1", "10000000", "",
+    "How many groups of consumers there may be on all topics together.")
+OPTION("queue_cache", BYTES, queue_cache, LIVE, "64MiB", "1MiB", "1TiB", "",
+    "How much memory messages may take that are about to be given to consumers; past that they are read from "
+    "the store one by one.")
+OPTION("kept_requests_max", COUNT, kept_requests_max, LIVE, "100000", "1", "100000000", "",
+    "How many asynchronous requests and replies may be kept at once. Each is a topic, too (topics_max).")
+OPTION("scheduled_max", COUNT, scheduled_max, LIVE, "100000", "0", "100000000", "",
+    "How many messages with a delay may be kept at once, until they are due.")
 OPTION("links_max", COUNT, links_max, RESTART, "64", "1", "1024", "",
     "How many frontends may be attached at once.")
 OPTION("link_credit", BYTES, link_credit, RESTART, "8MiB", "1MiB", "1GiB", "",

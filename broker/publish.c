@@ -23,6 +23,8 @@
 /* What a record, and a topic if it is new, cost beside the body, about. */
 #define PUBLISH_BYTES 512u
 #define HELD_RETRY_MS 50u
+/* A time to live that is longer is none: ten thousand years. */
+#define TTL_MAX_MS UINT64_C(315360000000000)
 #define NO_PUBLISH "The settings of this topic do not allow clients to publish."
 
 /* An append that the store has not answered yet. Kept on a free list: one for each publish under way. */
@@ -31,8 +33,10 @@ struct publish_pending {
     struct topic *topic; /* pinned */
     uint64_t session;    /* of the peer, which may be gone by now; 0: the broker's own */
     uint64_t pub;
+    int64_t due_ms; /* of one with a delay */
     unsigned slot;
     bool may_retain; /* it may have changed the retained value */
+    bool is_delayed;
 };
 
 /* A publish that the store had no room for: tried again when it has answered others, and by a timer;
@@ -58,6 +62,7 @@ static void
 pending_give_back(struct broker *broker, struct publish_pending *pending)
 {
     pending->topic->n_pins--;
+    broker->n_scheduling -= pending->is_delayed;
     pending->next = broker->free_pending;
     broker->free_pending = pending;
 }
@@ -104,6 +109,16 @@ publish_note_published(struct peer *peer, uint64_t pub, uint64_t seq)
 }
 
 static void
+publish_note_scheduled(struct peer *peer, uint64_t pub, int64_t due_ms)
+{
+    publish_flush_run(peer);
+    frame_put_scheduled(
+        outbox_begin(peer), &(struct frame_scheduled){.pub = pub, .due_ms = (uint64_t)due_ms});
+    outbox_end(peer);
+    peer->counters.published++;
+}
+
+static void
 publish_reject(struct peer *peer, uint64_t pub, enum error_code code, const char *message)
 {
     publish_flush_run(peer);
@@ -129,6 +144,8 @@ publish_on_appended(void *cookie, int error, enum append_outcome outcome, uint64
         if (pending->may_retain)
             topic_note_retained(broker, pending->topic);
         broker->counters.published++;
+    } else if (error == 0 && outcome == APPEND_SCHEDULED) {
+        broker->counters.scheduled++;
     } else if (error == 0) {
         broker->counters.repeated++;
     } else {
@@ -136,7 +153,9 @@ publish_on_appended(void *cookie, int error, enum append_outcome outcome, uint64
             strerror(-error)); /* the store says it once */
     }
     if (peer != NULL && peer_is_attached(peer)) {
-        if (error == 0)
+        if (error == 0 && outcome == APPEND_SCHEDULED)
+            publish_note_scheduled(peer, pending->pub, pending->due_ms);
+        else if (error == 0)
             publish_note_published(peer, pending->pub, seq);
         else
             publish_reject(peer, pending->pub, ERROR_STORE_FAILED, NULL);
@@ -161,7 +180,9 @@ publish_append_take(
         record_unref(record);
         return -ENOMEM;
     }
-    *pending = (struct publish_pending){.topic = topic, .pub = pub};
+    *pending = (struct publish_pending){
+        .topic = topic, .pub = pub, .due_ms = record->due_ms, .is_delayed = record->due_ms != 0};
+    broker->n_scheduling += pending->is_delayed;
     pending->may_retain = (record->flags & RECORD_RETAIN) != 0 || topic->setting->limits.keeps_last_retained;
     if (peer != NULL) {
         pending->slot = peer->slot;
@@ -375,10 +396,51 @@ check_publish(const struct topic *topic, const struct frame_publish *p, const ch
         topic->setting->max_message, ret_message);
 }
 
+/* Messages with a delay: are they allowed, and is there room? */
+static enum error_code
+check_delay(struct broker *broker, const struct topic *topic, uint64_t delay_ms, const char **ret_message)
+{
+    struct store_stats stats;
+
+    if (delay_ms == 0)
+        return ERROR_NONE;
+    if (topic->setting->max_delay_ms == 0) {
+        *ret_message = "The settings of this topic do not allow messages with a delay (max_delay).";
+        return ERROR_NOT_ALLOWED;
+    }
+    if (delay_ms > topic->setting->max_delay_ms) {
+        *ret_message = "The delay is longer than this topic allows (max_delay).";
+        return ERROR_LIMIT_REACHED;
+    }
+    broker->store_ops->stats(broker->store, &stats);
+    if (stats.n_scheduled + broker->n_scheduling >= broker->options.scheduled_max) {
+        *ret_message = "Too many messages wait for their time (broker.scheduled_max).";
+        return ERROR_LIMIT_REACHED;
+    }
+    return ERROR_NONE;
+}
+
+/* When it is due and when it expires, by the wall clock. */
+static void
+set_times(const struct broker *broker, const struct topic *topic, const struct frame_publish *p,
+    struct record *record)
+{
+    const uint64_t max_ms = topic->setting->max_ttl_ms;
+    const int64_t at_ms = loop_wall_ms(broker->loop) + (int64_t)p->delay_ms;
+    uint64_t ttl_ms = p->ttl_ms < TTL_MAX_MS ? p->ttl_ms : 0;
+
+    if (max_ms > 0 && (ttl_ms == 0 || ttl_ms > max_ms))
+        ttl_ms = max_ms;
+    if (p->delay_ms > 0)
+        record->due_ms = at_ms;
+    if (ttl_ms > 0)
+        record->expires_ms = at_ms + (int64_t)ttl_ms;
+}
+
 static int
 proceed_publish(struct peer *peer, struct topic *topic, const struct frame_publish *p)
 {
-    bool is_key_once = p->once.n == 0 && topic->setting->policy != SLOW_CONFLATE;
+    bool is_key_once = p->once.n == 0 && topic->setting->is_key_once;
     struct record *record = is_key_once ? record_new(p->type, p->headers, p->key, p->body)
                                         : record_new_once(p->type, p->headers, p->key, p->once, p->body);
     int r = -ENOMEM;
@@ -386,6 +448,7 @@ proceed_publish(struct peer *peer, struct topic *topic, const struct frame_publi
     if (record != NULL) {
         record->kind = kind_of(p);
         record->flags = (uint8_t)p->flags;
+        set_times(peer->broker, topic, p, record);
         r = publish_append_take(peer->broker, topic, record_ref(record), peer, p->pub);
         if (r == -EAGAIN)
             return publish_hold(peer, topic, record, p->pub);
@@ -450,6 +513,8 @@ publish_on_publish(struct peer *peer, const struct frame *f)
     code = find_topic(peer, peer->handles[p->handle], &topic, &message);
     if (code == ERROR_NONE)
         code = check_publish(topic, p, &message);
+    if (code == ERROR_NONE)
+        code = check_delay(peer->broker, topic, p->delay_ms, &message);
     if (code != ERROR_NONE) {
         publish_reject(peer, p->pub, code, message);
         return 0;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What holds for a topic: the config's ordered list `topics`, compiled. The first item whose filter matches
- * holds; what matches none has the defaults. Names that begin with '$' are the bus's own and follow built-in
- * settings, whatever the list says.
+ * holds; what matches none has the defaults, and below dead/, where dead letters go if nothing else was said,
+ * those for dead letters. Names that begin with '$' are the bus's own and follow built-in settings, whatever
+ * the list says; the queue of asynchronous requests on a topic takes over what is said of that topic.
  */
 #ifndef BROKER_SETTINGS_H
 #define BROKER_SETTINGS_H
@@ -17,12 +18,29 @@ struct conf_errors;
 struct conf_items;
 struct settings;
 
+/* Of a queue, and of groups on other topics. */
+struct queue_setting {
+    bool is_queue;   /* keeps what is not done; limits.is_held is the same */
+    bool trims_done; /* what all groups have done is removed */
+    bool has_ordered_keys;
+    uint32_t max_deliveries;
+    uint64_t max_messages, max_unsettled;
+    uint64_t lease_ms, retry_delay_ms;
+    const char *dead_letter; /* with {topic} in it, or empty; belongs to the struct settings */
+};
+
 /* Shared by all topics that it holds for; belongs to its struct settings. */
 struct setting {
     struct store_limits limits;
     uint64_t max_message;
     uint64_t policy; /* enum slow_policy */
+    uint64_t max_ttl_ms, max_delay_ms;
     bool may_publish, may_subscribe;
+    bool is_hidden;   /* not in lists of topics */
+    bool is_key_once; /* a key alone makes a publish happen once */
+    struct queue_setting queue;
+    uint64_t request_ttl_ms, reply_ttl_ms;
+    const struct setting *requests; /* what holds for the queue of asynchronous requests on the topic */
 };
 
 /* max_message: broker.max_message, which holds for all. -EINVAL for a bad filter, -ENOMEM. */

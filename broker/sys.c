@@ -83,6 +83,7 @@ publish_broker(struct broker *broker, struct buf *out)
     put_figure(out, "published", c->published);
     put_figure(out, "rejected", c->rejected);
     put_figure(out, "repeated", c->repeated);
+    put_figure(out, "scheduled", c->scheduled);
     put_figure(out, "delivered", c->delivered);
     put_figure(out, "replayed", c->replayed);
     put_figure(out, "recoveries", c->recoveries);
@@ -94,6 +95,7 @@ publish_broker(struct broker *broker, struct buf *out)
     put_figure(out, "refused_memory", c->refused_memory);
     put_figure(out, "stored_messages", stats.n_records);
     put_figure(out, "stored_bytes", stats.n_bytes);
+    put_figure(out, "stored_scheduled", stats.n_scheduled);
     put_figure(out, "evicted", stats.n_evicted);
     put_figure(out, "store_failed", stats.n_failed);
     put_requests(out, requests_figures(broker->requests));

@@ -27,4 +27,35 @@ OPTION("slow_consumer", ENUM, slow_consumer, LIVE, "disconnect", "", "",
     "the history when it has read the rest; it is told of a gap if they are not kept any more.")
 OPTION("publish", BOOL, publish, LIVE, "true", "", "", "", "Whether clients may publish.")
 OPTION("subscribe", BOOL, subscribe, LIVE, "true", "", "", "", "Whether clients may subscribe.")
+OPTION("max_ttl", TIME, max_ttl_ms, LIVE, "0", "0", "3650d", "",
+    "How long a message may be delivered after it was published: one whose publisher gave no time to live, or a "
+    "longer one, gets this; 0 for no limit.")
+OPTION("max_delay", TIME, max_delay_ms, LIVE, "7d", "0", "3650d", "",
+    "The longest delay that a publisher may ask for; 0: no messages with a delay.")
+OPTION("queue.enabled", BOOL, queue_enabled, LIVE, "false", "", "", "",
+    "Whether the topic is a work queue: its messages are kept until every group of consumers has done them, "
+    "whatever the history's limits say, and then removed. If any other option of queue is given, this one is "
+    "true unless it says false; what the others say holds for groups on other topics, too.")
+OPTION("queue.max_messages", COUNT, queue_max_messages, LIVE, "1000000", "1", "100000000", "",
+    "How many messages a work queue keeps; past that publishes are refused (queue_full). Done messages count "
+    "until those before them are done.")
+OPTION("queue.lease", TIME, queue_lease_ms, LIVE, "30s", "100ms", "7d", "",
+    "How long a consumer has a message before it is given to another, unless it asks for more time.")
+OPTION("queue.max_deliveries", COUNT, queue_max_deliveries, LIVE, "10", "0", "1000000", "",
+    "How often a message is given out; then it goes to the dead letters. 0: for ever.")
+OPTION("queue.retry_delay", TIME, queue_retry_delay_ms, LIVE, "0", "0", "7d", "",
+    "How long a message waits before it is given out again, if its lease ended or its consumer gave it back "
+    "without saying how long.")
+OPTION("queue.dead_letter", STRING, queue_dead_letter, LIVE, "dead/{topic}", "0", "900", "",
+    "The topic for messages that nobody could do; {topic} stands for the name of theirs. Empty: they are thrown "
+    "away.")
+OPTION("queue.ordered_keys", BOOL, queue_ordered_keys, LIVE, "false", "", "", "",
+    "Whether messages with the same key are given out one after the other, each when the one before is done. "
+    "A key alone does not make a publish happen once then.")
+OPTION("queue.max_unsettled", COUNT, queue_max_unsettled, LIVE, "100000", "1", "10000000", "",
+    "How many messages one group may have that were given out and are not done; past that it gets no new ones.")
+OPTION("request.ttl", TIME, request_ttl_ms, LIVE, "1h", "1s", "30d", "",
+    "How long an asynchronous request waits to be answered, at most.")
+OPTION("request.reply_ttl", TIME, request_reply_ttl_ms, LIVE, "10m", "1s", "30d", "",
+    "How long its reply is kept.")
 #undef OPTION

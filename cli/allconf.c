@@ -109,7 +109,7 @@ check_origins(struct conf_check *check, const struct conf_section *section, cons
 static void
 check_all(struct conf_check *check, void *arg)
 {
-    const struct allconf *c = arg;
+    struct allconf *c = arg;
 
     topic_options_check(check, &c->topics);
     check_frontends(check, c);
