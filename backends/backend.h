@@ -36,17 +36,19 @@ struct store_topic;
 /* One accepted message: never changed after it was made, shared by reference. */
 struct record {
     atomic_uint n_refs;
-    uint8_t kind;       /* enum message_kind, opaque here */
-    uint8_t flags;      /* enum message_flag; a backend knows RECORD_RETAIN */
-    uint8_t n_once;     /* of what stands behind the body, and is not kept: record_once() */
+    uint8_t kind;   /* enum message_kind, opaque here */
+    uint8_t flags;  /* enum message_flag; a backend knows RECORD_RETAIN */
+    uint8_t n_once; /* of what stands behind the body, and is not kept: record_once() */
     bool is_key_once;
-    uint64_t seq;       /* set by the backend before on_record() */
-    uint64_t prev;      /* the seq before it on its topic, 0 if none */
-    int64_t time_ms;    /* wall clock of the append */
+    uint64_t seq;    /* set by the backend before on_record() */
+    uint64_t prev;   /* the seq that was before it on its topic when it was appended, 0 if none. In a read the
+                        one before it may be missing without a gap: it has expired since */
+    int64_t time_ms; /* wall clock of the append */
     int64_t expires_ms; /* wall clock from which on it is not handed out any more; 0: never */
-    int64_t due_ms;     /* wall clock before which it is kept aside and has no seq; 0: append it now */
-    void *topic;        /* the broker's cookie of the topic, from topic_open() */
-    struct slice type;  /* these four point into data[] */
+    int64_t due_ms;    /* wall clock before which it is kept aside and has no seq; 0: append it now, and so it
+                          is in on_record() */
+    void *topic;       /* the broker's cookie of the topic, from topic_open() */
+    struct slice type; /* these four point into data[] */
     struct slice headers;
     struct slice key;
     struct slice body;
@@ -75,8 +77,10 @@ struct store_limits {
     bool keeps_last_retained; /* every message becomes the retained value, not only flagged ones */
     bool keeps_no_retained;   /* the flag is ignored */
     bool is_held;             /* a queue: nothing above the mark of topic_hold() is trimmed by these limits */
-    bool is_unrecoverable; /* nobody recovers it ($sys): when the topic is dropped, no later reader is told of
-                              a gap */
+    bool is_unrecoverable;    /* nobody recovers it: what it does not keep, or kept when it was dropped, is no
+                                 gap to anybody */
+    bool is_volatile; /* nothing of it is written to a disk, the retained value neither ($sys): when the
+                         store is closed it is as if it had never been. Takes nothing with a due_ms */
 };
 
 /* Who sent a publish, so that a repeat is seen: a frontend's boot and its publish number (from 1, without
@@ -116,8 +120,10 @@ struct store_item {
 
 struct store_stats {
     uint64_t n_topics, n_records, n_bytes, n_evicted, n_repeated;
-    uint64_t n_scheduled; /* messages that are kept aside until they are due */
-    uint64_t n_groups, n_items;
+    uint64_t n_expired;                      /* that went because their time was over */
+    uint64_t n_scheduled, n_scheduled_bytes; /* messages that are kept aside until they are due */
+    uint64_t n_groups;
+    uint64_t n_items;  /* that are kept for restore(): none if nothing outlives the store */
     uint64_t n_failed; /* times that the store could not keep what it was given: a full disk */
 };
 
@@ -207,32 +213,41 @@ struct backend_ops {
      * later begins with it as its highest evicted seq, for it may be one of those. */
     void (*topic_drop)(struct backend *b, struct store_topic *topic);
 
-    /* Of a topic whose limits say is_held: messages with a seq above `above` are kept whatever the limits
-     * say; those up to it follow the limits. UINT64_MAX (as it is for a topic that was just opened): nothing
-     * is held. */
+    /* Nothing is kept of it, aside neither, and it has no retained value and no group: dropping it loses
+     * nothing. Appends under way are not looked at. */
+    bool (*topic_is_idle)(struct backend *b, struct store_topic *topic);
+
+    /* Of a topic whose limits say is_held: messages with a seq above `above` are kept whatever the limits of
+     * the topic and of the store say (but not longer than they live, expires_ms); those up to it follow the
+     * limits. UINT64_MAX, as it is for a topic that was just opened: nothing is held. 0, as it is for one
+     * that on_topic() told of: everything is. */
     void (*topic_hold)(struct backend *b, struct store_topic *topic, uint64_t above);
-    /* Messages up to `upto` are done with: they go now. They count as evicted. */
+    /* Messages up to `upto` are done with: they go now, and count as evicted. */
     void (*topic_trim)(struct backend *b, struct store_topic *topic, uint64_t upto);
 
-    /* Gives the state of a group of this topic, made (and kept, with the next commit) if it is new: then with
-     * `floor`. Everything at or below the floor is done. A topic with groups is not dropped. */
+    /* Gives the state of a group of this topic. A new one is made, and kept with the next commit, with
+     * `floor`: everything at or below it is done. One that there is keeps its floor, and gets this cookie.
+     * A topic with groups may not be dropped. The name has at most STORE_GROUP_NAME_MAX bytes. */
     int (*group_open)(struct backend *b, struct store_topic *topic, struct slice name, uint64_t floor,
         void *cookie, struct store_group **ret);
-    /* Forgets it, with its items. */
+    /* Forgets it, with its items. The answers to its saves still come. */
     void (*group_drop)(struct backend *b, struct store_group *group);
-    /* Replaces what is known of these messages, and moves the floor (0: as it was), which forgets the items
-     * at or below it. All of it is kept, or nothing, in the order of appends and saves; under the sync policy
-     * if the cookie is not NULL: then host->on_saved() is called. items is copied. 0, or negative errno: not
-     * taken up (-EAGAIN: too much is under way). */
+    /* Replaces what is known of these messages, in any order, and moves the floor up (0: it stays), which
+     * forgets the items at or below it. All of it is kept, or nothing, in the order of appends and saves.
+     * With a cookie under the sync policy: then host->on_saved() is called, perhaps before this returns.
+     * Without one it is kept with the next commit that something else needs, or soon. items is copied. 0, or
+     * negative errno: not taken up (-EAGAIN: too much is under way). */
     int (*group_save)(struct backend *b, struct store_group *group, const struct store_item *items, size_t n,
         uint64_t floor, void *cookie);
 
     /* Takes one reference of record, also on failure. One with a due_ms that is still to come is kept aside,
-     * through restarts, answered by APPEND_SCHEDULED, and appended by the store itself when it is due:
-     * host->on_record() as for any other, and no on_appended(). What has expired is not handed out by read()
-     * or retained(), and trimmed; its absence is no gap, for its publisher wanted it so. The answer comes by
-     * host->on_appended(cookie). 0, or negative errno: not taken up, no answer will come (-EAGAIN: too much
-     * is under way; pause the publisher's link). */
+     * through restarts, answered by APPEND_SCHEDULED, and appended by the store itself when it is due,
+     * in the order of due_ms: host->on_record() as for any other, and no on_appended(). One that has expired
+     * by then is forgotten instead. What has expired is not handed out by read() or retained(), and trimmed;
+     * its absence is no gap, for its publisher wanted it so. The answer comes by host->on_appended(cookie).
+     * 0, or negative errno: not taken up, no answer will come (-EAGAIN: too much is under way; pause the
+     * publisher's link; -EINVAL: a due_ms on a topic that is volatile). A repeat of a publish that was kept
+     * aside is answered as that one was, also when it was appended since. */
     int (*append_take)(struct backend *b, struct store_topic *topic, struct record *record,
         struct store_origin origin, void *cookie);
 
@@ -247,7 +262,8 @@ struct backend_ops {
     void (*topic_stats)(struct backend *b, const struct store_topic *topic, uint64_t *ret_last,
         uint64_t *ret_n, uint64_t *ret_bytes);
 
-    /* Trims by age; called by the broker now and then, does at most `budget` topics and returns. */
+    /* Trims by age, and what has expired; called by the broker now and then, does at most `budget` topics and
+     * returns. */
     void (*tick)(struct backend *b, unsigned budget);
 
     void (*stats)(const struct backend *b, struct store_stats *ret);

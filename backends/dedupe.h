@@ -20,6 +20,8 @@
 
 #define DEDUPE_WINDOW 65536u /* publish numbers of one boot, a power of two */
 #define DEDUPE_BOOTS_MAX 2048u
+/* The seq of what was kept aside and has none yet. */
+#define DEDUPE_ASIDE UINT64_MAX
 #define DEDUPE_BOOT_IDLE_MS (60u * 60 * 1000)
 
 struct dedupe_boot;

@@ -144,15 +144,18 @@ settings_compile(struct settings *s, const struct conf_items *items, uint64_t ma
         return r;
     setting_compile_dead(&s->dead, &s->usual);
     s->sys = (struct setting){
-        .limits = {.keeps_last_retained = true, .is_unrecoverable = true},
+        .limits = {.keeps_last_retained = true, .is_unrecoverable = true, .is_volatile = true},
         .max_message = max_message,
         .policy = SLOW_DROP_OLDEST,
         .may_subscribe = true,
     };
     s->replies =
         (struct setting){.max_message = max_message, .limits.is_unrecoverable = true, .is_hidden = true};
-    s->bus =
-        (struct setting){.max_message = max_message, .may_subscribe = true, .limits.is_unrecoverable = true};
+    s->bus = (struct setting){
+        .limits = {.is_unrecoverable = true, .is_volatile = true},
+        .max_message = max_message,
+        .may_subscribe = true,
+    };
     for (size_t i = 0; i < items->n; i++) {
         struct slice filter = slice_str(options[i].match);
         void **at;

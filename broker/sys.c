@@ -97,6 +97,11 @@ publish_broker(struct broker *broker, struct buf *out)
     put_figure(out, "stored_bytes", stats.n_bytes);
     put_figure(out, "stored_scheduled", stats.n_scheduled);
     put_figure(out, "evicted", stats.n_evicted);
+    put_figure(out, "expired", stats.n_expired);
+    put_figure(out, "scheduled_messages", stats.n_scheduled);
+    put_figure(out, "scheduled_bytes", stats.n_scheduled_bytes);
+    put_figure(out, "queue_groups", stats.n_groups);
+    put_figure(out, "queue_items", stats.n_items);
     put_figure(out, "store_failed", stats.n_failed);
     put_requests(out, requests_figures(broker->requests));
     publish_figures(broker, "$sys/broker", "", out);

@@ -327,16 +327,15 @@ topics_expire(struct broker *broker, unsigned budget)
         budget = t->n_handles;
     while (budget-- > 0) {
         struct topic *topic;
-        uint64_t n_kept;
 
         if (t->expire_at >= t->n_handles)
             t->expire_at = 0;
         topic = t->by_handle[t->expire_at++];
-        if (topic == NULL || topic->n_pins > 0 || topic->retained_at != TOPIC_NO_RETAINED ||
-            now_s - topic->used_s <= limit_s)
+        if (topic == NULL || topic->n_pins > 0 || now_s - topic->used_s <= limit_s)
             continue;
-        broker->store_ops->topic_stats(broker->store, topic->store, NULL, &n_kept, NULL);
-        if (n_kept == 0)
+        if (topic->retained_at != TOPIC_NO_RETAINED)
+            topic_note_retained(broker, topic); /* it may have expired */
+        if (broker->store_ops->topic_is_idle(broker->store, topic->store))
             topic_forget(broker, topic);
     }
 }

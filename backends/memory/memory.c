@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The backend that keeps messages in the broker's own memory, and loses them with it: each start is a new
- * epoch. The model is in memstore.h, reads are in memread.c, repeats in dedupe.c. Everything happens before a
- * call returns.
+ * epoch. The model is in memstore.h, what a topic keeps in memtopic.c, reads are in memread.c, repeats in
+ * dedupe.c. Everything happens before a call returns.
  */
 #include "config.h"
 
@@ -39,7 +39,9 @@ limits_copy(struct store_limits *to, const struct store_limits *from)
     to->bytes = from->bytes;
     to->keeps_last_retained = from->keeps_last_retained;
     to->keeps_no_retained = from->keeps_no_retained;
+    to->is_held = from->is_held;
     to->is_unrecoverable = from->is_unrecoverable;
+    to->is_volatile = from->is_volatile;
     if (to->messages > UINT32_MAX / 2)
         to->messages = UINT32_MAX / 2;
 }
@@ -76,103 +78,6 @@ limits_unshare(struct backend *b, struct memory_limits *shared)
     free(shared);
 }
 
-/* ---- The ring of a topic. ---- */
-
-static int
-ring_resize(struct store_topic *topic, uint32_t n_ring)
-{
-    struct record **ring = malloc(n_ring * sizeof(ring[0]));
-
-    if (ring == NULL)
-        return -ENOMEM;
-    for (uint32_t i = 0; i < topic->n; i++)
-        ring[i] = memory_topic_at(topic, i);
-    free(topic->ring);
-    topic->ring = ring;
-    topic->n_ring = n_ring;
-    topic->head = 0;
-    return 0;
-}
-
-static int
-ring_reserve(struct store_topic *topic)
-{
-    if (topic->n < topic->n_ring)
-        return 0;
-    return ring_resize(topic, topic->n_ring == 0 ? 1 : topic->n_ring * 2);
-}
-
-static void
-ring_shrink(struct store_topic *topic)
-{
-    if (topic->n == 0) {
-        free(topic->ring);
-        topic->ring = NULL;
-        topic->n_ring = topic->head = 0;
-    } else if (topic->n_ring > 16 && topic->n < topic->n_ring / 4) {
-        (void)ring_resize(topic, topic->n_ring / 2); /* no memory: it stays as large as it is */
-    }
-}
-
-/* Out of the list of those that keep something, without losing the place of memory_tick() in it. */
-static void
-kept_remove(struct backend *b, struct store_topic *topic)
-{
-    if (b->tick_at == &topic->in_kept)
-        b->tick_at = topic->in_kept.next;
-    list_remove(&topic->in_kept);
-}
-
-static void
-topic_evict_oldest(struct backend *b, struct store_topic *topic)
-{
-    struct record *oldest = memory_topic_at(topic, 0);
-    size_t size = record_size(oldest);
-
-    topic->evicted_seq = oldest->seq;
-    topic->head = (topic->head + 1) & (topic->n_ring - 1);
-    topic->n--;
-    topic->bytes -= size;
-    b->stats.n_bytes -= size;
-    b->stats.n_records--;
-    b->stats.n_evicted++;
-    record_unref(oldest);
-    if (topic->n == 0)
-        kept_remove(b, topic);
-}
-
-void
-memory_topic_trim(struct backend *b, struct store_topic *topic, int64_t wall_ms)
-{
-    const struct store_limits *limits = &topic->shared->limits;
-    uint32_t before = topic->n;
-
-    while (topic->n > 0) {
-        bool is_over =
-            topic->n > limits->messages || (limits->bytes > 0 && topic->bytes > limits->bytes) ||
-            (limits->age_ms > 0 && wall_ms - memory_topic_at(topic, 0)->time_ms >= (int64_t)limits->age_ms);
-
-        if (!is_over)
-            break;
-        topic_evict_oldest(b, topic);
-    }
-    if (topic->n < before)
-        ring_shrink(topic);
-}
-
-/* All topics together: what was appended to the longest ago goes first. */
-static void
-memory_trim_all(struct backend *b)
-{
-    while (b->options.bytes_max > 0 && b->stats.n_bytes > b->options.bytes_max && !list_empty(&b->kept)) {
-        struct store_topic *topic = list_entry(b->kept.next, struct store_topic, in_kept);
-
-        while (topic->n > 0 && b->stats.n_bytes > b->options.bytes_max)
-            topic_evict_oldest(b, topic);
-        ring_shrink(topic);
-    }
-}
-
 /* ---- The life of the store. ---- */
 
 static void
@@ -181,7 +86,7 @@ memory_configure(struct backend *b, const void *conf)
     b->options = *(const struct memory_options *)conf;
     b->dedupe.key_window_ms = b->options.key_window_ms;
     b->dedupe.keys_max = b->options.keys_max;
-    memory_trim_all(b);
+    memory_trim_all(b, loop_wall_ms(b->loop));
 }
 
 static int
@@ -197,7 +102,10 @@ memory_open(const void *conf, struct loop *loop, const struct store_host *host, 
     table_init(&b->limits, limits_key_of);
     list_init(&b->recent);
     list_init(&b->kept);
+    list_init(&b->held);
     b->tick_at = &b->kept;
+    b->aside_timer = (struct loop_timer){.fn = memory_aside_on_timer, .arg = b};
+    memory_groups_init(b);
     do {
         rand_bytes(&b->epoch, sizeof(b->epoch));
         b->epoch &= (UINT64_C(1) << 53) - 1; /* so that a client's JSON number can hold it */
@@ -210,10 +118,7 @@ memory_open(const void *conf, struct loop *loop, const struct store_host *host, 
 static void
 topic_free(struct backend *b, struct store_topic *topic)
 {
-    while (topic->n > 0)
-        topic_evict_oldest(b, topic);
-    free(topic->ring);
-    record_unref(topic->retained);
+    memory_topic_empty(b, topic);
     list_remove(&topic->in_recent);
     limits_unshare(b, topic->shared);
     free(topic);
@@ -223,10 +128,14 @@ topic_free(struct backend *b, struct store_topic *topic)
 static void
 memory_close(struct backend *b)
 {
+    memory_aside_forget(b, NULL);
+    memory_groups_fini(b);
     list_for_each_safe(it, following, &b->recent)
         topic_free(b, list_entry(it, struct store_topic, in_recent));
     dedupe_fini(&b->dedupe);
     table_fini(&b->limits);
+    heap_fini(&b->lives);
+    heap_fini(&b->aside);
     free(b->heap);
     free(b);
 }
@@ -262,19 +171,13 @@ memory_topic_open(struct backend *b, struct slice name, void *cookie, const stru
     topic->cookie = cookie;
     topic->id = b->next_id++;
     topic->evicted_seq = b->dropped_seq;
+    topic->hold_above = UINT64_MAX;
     list_init(&topic->in_kept);
     list_init(&topic->in_recent);
     list_push_front(&b->recent, &topic->in_recent);
     b->stats.n_topics++;
     *ret = topic;
     return 0;
-}
-
-static void
-topic_set_retained(struct store_topic *topic, struct record *record)
-{
-    record_unref(topic->retained);
-    topic->retained = record;
 }
 
 static void
@@ -288,7 +191,7 @@ memory_topic_limit(struct backend *b, struct store_topic *topic, const struct st
     limits_unshare(b, topic->shared);
     topic->shared = shared;
     if (limits->keeps_no_retained)
-        topic_set_retained(topic, NULL);
+        memory_topic_forget_retained(b, topic);
     memory_topic_trim(b, topic, loop_wall_ms(b->loop));
 }
 
@@ -296,15 +199,44 @@ static void
 memory_topic_drop(struct backend *b, struct store_topic *topic)
 {
     assert(!b->is_calling);
+    assert(topic->n_groups == 0);
     if (topic->last_seq > b->dropped_seq && !topic->shared->limits.is_unrecoverable)
         b->dropped_seq = topic->last_seq;
+    memory_aside_forget(b, topic);
     topic_free(b, topic);
+}
+
+static void
+memory_topic_hold(struct backend *b, struct store_topic *topic, uint64_t above)
+{
+    assert(!b->is_calling);
+    topic->hold_above = above;
+    memory_topic_trim(b, topic, loop_wall_ms(b->loop));
+}
+
+static void
+memory_topic_trim_now(struct backend *b, struct store_topic *topic, uint64_t upto)
+{
+    assert(!b->is_calling);
+    memory_topic_trim_upto(b, topic, upto);
 }
 
 static struct record *
 memory_retained(struct backend *b, struct store_topic *topic)
 {
-    return topic->retained != NULL ? record_ref(topic->retained) : NULL;
+    struct record *retained = topic->retained;
+
+    if (retained == NULL || (retained->expires_ms != 0 && retained->expires_ms <= loop_wall_ms(b->loop)))
+        return NULL;
+    return record_ref(retained);
+}
+
+static bool
+memory_topic_is_idle(struct backend *b, struct store_topic *topic)
+{
+    assert(!b->is_calling);
+    memory_topic_trim(b, topic, loop_wall_ms(b->loop));
+    return topic->n == 0 && topic->retained == NULL && topic->n_aside == 0 && topic->n_groups == 0;
 }
 
 static void
@@ -321,7 +253,7 @@ memory_topic_stats(struct backend *b, const struct store_topic *topic, uint64_t 
 
 /* ---- Appending. ---- */
 
-/* Was it appended before? Everything that can fail happens here or in append_reserve(). */
+/* Was it appended before, or kept aside? */
 static int
 append_check(struct backend *b, struct store_topic *topic, const struct record *record,
     struct store_origin origin, enum append_outcome *ret, uint64_t *ret_seq)
@@ -334,12 +266,10 @@ append_check(struct backend *b, struct store_topic *topic, const struct record *
         r = dedupe_check_pub(&b->dedupe, origin.boot, origin.pub, now_ms, ret_seq);
         if (r < 0)
             return r;
-        if (r != DEDUPE_NEW) {
+        if (r != DEDUPE_NEW)
             *ret = r == DEDUPE_REPEATED ? APPEND_REPEATED : APPEND_FORGOTTEN;
-            return 0;
-        }
     }
-    if (record_once(record).n > 0) {
+    if (*ret == APPEND_OK && record_once(record).n > 0) {
         *ret_seq = dedupe_find_key(&b->dedupe, topic->id, record_once(record), now_ms);
         if (*ret_seq != 0) {
             *ret = APPEND_REPEATED;
@@ -347,63 +277,58 @@ append_check(struct backend *b, struct store_topic *topic, const struct record *
                 dedupe_note_pub(&b->dedupe, origin.boot, origin.pub, *ret_seq);
         }
     }
+    if (*ret == APPEND_REPEATED && *ret_seq == DEDUPE_ASIDE) {
+        *ret = APPEND_SCHEDULED;
+        *ret_seq = 0;
+    }
     return 0;
 }
 
-/* The topic keeps the record, or evicts it at once. The ring has room. */
-static void
-topic_keep(struct backend *b, struct store_topic *topic, struct record *record)
+int
+memory_append(struct backend *b, struct store_topic *topic, struct record *record)
 {
-    size_t size = record_size(record);
+    int r = memory_topic_reserve(b, topic, record);
 
-    list_remove(&topic->in_recent);
-    list_push_back(&b->recent, &topic->in_recent);
-    if (topic->shared->limits.messages == 0) {
-        topic->evicted_seq = record->seq;
-        b->stats.n_evicted++;
-        return;
-    }
-    topic->ring[(topic->head + topic->n) & (topic->n_ring - 1)] = record_ref(record);
-    topic->n++;
-    topic->bytes += size;
-    b->stats.n_bytes += size;
-    b->stats.n_records++;
-    kept_remove(b, topic);
-    list_push_back(&b->kept, &topic->in_kept);
-    memory_topic_trim(b, topic, record->time_ms);
-    memory_trim_all(b);
+    if (r < 0)
+        return r;
+    record->seq = ++b->last_seq;
+    record->prev = topic->last_seq;
+    record->time_ms = loop_wall_ms(b->loop);
+    record->due_ms = 0;
+    record->topic = topic->cookie;
+    topic->last_seq = record->seq;
+    memory_topic_keep(b, topic, record);
+    memory_topic_retain(b, topic, record);
+    return 0;
 }
 
-static void
-topic_retain(struct store_topic *topic, struct record *record)
-{
-    const struct store_limits *limits = &topic->shared->limits;
-
-    if (limits->keeps_no_retained || !(limits->keeps_last_retained || (record->flags & RECORD_RETAIN) != 0))
-        return;
-    topic_set_retained(topic, record->body.n > 0 ? record_ref(record) : NULL);
-}
-
+/* Everything that can fail happens before anything is changed. */
 static int
 append_new(struct backend *b, struct store_topic *topic, struct record *record, struct store_origin origin)
 {
-    uint64_t seq = b->last_seq + 1;
-    int r = topic->shared->limits.messages > 0 ? ring_reserve(topic) : 0;
+    int r = memory_topic_reserve(b, topic, record);
 
     if (r == 0 && record_once(record).n > 0)
-        r = dedupe_note_key(&b->dedupe, topic->id, record_once(record), seq, loop_now_ms(b->loop));
+        r = dedupe_note_key(
+            &b->dedupe, topic->id, record_once(record), b->last_seq + 1, loop_now_ms(b->loop));
+    if (r == 0)
+        r = memory_append(b, topic, record);
+    if (r == 0 && origin.boot != 0)
+        dedupe_note_pub(&b->dedupe, origin.boot, origin.pub, record->seq);
+    return r;
+}
+
+static int
+append_aside(struct backend *b, struct store_topic *topic, struct record *record, struct store_origin origin)
+{
+    int r = topic->shared->limits.is_volatile ? -EINVAL : memory_aside_take(b, topic, record);
+
     if (r < 0)
         return r;
+    if (record_once(record).n > 0) /* without memory for it a repeat is not seen, but the message is there */
+        (void)dedupe_note_key(&b->dedupe, topic->id, record_once(record), DEDUPE_ASIDE, loop_now_ms(b->loop));
     if (origin.boot != 0)
-        dedupe_note_pub(&b->dedupe, origin.boot, origin.pub, seq);
-    b->last_seq = seq;
-    record->seq = seq;
-    record->prev = topic->last_seq;
-    record->time_ms = loop_wall_ms(b->loop);
-    record->topic = topic->cookie;
-    topic->last_seq = seq;
-    topic_keep(b, topic, record);
-    topic_retain(topic, record);
+        dedupe_note_pub(&b->dedupe, origin.boot, origin.pub, DEDUPE_ASIDE);
     return 0;
 }
 
@@ -413,19 +338,23 @@ memory_append_take(struct backend *b, struct store_topic *topic, struct record *
 {
     enum append_outcome outcome;
     uint64_t seq = 0;
+    bool is_new;
     int r;
 
     assert(!b->is_calling);
     r = append_check(b, topic, record, origin, &outcome, &seq);
-    if (r == 0 && outcome == APPEND_OK) {
+    is_new = outcome == APPEND_OK;
+    if (r == 0 && is_new && record->due_ms > loop_wall_ms(b->loop)) {
+        r = append_aside(b, topic, record, origin);
+        outcome = APPEND_SCHEDULED;
+    } else if (r == 0 && is_new) {
         r = append_new(b, topic, record, origin);
         seq = record->seq;
     }
     if (r == 0) {
+        b->stats.n_repeated += !is_new;
         if (outcome == APPEND_OK)
             b->host.on_record(record, b->host.arg);
-        else
-            b->stats.n_repeated++;
         b->host.on_appended(cookie, 0, outcome, seq, b->host.arg);
     }
     record_unref(record);
@@ -434,11 +363,13 @@ memory_append_take(struct backend *b, struct store_topic *topic, struct record *
 
 /* ---- Now and then. ---- */
 
-/* Walks round the topics that keep something. Readers do not wait for it: a read trims what it meets. */
+/* Walks round the topics that keep something that may be trimmed. Readers do not wait for it: a read trims
+ * what it meets. */
 static void
 memory_tick(struct backend *b, unsigned budget)
 {
     int64_t wall_ms = loop_wall_ms(b->loop);
+    unsigned expire_budget = budget;
 
     for (uint64_t n = b->stats.n_topics; n > 0 && budget > 0 && !list_empty(&b->kept); n--, budget--) {
         struct list *at = b->tick_at == &b->kept ? b->kept.next : b->tick_at;
@@ -446,6 +377,7 @@ memory_tick(struct backend *b, unsigned budget)
         b->tick_at = at->next;
         memory_topic_trim(b, list_entry(at, struct store_topic, in_kept), wall_ms);
     }
+    memory_expire(b, wall_ms, expire_budget);
     dedupe_expire(&b->dedupe, loop_now_ms(b->loop), TICK_DEDUPE_BUDGET);
 }
 
@@ -464,6 +396,12 @@ const struct backend_ops backend_memory = {
     .topic_open = memory_topic_open,
     .topic_limit = memory_topic_limit,
     .topic_drop = memory_topic_drop,
+    .topic_is_idle = memory_topic_is_idle,
+    .topic_hold = memory_topic_hold,
+    .topic_trim = memory_topic_trim_now,
+    .group_open = memory_group_open,
+    .group_drop = memory_group_drop,
+    .group_save = memory_group_save,
     .append_take = memory_append_take,
     .read = memory_read,
     .retained = memory_retained,

@@ -47,21 +47,19 @@ heap_sink(struct memory_source *heap, size_t n, size_t i)
     heap[i] = moved;
 }
 
-/* The position in the ring of the first record above since; topic->n if there is none. */
+/* The position of the last but n. */
 static uint32_t
-topic_first_above(const struct store_topic *topic, uint64_t since)
+topic_last(const struct store_topic *topic, uint64_t n)
 {
-    uint32_t low = 0, high = topic->n;
+    uint32_t at = topic->n_places;
 
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-
-        if (memory_topic_at(topic, middle)->seq > since)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return low;
+    if (n >= topic->n)
+        return 0;
+    if (topic->n == topic->n_places)
+        return topic->n - (uint32_t)n;
+    while (n > 0)
+        n -= memory_topic_at(topic, --at)->record != NULL;
+    return at;
 }
 
 static int
@@ -71,13 +69,13 @@ source_add(struct backend *b, const struct store_read *read, struct store_topic 
 
     memory_topic_trim(b, topic, loop_wall_ms(b->loop));
     if (read->last > 0) {
-        at = topic->n > read->last ? topic->n - (uint32_t)read->last : 0;
+        at = topic_last(topic, read->last);
     } else {
-        if (topic->evicted_seq > read->since)
+        if (topic->evicted_seq > read->since && !topic->shared->limits.is_unrecoverable)
             read->on_gap(topic->cookie, topic->evicted_seq, read->arg);
-        at = topic_first_above(topic, read->since);
+        at = memory_topic_first_above(topic, read->since);
     }
-    return at < topic->n ? heap_add(b, topic, at) : 0;
+    return at < topic->n_places ? heap_add(b, topic, at) : 0;
 }
 
 static int
@@ -101,9 +99,9 @@ collect_named(struct backend *b, const struct store_read *read)
 }
 
 static int
-collect_last(struct backend *b, const struct store_read *read)
+collect_last_of(struct backend *b, const struct store_read *read, struct list *topics)
 {
-    list_for_each_safe(it, following, &b->kept)
+    list_for_each_safe(it, following, topics)
     {
         struct store_topic *topic = list_entry(it, struct store_topic, in_kept);
         int r = read->wants(topic->cookie, read->arg) ? source_add(b, read, topic) : 0;
@@ -112,6 +110,15 @@ collect_last(struct backend *b, const struct store_read *read)
             return r;
     }
     return 0;
+}
+
+/* Trimming may take a topic from `kept` to `held`, never back: so none is met twice. */
+static int
+collect_last(struct backend *b, const struct store_read *read)
+{
+    int r = collect_last_of(b, read, &b->held);
+
+    return r == 0 ? collect_last_of(b, read, &b->kept) : r;
 }
 
 static int
@@ -146,6 +153,16 @@ read_end(struct backend *b, const struct store_read *read, int error, uint64_t u
     read->on_done(error, upto, is_cut_short, read->arg);
 }
 
+/* To its next record. False: that was the last. */
+static bool
+source_move(struct memory_source *s)
+{
+    while (++s->at < s->topic->n_places)
+        if (memory_topic_at(s->topic, s->at)->record != NULL)
+            return true;
+    return false;
+}
+
 static void
 give_merged(struct backend *b, const struct store_read *read)
 {
@@ -162,12 +179,12 @@ give_merged(struct backend *b, const struct store_read *read)
             read_end(b, read, 0, upto, true);
             return;
         }
-        record = memory_topic_at(first->topic, first->at);
+        record = memory_topic_at(first->topic, first->at)->record;
         n++;
         bytes += record_size(record);
         upto = record->seq;
         read->on_record(record, read->arg);
-        if (++first->at < first->topic->n)
+        if (source_move(first))
             first->seq = memory_topic_at(first->topic, first->at)->seq;
         else
             *first = b->heap[--b->n_heap];

@@ -2,10 +2,14 @@
 /*
  * The inside of the memory backend, shared by its files.
  *
- * Each topic has a ring of its kept records, oldest first. Two lists hold topics in the order of their last
- * append: `recent` all of them, those without any message first, so that a read since S looks at those that
- * changed since and no others; `kept` those that keep any, for trimming. An append moves its topic to the end
- * of both, so both stay in order.
+ * Each topic has a ring of its kept records, oldest first; one that expired between others leaves an empty
+ * place. Lists hold topics in the order of their last append: `recent` all of them, those without any message
+ * first, so that a read since S looks at those that changed since and no others; `kept` those that keep any,
+ * for trimming; `held` those whose oldest may not be trimmed. An append moves its topic to the end, so they
+ * stay in order.
+ *
+ * What has an end of its life is in a heap of its topic, the topic with its next one in the heap `lives`.
+ * What is kept aside until it is due is in the heap `aside`.
  */
 #ifndef BACKENDS_MEMORY_MEMSTORE_H
 #define BACKENDS_MEMORY_MEMSTORE_H
@@ -13,7 +17,9 @@
 #include "backends/backend.h"
 #include "backends/dedupe.h"
 #include "backends/memory/memory.h"
+#include "base/heap.h"
 #include "base/list.h"
+#include "base/loop.h"
 #include "base/table.h"
 
 /* The same limits hold for very many topics: they are shared. */
@@ -22,18 +28,41 @@ struct memory_limits {
     uint64_t n_users;
 };
 
+struct memory_place {
+    uint64_t seq;
+    struct record *record; /* NULL: it has expired; never so at either end of the ring */
+};
+
+struct memory_life {
+    int64_t expires_ms;
+    uint64_t seq; /* not kept any more if it is below the ring's first */
+};
+
+/* What of a topic has an end. */
+struct memory_lives {
+    struct heap_node in_lives; /* by the next of them, the retained value among them */
+    struct store_topic *topic;
+    struct memory_life *heap;
+    uint32_t n, room;
+};
+
 struct store_topic {
     void *cookie;
     struct memory_limits *shared;
-    struct record **ring;
+    struct memory_place *ring;
     uint32_t n_ring; /* 0 or a power of two */
     uint32_t head;   /* index of the oldest */
-    uint32_t n;
-    uint32_t id; /* for idempotency keys; a topic that is dropped and opened again gets another */
+    uint32_t n_places;
+    uint32_t n;  /* records in them */
+    uint32_t id; /* for idempotency keys and groups; one that is dropped and opened again gets another */
+    uint32_t n_aside, n_groups;
+    bool is_in_held; /* in_kept is in the list `held` */
     uint64_t bytes;
     uint64_t last_seq;
-    uint64_t evicted_seq; /* the highest that was on this topic and is not kept */
+    uint64_t evicted_seq; /* the highest that was on this topic and is not kept, though it had not expired */
+    uint64_t hold_above;
     struct record *retained;
+    struct memory_lives *lives; /* NULL: none ever */
     struct list in_recent, in_kept;
 };
 
@@ -50,8 +79,13 @@ struct backend {
     struct memory_options options;
     struct dedupe dedupe;
     struct table limits;
-    struct list recent, kept;
+    struct list recent, kept, held;
     struct list *tick_at; /* in kept: where memory_tick() goes on */
+    struct heap lives;
+    struct heap aside;
+    uint64_t next_aside; /* of two that are due in the same millisecond the first comes first */
+    struct loop_timer aside_timer;
+    struct table groups;
     uint64_t epoch, last_seq;
     uint64_t dropped_seq; /* the highest seq among dropped topics */
     uint32_t next_id;
@@ -61,15 +95,50 @@ struct backend {
     struct store_stats stats;
 };
 
-static inline struct record *
+static inline struct memory_place *
 memory_topic_at(const struct store_topic *topic, uint32_t i)
 {
-    return topic->ring[(topic->head + i) & (topic->n_ring - 1)];
+    return &topic->ring[(topic->head + i) & (topic->n_ring - 1)];
 }
 
-/* Evicts what the topic's limits do not allow any more. */
-void memory_topic_trim(struct backend *b, struct store_topic *topic, int64_t wall_ms);
+/* memory.c */
+/* Numbers the record and keeps it; it was checked, and is no repeat. 0 or -ENOMEM, then nothing happened. */
+int memory_append(struct backend *b, struct store_topic *topic, struct record *record);
 
+/* memtopic.c */
+/* Room for one more, so that memory_topic_keep() and memory_topic_retain() cannot fail. */
+int memory_topic_reserve(struct backend *b, struct store_topic *topic, const struct record *record);
+void memory_topic_keep(struct backend *b, struct store_topic *topic, struct record *record);
+void memory_topic_retain(struct backend *b, struct store_topic *topic, struct record *record);
+void memory_topic_forget_retained(struct backend *b, struct store_topic *topic);
+/* The ring's position of the first record above since; n_places if there is none. */
+uint32_t memory_topic_first_above(const struct store_topic *topic, uint64_t since);
+/* Takes away what has expired, and evicts what the topic's limits do not allow any more. */
+void memory_topic_trim(struct backend *b, struct store_topic *topic, int64_t wall_ms);
+/* Those up to it, whatever the limits say. */
+void memory_topic_trim_upto(struct backend *b, struct store_topic *topic, uint64_t upto);
+/* All topics together: what was appended to the longest ago goes first. */
+void memory_trim_all(struct backend *b, int64_t wall_ms);
+/* What has expired, of at most `budget` topics. */
+void memory_expire(struct backend *b, int64_t wall_ms, unsigned budget);
+/* Frees all that it keeps. */
+void memory_topic_empty(struct backend *b, struct store_topic *topic);
+
+/* memaside.c */
+int memory_aside_take(struct backend *b, struct store_topic *topic, struct record *record);
+void memory_aside_on_timer(void *arg);
+void memory_aside_forget(struct backend *b, struct store_topic *topic); /* NULL: of all topics */
+
+/* memgroup.c */
+void memory_groups_init(struct backend *b);
+void memory_groups_fini(struct backend *b);
+int memory_group_open(struct backend *b, struct store_topic *topic, struct slice name, uint64_t floor,
+    void *cookie, struct store_group **ret);
+void memory_group_drop(struct backend *b, struct store_group *group);
+int memory_group_save(struct backend *b, struct store_group *group, const struct store_item *items, size_t n,
+    uint64_t floor, void *cookie);
+
+/* memread.c */
 int memory_read(struct backend *b, const struct store_read *read);
 
 #endif

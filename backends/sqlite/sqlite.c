@@ -473,7 +473,7 @@ is_same_limits(const struct store_limits *a, const struct store_limits *b)
 {
     return a->messages == b->messages && a->age_ms == b->age_ms && a->bytes == b->bytes &&
            a->keeps_last_retained == b->keeps_last_retained && a->keeps_no_retained == b->keeps_no_retained &&
-           a->is_unrecoverable == b->is_unrecoverable;
+           a->is_unrecoverable == b->is_unrecoverable && a->is_volatile == b->is_volatile;
 }
 
 static void
@@ -504,6 +504,12 @@ sqlite_topic_drop(struct backend *b, struct store_topic *topic)
     if (c == NULL)
         return; /* it stays in the file, and in memory, until the next start */
     store_command(b, c);
+}
+
+static bool
+sqlite_topic_is_idle(struct backend *b, struct store_topic *topic)
+{
+    return topic->now.n == 0 && topic->retained == NULL;
 }
 
 static struct record *
@@ -632,6 +638,7 @@ const struct backend_ops backend_sqlite = {
     .topic_open = sqlite_topic_open,
     .topic_limit = sqlite_topic_limit,
     .topic_drop = sqlite_topic_drop,
+    .topic_is_idle = sqlite_topic_is_idle,
     .append_take = sqlite_append_take,
     .read = read_start,
     .retained = sqlite_retained,

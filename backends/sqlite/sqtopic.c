@@ -41,11 +41,11 @@ topic_touch(struct writer *w, struct store_topic *topic)
     return 0;
 }
 
-/* Whether it leaves anything in the file. What nobody recovers, and has no history, does not. */
+/* Whether it leaves anything in the file. */
 static bool
 topic_is_stored(const struct store_topic *topic)
 {
-    return !topic->w.limits.is_unrecoverable || topic->w.limits.messages > 0;
+    return !topic->w.limits.is_volatile;
 }
 
 static int

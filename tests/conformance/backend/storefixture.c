@@ -151,11 +151,55 @@ on_topic(struct slice name, struct store_topic *store, void **ret_cookie, struct
     return 0;
 }
 
+static int
+on_group(
+    void *cookie, struct slice name, struct store_group *store, uint64_t floor, void **ret_cookie, void *arg)
+{
+    struct fixture *f = arg;
+    const struct topic *topic = cookie;
+    struct restored_group *group = &f->groups[f->n_groups++];
+
+    ck_assert_uint_le(f->n_groups, N_GROUPS);
+    ck_assert(topic->is_restored);
+    *group = (struct restored_group){.topic = topic->number, .store = store, .floor = floor};
+    snprintf(group->name, sizeof(group->name), "%.*s", SLICE_ARG(name));
+    *ret_cookie = group;
+    return 0;
+}
+
+static int
+on_group_item(void *cookie, const struct store_item *item, void *arg)
+{
+    struct restored_group *group = cookie;
+
+    ck_assert_uint_lt(group->n_items, MAX_ITEMS);
+    ck_assert_uint_gt(item->seq, group->n_items > 0 ? group->items[group->n_items - 1].seq : group->floor);
+    group->items[group->n_items++] = *item;
+    return 0;
+}
+
+static void
+on_saved(void *cookie, int error, void *arg)
+{
+    struct saved *saved = cookie;
+
+    ck_assert(!saved->is_done);
+    saved->is_done = true;
+    saved->error = error;
+    saved->last_seq = ops->last_seq(saved->f->b);
+    stop_waiting(saved->f);
+}
+
 static void
 fixture_open(struct fixture *f)
 {
-    struct store_host host = {
-        .on_record = on_record, .on_appended = on_appended, .on_topic = on_topic, .arg = f};
+    struct store_host host = {.on_record = on_record,
+        .on_appended = on_appended,
+        .on_topic = on_topic,
+        .on_group = on_group,
+        .on_group_item = on_group_item,
+        .on_saved = on_saved,
+        .arg = f};
 
     if (ops == &backend_sqlite)
         open_sqlite(f, &host);
@@ -196,6 +240,7 @@ fixture_reopen(struct fixture *f)
         f->topics[i].store = NULL;
         f->topics[i].is_restored = false;
     }
+    f->n_groups = 0;
     fixture_open(f);
     return true;
 }
@@ -351,6 +396,27 @@ check_seen(const struct reading *r, const char *expected)
         n += (size_t)snprintf(
             got + n, sizeof(got) - n, "%s%.*s", i > 0 ? " " : "", SLICE_ARG(r->seen[i]->body));
     ck_assert_str_eq(got, expected);
+}
+
+/* ---- Groups. ---- */
+
+struct store_group *
+open_group(struct fixture *f, unsigned topic, const char *name, uint64_t floor)
+{
+    struct store_group *group;
+
+    ck_assert_int_eq(ops->group_open(f->b, f->topics[topic].store, slice_str(name), floor, NULL, &group), 0);
+    return group;
+}
+
+void
+save(struct fixture *f, struct store_group *group, const struct store_item *items, size_t n, uint64_t floor)
+{
+    struct saved saved = {.f = f};
+
+    ck_assert_int_eq(ops->group_save(f->b, group, items, n, floor, &saved), 0);
+    wait_for(f, &saved.is_done);
+    ck_assert_int_eq(saved.error, 0);
 }
 
 /* ---- Retained values. ---- */

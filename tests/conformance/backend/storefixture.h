@@ -17,6 +17,8 @@
 #define DEADLINE_MS 5000
 #define N_TOPICS 8
 #define MAX_SEEN 20000
+#define N_GROUPS 16
+#define MAX_ITEMS 512
 #define CACHE (1u << 20)
 
 extern const struct backend_ops *ops; /* set by main(), before the cases fork */
@@ -37,6 +39,24 @@ struct topic {
     bool is_restored;
 };
 
+/* A group that the store told of when it was opened. */
+struct restored_group {
+    unsigned topic;
+    char name[STORE_GROUP_NAME_MAX + 1];
+    struct store_group *store;
+    uint64_t floor;
+    struct store_item items[MAX_ITEMS];
+    size_t n_items;
+};
+
+/* A save and its answer. */
+struct saved {
+    struct fixture *f;
+    bool is_done;
+    int error;
+    uint64_t last_seq; /* of the store at that moment */
+};
+
 struct fixture {
     struct loop *loop;
     struct backend *b;
@@ -47,6 +67,8 @@ struct fixture {
     bool is_waiting;
     char folder[32]; /* of the files of a store that has any; "" */
     uint64_t bytes_max, key_window_ms, keys_max;
+    struct restored_group groups[N_GROUPS];
+    size_t n_groups;
 };
 
 /* One read and what came of it. */
@@ -84,10 +106,19 @@ uint64_t append(struct fixture *f, unsigned n, const char *body);
 void append_flagged(struct fixture *f, unsigned n, const char *body);
 void check_retained(struct fixture *f, unsigned n, const char *expected);
 
+struct store_group *open_group(struct fixture *f, unsigned topic, const char *name, uint64_t floor);
+/* Waits for the answer, which must be good. */
+void save(
+    struct fixture *f, struct store_group *group, const struct store_item *items, size_t n, uint64_t floor);
+
 void reading_reset(struct reading *r);
 void read_with(struct fixture *f, struct reading *r, unsigned wanted, struct store_read read);
 void read_since(struct fixture *f, struct reading *r, unsigned wanted, uint64_t since);
 /* The bodies of what was read, as "a b c". */
 void check_seen(const struct reading *r, const char *expected);
+
+/* The suites beside the first one. */
+TCase *case_times(void);
+TCase *case_groups(void);
 
 #endif

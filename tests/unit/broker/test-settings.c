@@ -90,7 +90,7 @@ START_TEST(names_with_a_dollar_are_the_buss_own)
     const struct setting *sys = settings_find(s, slice_str("$sys/broker"));
 
     ck_assert_uint_eq(sys->limits.messages, 0);
-    ck_assert(sys->limits.keeps_last_retained && sys->limits.is_unrecoverable);
+    ck_assert(sys->limits.keeps_last_retained && sys->limits.is_unrecoverable && sys->limits.is_volatile);
     ck_assert(!sys->may_publish && sys->may_subscribe);
     ck_assert(!settings_find(s, slice_str("$other"))->may_publish);
     ck_assert_uint_eq(messages(s, "other"), 7);
