@@ -153,6 +153,30 @@ hub_on_list_end(struct hub *hub, const struct frame *frame)
     return 0;
 }
 
+/* ---- Work. ---- */
+
+void
+hub_settle(struct hub *hub, struct session *s, const struct request *r)
+{
+    /* A lease that somebody else was given is as good as one's own: only who was given it knows it. */
+    asks_settle(hub, s, r, takers_holder(hub, s, r->token));
+}
+
+void
+hub_reply(struct hub *hub, struct session *s, const struct request *r)
+{
+    uint64_t consumer = takers_holder(hub, s, r->token);
+    struct answer answer = {
+        .type = ANSWER_ERROR, .id = r->id, .code = ERROR_CALL_UNKNOWN, .of = r->op, .token = r->token};
+
+    if (consumer != 0) {
+        asks_reply(hub, s, r, consumer);
+        return;
+    }
+    s->fe->counters.request_errors++;
+    s->ops->on_answer(s, &answer);
+}
+
 /* ---- The link comes and goes. ---- */
 
 void
@@ -170,6 +194,13 @@ hub_on_attached(struct hub *hub)
         }
         filter_ask(f);
     }
+    takers_list(hub);
+}
+
+void
+hub_pump(struct hub *hub)
+{
+    asks_pump(hub);
 }
 
 void
@@ -196,6 +227,7 @@ hub_on_down(struct hub *hub)
         }
         free(req);
     }
+    asks_on_down(hub);
 }
 
 void
@@ -311,6 +343,19 @@ hub_on_frame(struct hub *hub, const struct frame *f)
         [FRAME_MESSAGE] = fanout_on_message,
         [FRAME_LISTED] = hub_on_listed,
         [FRAME_LIST_END] = hub_on_list_end,
+        [FRAME_CONSUMING] = takers_on_consuming,
+        [FRAME_UNCONSUMABLE] = takers_on_unconsumable,
+        [FRAME_DISPATCH] = takers_on_dispatch,
+        [FRAME_CALL] = takers_on_call,
+        [FRAME_ACCEPTED] = asks_on_accepted,
+        [FRAME_REPLIED] = asks_on_replied,
+        [FRAME_SETTLED] = asks_on_settled,
+        [FRAME_QUEUE] = asks_on_queue,
+        [FRAME_QUEUES_END] = asks_on_queues_end,
+        [FRAME_PEEKED] = asks_on_peeked,
+        [FRAME_PEEK_END] = asks_on_peek_end,
+        [FRAME_PRESENT] = asks_on_present,
+        [FRAME_WHO_END] = asks_on_who_end,
     };
 
     return handlers[f->type] == NULL ? -ENOTSUP : handlers[f->type](hub, f);
@@ -351,6 +396,8 @@ hub_new(struct frontend *fe, const struct hub_sink *sink, struct hub **ret)
     list_init(&hub->asked);
     list_init(&hub->draining);
     list_init(&hub->live);
+    asks_init(&hub->asks);
+    takers_init(&hub->takers);
     *ret = hub;
     return 0;
 }
@@ -361,6 +408,8 @@ hub_free(struct hub *hub)
     if (hub == NULL)
         return NULL;
     loop_timer_stop(hub->fe->loop, &hub->drain_timer);
+    asks_fini(&hub->asks);
+    takers_fini(&hub->takers);
     bus_topic_forget_all(hub);
     for (size_t i = 0; i < hub->n_filter_slots; i++) {
         if (hub->filters[i] != NULL)
@@ -388,7 +437,7 @@ hub_after_writes(struct hub *hub)
 size_t
 hub_n_subs(const struct hub *hub)
 {
-    return hub->n_subs;
+    return hub->n_subs + hub->takers.n;
 }
 
 size_t

@@ -34,6 +34,8 @@ struct session;
 struct hub_sink {
     struct buf *(*begin)(void *arg); /* where to put the frames of one group */
     void (*commit)(void *arg);
+    /* So much waits for the transport that what can wait should; hub_pump() follows. May be NULL: never. */
+    bool (*is_full)(void *arg);
     void *arg;
 };
 
@@ -47,6 +49,9 @@ struct hub *hub_free(struct hub *hub); /* all sessions have ended; NULL is fine 
 void hub_subscribe(struct hub *hub, struct session *s, const struct request *r, struct position since);
 void hub_unsubscribe(struct hub *hub, struct session *s, struct slice id);
 void hub_list(struct hub *hub, struct session *s, const struct request *r);
+/* SETTLE and REPLY, of work that this session or another was given. */
+void hub_settle(struct hub *hub, struct session *s, const struct request *r);
+void hub_reply(struct hub *hub, struct session *s, const struct request *r);
 /* The session ends: nothing of it is left. */
 void hub_leave(struct hub *hub, struct session *s);
 /* Deliveries of one group from one seq on were thrown away (struct block_mark). */
@@ -68,6 +73,7 @@ void hub_flush(struct hub *hub);
 /* After that has been written: goes on with replays whose clients have read what they had. */
 void hub_after_writes(struct hub *hub);
 
+/* Subscriptions, shares of work among them. */
 size_t hub_n_subs(const struct hub *hub);
 size_t hub_n_filters(const struct hub *hub);
 /* Where the stream of this frontend is. */
@@ -77,6 +83,8 @@ struct position hub_position(const struct hub *hub);
 
 /* The link stands: the sink works, and the hub lists its filters. RESUME follows. */
 void hub_on_attached(struct hub *hub);
+/* RESUME was sent, or the link's queue has room again: what waited for that goes. */
+void hub_pump(struct hub *hub);
 /* The end of the link: handles and requests under way are void. */
 void hub_on_down(struct hub *hub);
 

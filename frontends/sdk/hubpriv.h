@@ -8,6 +8,8 @@
  *     recover.c   RECOVER for those that want more than what comes: pages, cursors, gaps
  *     fanout.c    messages to groups and their members
  *     bustopic.c  the broker's handles for topics
+ *     asks.h      requests, and whatever else is answered by number
+ *     takers.h    consumers: queues and responders
  *
  * Callbacks of sessions (on_answer, on_deliver) may end that session, and with it its subs. So: lists are
  * walked in ways that bear it; a struct sub_watch around a callback tells whether the sub is still there; and
@@ -23,10 +25,12 @@
 #include "base/list.h"
 #include "base/loop.h"
 #include "base/table.h"
+#include "frontends/sdk/asks.h"
 #include "frontends/sdk/frontend.h"
 #include "frontends/sdk/gaplist.h"
 #include "frontends/sdk/hub.h"
 #include "frontends/sdk/session.h"
+#include "frontends/sdk/takers.h"
 #include "wire/filtertree.h"
 
 /* How long a filter that nobody wants any more is kept, for the next long-poll of the same client. */
@@ -200,6 +204,9 @@ struct hub {
     struct hub_req **reqs; /* by number - 1 */
     size_t n_req_slots;
     struct buf scratch; /* of RECOVER's filters */
+
+    struct asks asks;
+    struct takers takers;
 };
 
 static inline struct slice

@@ -21,6 +21,14 @@ OPTION("publish_hold_bytes", BYTES, publish_hold_bytes, LIVE, "64MiB", "1MiB", "
 OPTION("publish_hold_time", TIME, publish_hold_time_ms, LIVE, "30s", "100ms", "1h", "",
     "How long the broker may be away before publishes for which there is no room any more are refused, rather than their "
     "publishers made to wait. What is held stays held until the broker is back.")
+OPTION("requests_per_client", COUNT, requests_per_client, LIVE, "1000", "1", "1000000", "",
+    "How many requests of one client may be without an answer: those to responders, and questions about queues and "
+    "presence.")
+OPTION("requests_held", COUNT, requests_held, LIVE, "10000", "0", "1000000", "",
+    "How many requests, replies and acks one frontend process holds while the broker is away. More are answered by "
+    "unavailable.")
+OPTION("request_hold_bytes", BYTES, request_hold_bytes, LIVE, "16MiB", "64KiB", "16GiB", "",
+    "How many bytes of them, and of replies and acks that the broker has not confirmed.")
 OPTION("memory_max", BYTES, memory_max, LIVE, "0", "0", "1TiB", "",
     "How much resident memory one frontend process may use; 0 for no limit. Once nine tenths are used, new connections, "
     "publishes and subscriptions are refused until there is room again. A limit of the process's address space or data "

@@ -56,6 +56,9 @@ enum request_role {
     ROLE_RESPONDER, /* answers requests on filters[0] */
 };
 
+/* As in the WHO_END frame. */
+enum presence_mode { PRESENCE_NONE, PRESENCE_MEMBERS, PRESENCE_COUNT };
+
 /* As in the SETTLE frame. */
 enum settle_outcome { SETTLE_DONE, SETTLE_RETRY, SETTLE_EXTEND, SETTLE_DEAD };
 
@@ -69,7 +72,7 @@ struct request {
     const struct slice *filters;
     size_t n_filters;
     enum request_from from;
-    struct slice since; /* FROM_SINCE: a cursor, not yet parsed */
+    struct slice since; /* FROM_SINCE, also of PEEK (after it): a cursor, not yet parsed */
     uint64_t last;      /* FROM_LAST: messages of each topic */
 
     enum request_role role;
@@ -95,10 +98,11 @@ struct request {
     struct slice
         failure; /* REPLY: not empty: why there is no answer. SETTLE_RETRY, SETTLE_DEAD: the reason */
     enum settle_outcome outcome;
+    bool drops_group; /* PURGE: the group goes, too */
 
     /* TOPICS, QUEUES: filters[0]; WHO */
     struct slice after;
-    uint64_t limit;
+    uint64_t limit; /* also of PEEK, REDRIVE: 0: the usual; of REDRIVE: all */
 };
 
 enum answer_type {
@@ -119,12 +123,12 @@ enum answer_type {
     ANSWER_PEEKED,     /* one line: message, queue_state, n_deliveries, time_ms: until when */
     ANSWER_PEEK_END,   /* count is 1 if there are more */
     ANSWER_PRESENT, /* one line: token (the member), body (its info), n_links: connections, time_ms: since */
-    ANSWER_WHO_END, /* n_kept: members in all, count is 1 if there are more, state: enum presence_mode */
+    ANSWER_WHO_END, /* n_kept: members in all, count is 1 if there are more, presence, position */
     ANSWER_WORK,    /* unasked, of a consumer: message, token (the lease), n_deliveries, time_ms: how long the
                        lease is */
     ANSWER_CALL,    /* unasked, of a responder: message, token (the call), n_deliveries, time_ms: how long one
                        waits */
-    ANSWER_ERROR,   /* code, text */
+    ANSWER_ERROR,   /* code, text; of and token if it was a SETTLE or a REPLY */
     ANSWER_STATE,   /* unasked, of one subscription: state, position, gaps: what happened to its stream */
     ANSWER_DROPPED, /* unasked: count messages of topic were dropped because this client reads too slowly */
     ANSWER_CLOSING, /* the connection is about to be closed by us: code, text */
@@ -156,6 +160,7 @@ struct answer {
     struct slice token, body;
     uint64_t n_deliveries, time_ms;
     unsigned queue_state; /* as in the PEEKED frame */
+    enum presence_mode presence;
     const struct queue_figures *queue;
 };
 

@@ -8,14 +8,17 @@
 #include "frontends/sdk/session.h"
 
 #include "base/memguard.h"
+#include "frontends/sdk/asks.h"
 #include "frontends/sdk/frontend.h"
 #include "frontends/sdk/frontendpriv.h"
 #include "frontends/sdk/hub.h"
+#include "frontends/sdk/takers.h"
 #include "frontends/sdk/uplink.h"
 #include "wire/names.h"
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 /* How soon a client that did not read is looked at again. */
 #define SLOW_POLL_MS 50u
@@ -25,6 +28,13 @@
 #define LIST_USUAL 100u
 #define LIST_MAX 1000u
 #define LISTS_AT_ONCE 4u /* of one client: each may make the broker look at a million topics */
+/* What may stand beside a payload: what is larger does not fit into a batch of the link. */
+#define WORDS_MAX (48u * 1024)
+/* As in the frames. */
+#define TOKEN_MAX 64u
+#define REASON_MAX 1024u
+/* Of a request that somebody waits for. */
+#define TIMEOUT_MAX_MS 3600000u
 
 void
 session_init(
@@ -43,6 +53,8 @@ session_fini(struct session *s)
     if (s->fe == NULL)
         return;
     hub_leave(s->fe->hub, s);
+    free(s->party);
+    s->party = NULL;
     if (s->fe->uplink != NULL)
         uplink_leave(s->fe->uplink, s);
     list_remove(&s->in_blocked);
@@ -50,13 +62,43 @@ session_fini(struct session *s)
     s->fe = NULL;
 }
 
+struct party *
+session_party(struct session *s)
+{
+    if (s->party != NULL)
+        return s->party;
+    s->party = calloc(1, sizeof *s->party);
+    if (s->party != NULL) {
+        list_init(&s->party->asks);
+        list_init(&s->party->takers);
+    }
+    return s->party;
+}
+
+bool
+session_is_listening(const struct session *s)
+{
+    return s->n_subs > 0 || (s->party != NULL && s->party->n_takers > 0);
+}
+
+bool
+session_is_asking(const struct session *s)
+{
+    return s->n_lists > 0 || (s->party != NULL && !list_empty(&s->party->asks));
+}
+
 /* ---- Answers. ---- */
 
 static int
 session_answer_error(struct session *s, const struct request *r, enum error_code code, const char *text)
 {
-    struct answer answer = {
-        .type = ANSWER_ERROR, .id = r->id, .code = code, .text = slice_str(text), .topic = r->topic};
+    struct answer answer = {.type = ANSWER_ERROR,
+        .id = r->id,
+        .code = code,
+        .text = slice_str(text),
+        .topic = r->topic,
+        .of = r->op,
+        .token = r->token};
 
     s->fe->counters.request_errors++;
     if (r->op == REQUEST_PUB)
@@ -106,19 +148,85 @@ session_do_ping(struct session *s, const struct request *r)
     return 0;
 }
 
-static int
-session_do_sub(struct session *s, const struct request *r)
+/* What asynchronous requests and their replies are kept in: nobody's but the bus's. */
+static bool
+session_is_private(struct slice filter)
 {
-    struct position since = {0};
+    static const char *const prefixes[] = {REQUESTS_PREFIX, REPLIES_PREFIX};
 
-    if (r->n_filters == 0 || r->n_filters > REQUEST_FILTERS_MAX || r->id.n > s->id_max)
-        return session_answer_error(s, r, ERROR_REQUEST_INVALID, "");
+    for (unsigned i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++) {
+        size_t n = strlen(prefixes[i]) - 1; /* "$requests/#" matches "$requests" as well */
+
+        if (filter.n >= n && memcmp(filter.p, prefixes[i], n) == 0 && (filter.n == n || filter.p[n] == '/'))
+            return true;
+    }
+    return false;
+}
+
+/* Of a SUB. True: it was answered. */
+static bool
+session_check_filters(struct session *s, const struct request *r)
+{
     for (size_t i = 0; i < r->n_filters; i++) {
         const char *wrong = filter_error(r->filters[i]);
 
         if (wrong != NULL)
-            return session_refuse_name(s, r, ERROR_FILTER_INVALID, wrong);
+            return session_refuse_name(s, r, ERROR_FILTER_INVALID, wrong) == 0;
+        if (r->filters[i].p[0] == '$' && session_is_private(r->filters[i]))
+            return session_answer_error(
+                       s, r, ERROR_NOT_ALLOWED, "Requests and replies that are kept are the bus's own.") == 0;
     }
+    return false;
+}
+
+static bool
+session_check_group(struct session *s, const struct request *r)
+{
+    const char *wrong = group_name_error(r->group);
+
+    return wrong != NULL && session_answer_error(s, r, ERROR_GROUP_INVALID, "") == 0;
+}
+
+/* Likewise, of one that takes work. */
+static bool
+session_check_taker(struct session *s, const struct request *r)
+{
+    bool is_consumer = r->role == ROLE_CONSUMER;
+    const char *wrong = is_consumer ? topic_name_error(r->filters[0]) : filter_error(r->filters[0]);
+
+    if (r->n_filters != 1)
+        return session_answer_error(
+                   s, r, ERROR_REQUEST_INVALID, "One who takes work names one topic; use several.") == 0;
+    if (wrong != NULL)
+        return session_refuse_name(s, r, is_consumer ? ERROR_TOPIC_INVALID : ERROR_FILTER_INVALID, wrong) ==
+               0;
+    if (r->filters[0].p[0] == '$')
+        return session_answer_error(s, r, ERROR_NOT_ALLOWED, "Topics that begin with $ belong to the bus.") ==
+               0;
+    if ((is_consumer || r->group.n > 0) && session_check_group(s, r))
+        return true;
+    if (r->prefetch > TAKERS_PREFETCH_MAX)
+        return session_answer_error(s, r, ERROR_LIMIT_REACHED, "prefetch is at most 1000") == 0;
+    if (r->from == FROM_LAST || (r->from == FROM_SINCE && !is_consumer))
+        return session_answer_error(s, r, ERROR_REQUEST_INVALID,
+                   "The work of a group begins at \"since\" or now; requests are never from before.") == 0;
+    return false;
+}
+
+static int
+session_do_sub(struct session *s, const struct request *r)
+{
+    struct position since = {0};
+    bool refused;
+
+    if (r->n_filters == 0 || r->n_filters > REQUEST_FILTERS_MAX || r->id.n > s->id_max)
+        return session_answer_error(s, r, ERROR_REQUEST_INVALID, "");
+    if (r->role != ROLE_SUBSCRIBER)
+        refused = session_check_taker(s, r);
+    else
+        refused = session_check_filters(s, r);
+    if (refused)
+        return 0;
     if (r->from == FROM_SINCE && cursor_parse(r->since, &since) < 0)
         return session_answer_error(s, r, ERROR_CURSOR_INVALID, "");
     if (memguard_take(s->fe->memory, SUB_BYTES * r->n_filters))
@@ -134,20 +242,51 @@ session_do_unsub(struct session *s, const struct request *r)
     return 0;
 }
 
-static int
-session_do_pub(struct session *s, const struct request *r)
+/* Of what is sent to a topic. True: it was answered. */
+static bool
+session_check_send(struct session *s, const struct request *r)
 {
     const char *wrong = topic_name_error(r->topic);
 
     if (wrong != NULL)
-        return session_refuse_name(s, r, ERROR_TOPIC_INVALID, wrong);
-    if (topic_is_reserved(r->topic))
+        return session_refuse_name(s, r, ERROR_TOPIC_INVALID, wrong) == 0;
+    if (r->topic.p[0] == '$')
         return session_answer_error(s, r, ERROR_NOT_ALLOWED,
-            "Topics that begin with $ belong to the bus: clients may not publish to them.");
-    if (r->id.n > REQUEST_ID_MAX)
-        return session_answer_error(s, r, ERROR_REQUEST_INVALID, "the id is too long");
-    if (r->body.n > s->fe->limits->message_bytes || r->headers.n > s->fe->limits->message_bytes)
-        return session_answer_error(s, r, ERROR_MESSAGE_TOO_LARGE, "");
+                   "Topics that begin with $ belong to the bus: clients may not publish to them.") == 0;
+    return false;
+}
+
+static bool
+session_check_id(struct session *s, const struct request *r)
+{
+    return r->id.n > REQUEST_ID_MAX &&
+           session_answer_error(s, r, ERROR_REQUEST_INVALID, "the id is too long") == 0;
+}
+
+static bool
+session_check_body(struct session *s, const struct request *r)
+{
+    uint64_t max = s->fe->limits->message_bytes;
+
+    if (r->body.n <= max && r->headers.n <= max &&
+        r->topic.n + r->type.n + r->key.n + r->headers.n + r->body.n <= LINK_MESSAGE_MAX + WORDS_MAX)
+        return false;
+    return session_answer_error(s, r, ERROR_MESSAGE_TOO_LARGE, "") == 0;
+}
+
+static bool
+session_check_token(struct session *s, const struct request *r, enum error_code code)
+{
+    return (r->token.n == 0 || r->token.n > TOKEN_MAX) &&
+           session_answer_error(
+               s, &(struct request){.op = r->op, .id = r->id, .topic = r->topic}, code, "") == 0;
+}
+
+static int
+session_do_pub(struct session *s, const struct request *r)
+{
+    if (session_check_send(s, r) || session_check_id(s, r) || session_check_body(s, r))
+        return 0;
     /* What clears a retained value is welcome. */
     if (memguard_take(s->fe->memory, r->body.n + r->headers.n) && (r->body.n > 0 || !r->is_retain))
         return session_answer_error(s, r, ERROR_LIMIT_REACHED, NO_MEMORY);
@@ -169,8 +308,8 @@ session_do_topics(struct session *s, const struct request *r)
     wrong = filter_error(list.filters[0]);
     if (wrong != NULL)
         return session_refuse_name(s, r, ERROR_FILTER_INVALID, wrong);
-    if (r->id.n > REQUEST_ID_MAX)
-        return session_answer_error(s, r, ERROR_REQUEST_INVALID, "the id is too long");
+    if (session_check_id(s, r))
+        return 0;
     if (s->n_lists >= LISTS_AT_ONCE)
         return session_answer_error(
             s, r, ERROR_LIMIT_REACHED, "wait for the answers to your earlier topics requests");
@@ -180,6 +319,145 @@ session_do_topics(struct session *s, const struct request *r)
         list.limit = LIST_MAX;
     hub_list(s->fe->hub, s, &list);
     return 0;
+}
+
+/* ---- Requests. ---- */
+
+static int
+session_do_ask(struct session *s, const struct request *r)
+{
+    if (session_check_send(s, r) || session_check_id(s, r) || session_check_body(s, r))
+        return 0;
+    if (!r->is_async && r->timeout_ms > TIMEOUT_MAX_MS)
+        return session_answer_error(
+            s, r, ERROR_REQUEST_INVALID, "Nobody waits longer than an hour: make the request asynchronous.");
+    if (memguard_take(s->fe->memory, r->body.n + r->headers.n))
+        return session_answer_error(s, r, ERROR_LIMIT_REACHED, NO_MEMORY);
+    asks_request(s->fe->hub, s, r);
+    return 0;
+}
+
+static int
+session_do_result(struct session *s, const struct request *r)
+{
+    if (session_check_id(s, r) || session_check_token(s, r, ERROR_NOT_FOUND))
+        return 0;
+    if (r->timeout_ms > TIMEOUT_MAX_MS)
+        return session_answer_error(s, r, ERROR_REQUEST_INVALID, "Wait for an hour at most, then ask again.");
+    asks_result(s->fe->hub, s, r);
+    return 0;
+}
+
+static int
+session_do_withdraw(struct session *s, const struct request *r)
+{
+    if (!session_check_id(s, r) && !session_check_token(s, r, ERROR_NOT_FOUND))
+        asks_withdraw(s->fe->hub, s, r);
+    return 0;
+}
+
+/* The reason for a failure, of a reply or of work. */
+static bool
+session_check_failure(struct session *s, const struct request *r)
+{
+    return r->failure.n > REASON_MAX && session_answer_error(s, r, ERROR_REQUEST_INVALID,
+                                            "What went wrong is to be said in at most 1024 bytes.") == 0;
+}
+
+static int
+session_do_reply(struct session *s, const struct request *r)
+{
+    if (session_check_id(s, r) || session_check_token(s, r, ERROR_CALL_UNKNOWN) || session_check_body(s, r) ||
+        session_check_failure(s, r))
+        return 0;
+    hub_reply(s->fe->hub, s, r);
+    return 0;
+}
+
+/* ---- Queues, presence. ---- */
+
+static int
+session_do_settle(struct session *s, const struct request *r)
+{
+    if (!session_check_id(s, r) && !session_check_token(s, r, ERROR_LEASE_LOST) &&
+        !session_check_failure(s, r))
+        hub_settle(s->fe->hub, s, r);
+    return 0;
+}
+
+static bool
+session_check_topic(struct session *s, const struct request *r)
+{
+    const char *wrong = topic_name_error(r->topic);
+
+    return wrong != NULL && session_refuse_name(s, r, ERROR_TOPIC_INVALID, wrong) == 0;
+}
+
+static int
+session_do_queues(struct session *s, const struct request *r)
+{
+    static const uint8_t everything = '#';
+    const struct slice all = slice_of(&everything, 1);
+    struct request list = *r;
+    const char *wrong;
+
+    if (list.n_filters == 0) {
+        list.filters = &all;
+        list.n_filters = 1;
+    }
+    wrong = filter_error(list.filters[0]);
+    if (wrong != NULL)
+        return session_refuse_name(s, r, ERROR_FILTER_INVALID, wrong);
+    if (session_check_id(s, r) || (r->group.n > 0 && session_check_group(s, r)))
+        return 0;
+    if (list.limit == 0 || list.limit > LIST_MAX)
+        list.limit = list.limit == 0 ? LIST_USUAL : LIST_MAX;
+    asks_queues(s->fe->hub, s, &list);
+    return 0;
+}
+
+static int
+session_do_peek(struct session *s, const struct request *r)
+{
+    struct position after = {0};
+    struct request peek = *r;
+
+    if (session_check_id(s, r) || session_check_topic(s, r) || session_check_group(s, r))
+        return 0;
+    if (r->since.n > 0 && cursor_parse(r->since, &after) < 0)
+        return session_answer_error(s, r, ERROR_CURSOR_INVALID, "");
+    if (peek.limit == 0 || peek.limit > LIST_MAX)
+        peek.limit = peek.limit == 0 ? LIST_USUAL : LIST_MAX;
+    asks_peek(s->fe->hub, s, &peek, after.seq);
+    return 0;
+}
+
+/* PURGE and REDRIVE. */
+static int
+session_do_purge(struct session *s, const struct request *r)
+{
+    if (!session_check_id(s, r) && !session_check_topic(s, r) && !session_check_group(s, r))
+        asks_purge(s->fe->hub, s, r);
+    return 0;
+}
+
+static int
+session_do_who(struct session *s, const struct request *r)
+{
+    struct request who = *r;
+
+    if (session_check_id(s, r) || session_check_topic(s, r))
+        return 0;
+    if (who.limit > LIST_MAX)
+        who.limit = LIST_MAX;
+    asks_who(s->fe->hub, s, &who);
+    return 0;
+}
+
+static int
+session_do_presence(struct session *s, const struct request *r)
+{
+    return session_answer_error(s, r, ERROR_OP_UNKNOWN, "");
 }
 
 int
@@ -192,6 +470,18 @@ session_request(struct session *s, const struct request *request)
         [REQUEST_PUB] = session_do_pub,
         [REQUEST_PING] = session_do_ping,
         [REQUEST_TOPICS] = session_do_topics,
+        [REQUEST_ASK] = session_do_ask,
+        [REQUEST_RESULT] = session_do_result,
+        [REQUEST_WITHDRAW] = session_do_withdraw,
+        [REQUEST_REPLY] = session_do_reply,
+        [REQUEST_SETTLE] = session_do_settle,
+        [REQUEST_QUEUES] = session_do_queues,
+        [REQUEST_PEEK] = session_do_peek,
+        [REQUEST_PURGE] = session_do_purge,
+        [REQUEST_REDRIVE] = session_do_purge,
+        [REQUEST_WHO] = session_do_who,
+        [REQUEST_JOIN] = session_do_presence,
+        [REQUEST_LEAVE] = session_do_presence,
     };
     struct frontend_counters *counters = &s->fe->counters;
     int r;

@@ -32,6 +32,15 @@ struct session_ops {
     size_t (*queued)(struct session *s);
 };
 
+/* What a session has of requests, queues and presence; an idle client does not pay for it. */
+struct party {
+    struct list asks;   /* asks.h: requests to the broker without an answer yet */
+    struct list takers; /* takers.h: its shares of work */
+    uint32_t n_asks;    /* those that count in limits.requests_per_client */
+    uint32_t n_lists;   /* those that are answered by many lines */
+    uint32_t n_takers;
+};
+
 struct session {
     const struct session_ops *ops;
     const struct encoder *encoder;
@@ -42,17 +51,19 @@ struct session {
     struct list in_slow; /* frontend's slow_sessions */
     uint32_t n_subs;
     uint32_t n_filters; /* of all its subscriptions, each with its filter_weight() and its id's weight */
-    uint32_t id_max;    /* of a subscription's id: REQUEST_ID_MAX, if the transport does not raise it */
-    uint32_t n_lists;   /* REQUEST_TOPICS without an answer yet */
+    uint16_t id_max;    /* of a subscription's id: REQUEST_ID_MAX, if the transport does not raise it */
+    uint8_t n_lists;    /* REQUEST_TOPICS without an answer yet */
     bool is_blocked : 1;
     bool is_slow : 1;   /* messages were dropped since it last was told */
     bool is_single : 1; /* hub's: exactly one subscription, live, of one filter */
     uint64_t n_dropped;
+    struct party *party; /* NULL for one that only publishes and subscribes */
 };
 
 void session_init(
     struct session *s, struct frontend *fe, const struct encoder *encoder, const struct session_ops *ops);
-/* Ends its subscriptions; its publishes go on, unanswered. */
+/* Ends its subscriptions, what it asked for and its shares of work; its publishes, replies and acks go on,
+ * unanswered. */
 void session_fini(struct session *s);
 
 /* The message of ERROR_TOPIC_INVALID or ERROR_FILTER_INVALID; wrong as topic_name_error() or filter_error()
@@ -64,6 +75,13 @@ void session_name_error(char ret[SESSION_NAME_ERROR_MAX], enum error_code code, 
  * taken or answered. -EAGAIN (only for PUB): the hold buffer is full; keep the bytes, pause the connection,
  * and give the same request again after on_unblocked(). */
 int session_request(struct session *s, const struct request *request);
+
+/* It is given things unasked: it has subscriptions, or takes work. */
+bool session_is_listening(const struct session *s);
+/* Answers are still to come, other than to publishes. */
+bool session_is_asking(const struct session *s);
+/* Made with the first call; NULL if memory ran out. */
+struct party *session_party(struct session *s);
 
 /* What conn's on_overflow of a stream transport calls: each message that waits is treated as its topic's
  * policy says. Counts; tells the client later if session_tell_dropped() is not called before. */

@@ -291,7 +291,7 @@ hub_subscribe(struct hub *hub, struct session *s, const struct request *r, struc
 {
     struct sub *sub;
 
-    if (sub_find(s, r->id) != NULL) {
+    if (sub_find(s, r->id) != NULL || takers_has(s, r->id)) {
         session_answer(s, r, ANSWER_ERROR, ERROR_SUBSCRIPTION_EXISTS);
         return;
     }
@@ -303,6 +303,10 @@ hub_subscribe(struct hub *hub, struct session *s, const struct request *r, struc
 
         s->fe->counters.request_errors++;
         s->ops->on_answer(s, &answer);
+        return;
+    }
+    if (r->role != ROLE_SUBSCRIBER) {
+        takers_subscribe(hub, s, r, since);
         return;
     }
     if (s->is_single && !session_give_pending(s))
@@ -377,6 +381,8 @@ hub_unsubscribe(struct hub *hub, struct session *s, struct slice id)
     struct answer answer = {.type = ANSWER_UNSUBSCRIBED, .id = id, .position = hub->position};
     struct sub *sub = sub_find(s, id);
 
+    if (sub == NULL && takers_unsubscribe(hub, s, id))
+        return;
     if (sub == NULL) {
         answer.type = ANSWER_ERROR;
         answer.code = ERROR_SUBSCRIPTION_UNKNOWN;
@@ -399,6 +405,10 @@ hub_leave(struct hub *hub, struct session *s)
     while (!list_empty(&s->subs))
         sub_free(list_entry(s->subs.next, struct sub, in_session));
     s->is_single = false;
+    if (s->party != NULL) {
+        asks_leave(hub, s);
+        takers_leave(hub, s);
+    }
     for (size_t i = 0; s->n_lists > 0 && i < hub->n_req_slots; i++) {
         if (hub->reqs[i] != NULL && hub->reqs[i]->session == s) {
             hub->reqs[i]->session = NULL;

@@ -65,6 +65,7 @@ uplink_on_up(struct link *link, const struct frame *f, void *arg)
     from = hub_position(u->hub);
     frame_put_resume(link_buf(link), &(struct frame_resume){.epoch = from.epoch, .seq = from.seq});
     uplink_commit(u);
+    hub_pump(u->hub);
     uplink_resend(u);
 }
 
@@ -281,6 +282,14 @@ uplink_sink_commit(void *arg)
     uplink_commit(arg);
 }
 
+static bool
+uplink_sink_is_full(void *arg)
+{
+    const struct uplink *u = arg;
+
+    return link_backlog(u->link) > UPLINK_BACKLOG_MARK;
+}
+
 void
 uplink_commit(struct uplink *u)
 {
@@ -296,7 +305,8 @@ uplink_new(struct frontend *fe, const struct link_options *options, const char *
 {
     const struct transport_ops *transport;
     struct uplink *u;
-    struct hub_sink sink = {.begin = uplink_sink_begin, .commit = uplink_sink_commit};
+    struct hub_sink sink = {
+        .begin = uplink_sink_begin, .commit = uplink_sink_commit, .is_full = uplink_sink_is_full};
 
     transport = transport_find(link_options_transport(options));
     if (strlen(control_path) > transport->path_max)

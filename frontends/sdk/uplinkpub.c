@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "frontends/sdk/frontend.h"
+#include "frontends/sdk/hub.h"
 #include "frontends/sdk/session.h"
 
 #include <errno.h>
@@ -106,8 +107,10 @@ uplink_on_pump(void *arg)
 {
     struct uplink *u = arg;
 
-    if (uplink_is_up(u))
+    if (uplink_is_up(u)) {
+        hub_pump(u->hub);
         uplink_pump(u);
+    }
     if (!list_empty(&u->blocked) && uplink_has_ease(u))
         uplink_wake_blocked(u);
 }

@@ -113,6 +113,13 @@ tcp_is_last(enum answer_type type)
         [ANSWER_PUBLISHED] = true,
         [ANSWER_PONG] = true,
         [ANSWER_TOPICS_END] = true,
+        [ANSWER_SCHEDULED] = true,
+        [ANSWER_REPLY] = true,
+        [ANSWER_ACCEPTED] = true,
+        [ANSWER_DONE] = true,
+        [ANSWER_QUEUES_END] = true,
+        [ANSWER_PEEK_END] = true,
+        [ANSWER_WHO_END] = true,
         [ANSWER_ERROR] = true,
         [ANSWER_CLOSING] = false,
     };
@@ -171,14 +178,14 @@ tcp_check_end(struct tcp_conn *t)
 {
     if (tcp_is_over(t))
         return true;
-    if (t->n_waiting > 0 || t->session.n_lists > 0 || !list_empty(&t->session.publishes))
+    if (t->n_waiting > 0 || session_is_asking(&t->session) || !list_empty(&t->session.publishes))
         return false;
     if (t->is_leaving) {
         tcp_tell(t, ANSWER_CLOSING, ERROR_SHUTTING_DOWN, "");
         conn_close_soon(&t->conn, "the server stops");
         return true;
     }
-    if (!t->conn.has_eof || t->has_tail || t->session.n_subs > 0)
+    if (!t->conn.has_eof || t->has_tail || session_is_listening(&t->session))
         return false;
     conn_close_soon(&t->conn, NULL);
     return true;
@@ -225,7 +232,7 @@ tcp_half_closed(struct tcp_conn *t)
         conn_close(&t->conn, NULL);
         return;
     }
-    tcp_set_timer(t, t->session.n_subs > 0 && t->n_waiting == 0 ? HALF_LISTEN_MS : HALF_WAIT_MS);
+    tcp_set_timer(t, session_is_listening(&t->session) && t->n_waiting == 0 ? HALF_LISTEN_MS : HALF_WAIT_MS);
 }
 
 static void

@@ -310,7 +310,8 @@ wsconn_on_timer(void *arg)
 static void
 wsconn_check_leave(struct wsconn *c)
 {
-    if (c->is_leaving && c->held == NULL && (c->dialect == NULL || list_empty(&c->session.publishes)))
+    if (c->is_leaving && c->held == NULL &&
+        (c->dialect == NULL || (list_empty(&c->session.publishes) && !session_is_asking(&c->session))))
         wsconn_leave(c);
 }
 

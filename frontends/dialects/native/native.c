@@ -33,6 +33,22 @@ static const struct slice native_keys[NATIVE_N_KEYS] = {
     KEY("filter"),
     KEY("after"),
     KEY("limit"),
+    KEY("call"),
+    KEY("lease"),
+    KEY("timeout"),
+    KEY("ttl"),
+    KEY("delay"),
+    KEY("group"),
+    KEY("async"),
+    KEY("request"),
+    KEY("wait"),
+    KEY("respond"),
+    KEY("prefetch"),
+    KEY("error"),
+    KEY("reason"),
+    KEY("dead"),
+    KEY("drop"),
+    KEY("presence"),
 #undef KEY
 };
 
@@ -53,9 +69,23 @@ static const struct native_op native_ops[] = {
     {"unsub", REQUEST_UNSUB, true, NULL},
     {"ping", REQUEST_PING, false, NULL},
     {"hello", REQUEST_HELLO, false, NULL},
+    {"request", REQUEST_ASK, true, native_read_request},
+    {"reply", REQUEST_REPLY, false, native_read_reply},
+    {"ack", REQUEST_SETTLE, false, native_read_ack},
+    {"nack", REQUEST_SETTLE, false, native_read_nack},
+    {"extend", REQUEST_SETTLE, false, native_read_extend},
     {"topics", REQUEST_TOPICS, false, native_read_topics},
+    {"result", REQUEST_RESULT, true, native_read_result},
+    {"cancel", REQUEST_WITHDRAW, false, native_read_cancel},
+    {"presence", REQUEST_WHO, false, native_read_presence},
+    {"queues", REQUEST_QUEUES, false, native_read_queues},
+    {"peek", REQUEST_PEEK, false, native_read_peek},
+    {"purge", REQUEST_PURGE, false, native_read_purge},
+    {"redrive", REQUEST_REDRIVE, false, native_read_redrive},
 };
-#define NATIVE_OP_NAMES "hello, ping, pub, sub, topics, unsub"
+#define NATIVE_OP_NAMES                                                                                      \
+    "ack, cancel, extend, hello, nack, peek, ping, presence, pub, purge, queues, redrive, reply, request, "  \
+    "result, sub, topics, unsub"
 
 void
 native_begin(struct native *n, const struct native_form *form, struct slice in, unsigned max_depth,
@@ -125,8 +155,7 @@ native_reserve(struct native *n, size_t n_bytes)
     return text->cap - text->n >= n_bytes ? 0 : -ENOMEM;
 }
 
-/* Given, and not null: null is as good as leaving the key out. */
-static bool
+bool
 native_has(const struct native *n, enum native_key key)
 {
     return n->raw[key].p != NULL && !n->form->is_null(n->raw[key]);
@@ -138,7 +167,7 @@ native_key_name(enum native_key key)
     return (const char *)native_keys[key].p;
 }
 
-static int
+int
 native_fail_type(struct native *n, enum native_key key, int r, const char *what)
 {
     if (r == -ENOMEM)
@@ -148,8 +177,15 @@ native_fail_type(struct native *n, enum native_key key, int r, const char *what)
     return native_fail(n, ERROR_REQUEST_INVALID, "\"%s\" must be %s.", native_key_name(key), what);
 }
 
-/* ret stays as it is when the key was not given. */
-static int
+int
+native_need(struct native *n, enum native_key key, const char *op)
+{
+    if (native_has(n, key))
+        return 0;
+    return native_fail(n, ERROR_REQUEST_INVALID, "\"%s\" is missing: %s needs it.", native_key_name(key), op);
+}
+
+int
 native_string(struct native *n, enum native_key key, struct slice *ret)
 {
     int r;
@@ -160,7 +196,7 @@ native_string(struct native *n, enum native_key key, struct slice *ret)
     return r < 0 ? native_fail_type(n, key, r, "a string") : 0;
 }
 
-static int
+int
 native_u64(struct native *n, enum native_key key, uint64_t *ret)
 {
     if (!native_has(n, key) || n->form->read_u64(n->raw[key], ret) == 0)
@@ -168,7 +204,7 @@ native_u64(struct native *n, enum native_key key, uint64_t *ret)
     return native_fail_type(n, key, -EINVAL, "an integer, 0 or more");
 }
 
-static int
+int
 native_bool(struct native *n, enum native_key key, bool *ret)
 {
     if (!native_has(n, key) || n->form->read_bool(n->raw[key], ret) == 0)
@@ -216,9 +252,9 @@ native_read_sub(struct native *n, struct request *ret)
         ret->from = FROM_SINCE;
     else if (native_has(n, NATIVE_LAST))
         ret->from = FROM_LAST;
-    if (native_string(n, NATIVE_SINCE, &ret->since) < 0)
+    if (native_string(n, NATIVE_SINCE, &ret->since) < 0 || native_u64(n, NATIVE_LAST, &ret->last) < 0)
         return -EINVAL;
-    return native_u64(n, NATIVE_LAST, &ret->last);
+    return native_read_role(n, ret);
 }
 
 /* ---- pub ---- */
@@ -338,7 +374,7 @@ native_read_headers(struct native *n, struct request *ret)
     return native_pack_headers(n, pairs, n_pairs, &ret->headers);
 }
 
-static int
+int
 native_read_key(struct native *n, enum native_key key, struct slice *ret)
 {
     if (native_string(n, key, ret) < 0)
@@ -349,10 +385,24 @@ native_read_key(struct native *n, enum native_key key, struct slice *ret)
     return 0;
 }
 
+int
+native_read_content(struct native *n, struct request *ret)
+{
+    struct slice encoding = {.n = 0};
+
+    if (native_string(n, NATIVE_ENCODING, &encoding) < 0 || native_read_type(n, ret) < 0 ||
+        native_read_headers(n, ret) < 0)
+        return -EINVAL;
+    if (n->form->read_body(n, native_has(n, NATIVE_ENCODING), encoding, ret) < 0)
+        return -EINVAL;
+    if (slice_is(ret->type, message_kind_type(ret->kind)))
+        ret->type = slice_of(NULL, 0); /* the usual one is the same as none */
+    return 0;
+}
+
 static int
 native_read_pub(struct native *n, struct request *ret)
 {
-    struct slice encoding = {.n = 0};
 
     if (!native_has(n, NATIVE_TOPIC))
         return native_fail(
@@ -360,16 +410,12 @@ native_read_pub(struct native *n, struct request *ret)
     if (n->raw[NATIVE_DATA].p == NULL)
         return native_fail(
             n, ERROR_REQUEST_INVALID, "\"data\" is missing: a pub needs \"topic\" and \"data\".");
-    if (native_string(n, NATIVE_TOPIC, &ret->topic) < 0 || native_string(n, NATIVE_ENCODING, &encoding) < 0 ||
-        native_bool(n, NATIVE_RETAIN, &ret->is_retain) < 0 || native_read_type(n, ret) < 0 ||
-        native_read_headers(n, ret) < 0 || native_read_key(n, NATIVE_KEY, &ret->key) < 0 ||
-        native_read_key(n, NATIVE_ONCE, &ret->once) < 0)
+    if (native_string(n, NATIVE_TOPIC, &ret->topic) < 0 ||
+        native_bool(n, NATIVE_RETAIN, &ret->is_retain) < 0 || native_read_key(n, NATIVE_KEY, &ret->key) < 0 ||
+        native_read_key(n, NATIVE_ONCE, &ret->once) < 0 || native_u64(n, NATIVE_TTL, &ret->ttl_ms) < 0 ||
+        native_u64(n, NATIVE_DELAY, &ret->delay_ms) < 0)
         return -EINVAL;
-    if (n->form->read_body(n, native_has(n, NATIVE_ENCODING), encoding, ret) < 0)
-        return -EINVAL;
-    if (slice_is(ret->type, message_kind_type(ret->kind)))
-        ret->type = slice_of(NULL, 0); /* the usual one is the same as none */
-    return 0;
+    return native_read_content(n, ret);
 }
 
 /* ---- topics ---- */
@@ -439,7 +485,9 @@ native_request(struct native *n, struct request *ret)
     request.op = op->op;
     if (op->needs_id && request.id.p == NULL)
         return native_fail(n, ERROR_REQUEST_INVALID,
-            "\"id\" is missing: it names the subscription in everything that follows.");
+            op->op == REQUEST_SUB || op->op == REQUEST_UNSUB
+                ? "\"id\" is missing: it names the subscription in everything that follows."
+                : "\"id\" is missing: it names the request in its answer.");
     if (op->read != NULL && op->read(n, &request) < 0)
         return -EINVAL;
     *ret = request;

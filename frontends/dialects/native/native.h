@@ -17,7 +17,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <string.h>
+
 #include "frontends/dialects/dialect.h"
+#include "wire/names.h"
 
 #define NATIVE_PROTOCOL 1
 
@@ -48,6 +51,22 @@ enum native_key {
     NATIVE_FILTER,
     NATIVE_AFTER,
     NATIVE_LIMIT,
+    NATIVE_CALL,
+    NATIVE_LEASE,
+    NATIVE_TIMEOUT,
+    NATIVE_TTL,
+    NATIVE_DELAY,
+    NATIVE_GROUP,
+    NATIVE_ASYNC,
+    NATIVE_REQUEST,
+    NATIVE_WAIT,
+    NATIVE_RESPOND,
+    NATIVE_PREFETCH,
+    NATIVE_ERROR,
+    NATIVE_REASON,
+    NATIVE_DEAD,
+    NATIVE_DROP,
+    NATIVE_PRESENCE,
     NATIVE_N_KEYS,
 };
 
@@ -70,6 +89,8 @@ struct native_form {
     int (*read_strings)(struct native *n, struct slice raw, struct slice *items, size_t max, size_t *ret_n);
     int (*read_pairs)(
         struct native *n, struct slice raw, struct native_pair *pairs, size_t max, size_t *ret_n);
+    /* Of {"id":"...","info":...}; what is not there stays as it is. Info is given as JSON. */
+    int (*read_member)(struct native *n, struct slice raw, struct slice *ret_id, struct slice *ret_info);
     /* Fills kind and body from NATIVE_DATA; ret->type is there already. Says itself what is wrong, by
      * native_fail(). */
     int (*read_body)(struct native *n, bool has_encoding, struct slice encoding, struct request *ret);
@@ -105,7 +126,48 @@ int native_reserve(struct native *n, size_t n_bytes);
 /* application/json or anything +json, parameters aside. */
 bool native_is_json_type(struct slice type);
 
+/* ---- For the operations (native.c, npatterns.c). ---- */
+
+/* Given, and not null: null is as good as leaving the key out. */
+bool native_has(const struct native *n, enum native_key key);
+/* Each leaves *ret as it is when the key was not given. 0, or -EINVAL with the error filled. */
+int native_string(struct native *n, enum native_key key, struct slice *ret);
+int native_u64(struct native *n, enum native_key key, uint64_t *ret);
+int native_bool(struct native *n, enum native_key key, bool *ret);
+int native_fail_type(struct native *n, enum native_key key, int r, const char *what);
+/* Fails unless it is there. */
+int native_need(struct native *n, enum native_key key, const char *op);
+/* type, headers, data */
+int native_read_content(struct native *n, struct request *ret);
+int native_read_key(struct native *n, enum native_key key, struct slice *ret);
+
+/* What a sub takes part in. */
+int native_read_role(struct native *n, struct request *ret);
+int native_read_request(struct native *n, struct request *ret);
+int native_read_result(struct native *n, struct request *ret);
+int native_read_cancel(struct native *n, struct request *ret);
+int native_read_reply(struct native *n, struct request *ret);
+int native_read_ack(struct native *n, struct request *ret);
+int native_read_nack(struct native *n, struct request *ret);
+int native_read_extend(struct native *n, struct request *ret);
+int native_read_queues(struct native *n, struct request *ret);
+int native_read_peek(struct native *n, struct request *ret);
+int native_read_purge(struct native *n, struct request *ret);
+int native_read_redrive(struct native *n, struct request *ret);
+int native_read_presence(struct native *n, struct request *ret);
+
 /* ---- Answers. ---- */
+
+/* TOPIC of a message on $presence/TOPIC; empty for any other. Inline: it is asked for each delivery. */
+static inline struct slice
+native_presence_topic(struct slice topic)
+{
+    const size_t n = sizeof PRESENCE_PREFIX - 1;
+
+    if (topic.n <= n || topic.p[0] != '$' || memcmp(topic.p, PRESENCE_PREFIX, n) != 0)
+        return slice_of(NULL, 0);
+    return slice_of(topic.p + n, topic.n - n);
+}
 
 struct native_writer {
     struct buf *out;
@@ -121,6 +183,9 @@ struct native_writer_ops {
     void (*put_bool)(struct native_writer *w, const char *key, bool value);
     void (*put_raw)(struct native_writer *w, const char *key, struct slice raw);
     void (*put_strings)(struct native_writer *w, const char *key, const struct slice *items, size_t n);
+    void (*put_json)(struct native_writer *w, const char *key, struct slice json);
+    /* The pairs of a payload: type, headers, encoding, data. */
+    void (*put_content)(struct native_writer *w, const struct message *m);
     void (*end)(struct native_writer *w);
 };
 

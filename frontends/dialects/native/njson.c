@@ -134,6 +134,30 @@ njson_read_pairs(struct native *n, struct slice raw, struct native_pair *pairs, 
 }
 
 static int
+njson_read_member(struct native *n, struct slice raw, struct slice *ret_id, struct slice *ret_info)
+{
+    struct slice key, value;
+    struct json_token t;
+    struct json r;
+    int e = 0;
+
+    json_init(&r, raw.p, raw.n, JSON_MAX_DEPTH);
+    if (json_next(&r, &t) < 0 || t.type != JSON_OBJECT)
+        return -EINVAL;
+    while (e == 0 && json_next(&r, &t) == 0 && t.type == JSON_KEY) {
+        if (njson_unquote(n, t.raw, &key) < 0)
+            return -ENOMEM;
+        if (json_skip(&r, &value) < 0)
+            return -EINVAL;
+        if (slice_is(key, "id"))
+            e = njson_read_string(n, value, ret_id);
+        else if (slice_is(key, "info"))
+            *ret_info = value;
+    }
+    return e;
+}
+
+static int
 njson_read_base64(struct native *n, struct request *ret)
 {
     struct buf *text = &n->scratch->text;
@@ -187,6 +211,7 @@ static const struct native_form njson_form = {
     .read_bool = njson_read_bool,
     .read_strings = njson_read_strings,
     .read_pairs = njson_read_pairs,
+    .read_member = njson_read_member,
     .read_body = njson_read_body,
 };
 
@@ -321,10 +346,33 @@ njson_type_of(const struct message *m)
     return m->type;
 }
 
+/* Who came and went. It has no cursor: nobody goes on from there. */
+static void
+njson_put_presence(struct buf *out, const struct message *m, struct slice topic, struct slice sub_id)
+{
+    PUT(out, "{\"op\":\"presence\"");
+    if (sub_id.n > 0) {
+        PUT(out, ",\"sub\":");
+        buf_put_slice(out, sub_id);
+    }
+    PUT(out, ",\"topic\":");
+    json_put_string(out, topic);
+    PUT(out, ",\"time\":");
+    buf_put_u64(out, m->time_ms);
+    PUT(out, ",\"data\":");
+    njson_put_body(out, m);
+    buf_put_byte(out, '}');
+}
+
 static void
 njson_put_message(struct buf *out, const struct message *m, struct slice sub_id)
 {
-    struct slice type = njson_type_of(m);
+    struct slice type = njson_type_of(m), presence = native_presence_topic(m->topic);
+
+    if (presence.n > 0) {
+        njson_put_presence(out, m, presence, sub_id);
+        return;
+    }
 
     /* One growth for all of it; less than what follows, so that a limit is not passed by the estimate. */
     (void)buf_reserve(out, m->body.n + m->topic.n + m->cursor.n + sub_id.n + 40);
@@ -417,6 +465,21 @@ njson_put_strings_pair(struct native_writer *w, const char *key, const struct sl
 }
 
 static void
+njson_put_content(struct native_writer *w, const struct message *m)
+{
+    struct slice type = njson_type_of(m);
+
+    if (type.n > 0)
+        njson_put_string_pair(w, "type", type);
+    if (m->headers.n > 0)
+        njson_put_headers(w->out, m->headers);
+    if (m->kind == MESSAGE_BINARY)
+        PUT(w->out, ",\"encoding\":\"base64\"");
+    PUT(w->out, ",\"data\":");
+    njson_put_body(w->out, m);
+}
+
+static void
 njson_end(struct native_writer *w)
 {
     buf_put_byte(w->out, '}');
@@ -429,6 +492,8 @@ static const struct native_writer_ops njson_writer = {
     .put_bool = njson_put_bool_pair,
     .put_raw = njson_put_raw_pair,
     .put_strings = njson_put_strings_pair,
+    .put_json = njson_put_raw_pair,
+    .put_content = njson_put_content,
     .end = njson_end,
 };
 

@@ -132,6 +132,32 @@ nmsgpack_read_pairs(struct native *n, struct slice raw, struct native_pair *pair
 }
 
 static int
+nmsgpack_read_member(struct native *n, struct slice raw, struct slice *ret_id, struct slice *ret_info)
+{
+    struct mp c = mp_of(raw);
+    struct slice key, value;
+    uint32_t count;
+    int r = 0;
+
+    if (mp_map(&c, &count) < 0)
+        return -EINVAL;
+    for (; r == 0 && count > 0; count--) {
+        if (nmsgpack_next_string(&c, &key) < 0)
+            return -EINVAL;
+        if (slice_is(key, "id")) {
+            r = nmsgpack_next_string(&c, ret_id);
+        } else if (slice_is(key, "info")) {
+            r = nmsgpack_next_string(&c, ret_info);
+            if (r == 0 && json_check(ret_info->p, ret_info->n, n->max_depth, NULL) < 0)
+                r = -EINVAL;
+        } else if (mp_skip(&c, &value) < 0) {
+            r = -EINVAL;
+        }
+    }
+    return r;
+}
+
+static int
 nmsgpack_read_json(struct native *n, struct slice text, struct request *ret)
 {
     const char *error = "";
@@ -177,6 +203,7 @@ static const struct native_form nmsgpack_form = {
     .read_bool = nmsgpack_read_bool,
     .read_strings = nmsgpack_read_strings,
     .read_pairs = nmsgpack_read_pairs,
+    .read_member = nmsgpack_read_member,
     .read_body = nmsgpack_read_body,
 };
 
@@ -325,13 +352,40 @@ nmsgpack_put_body(msgpack_packer *packer, struct buf *out, const struct message 
     }
 }
 
+/* Who came and went. It has no cursor: nobody goes on from there. */
+static void
+nmsgpack_put_presence(struct buf *out, const struct message *m, struct slice topic, struct slice sub_id)
+{
+    msgpack_packer packer;
+
+    msgpack_packer_init(&packer, out, native_pack_write);
+    buf_put_byte(out, (uint8_t)(0x80 | (4u + (sub_id.n > 0) + (m->kind == MESSAGE_JSON))));
+    PUT(out, "\242op\250presence");
+    if (sub_id.n > 0) {
+        PUT(out, "\243sub");
+        buf_put_slice(out, sub_id);
+    }
+    PUT(out, "\245topic");
+    nmsgpack_put_str(&packer, topic);
+    PUT(out, "\244time");
+    (void)msgpack_pack_uint64(&packer, m->time_ms);
+    if (m->kind == MESSAGE_JSON)
+        PUT(out, "\250encoding\244json");
+    nmsgpack_put_body(&packer, out, m);
+}
+
 static void
 nmsgpack_put_message(struct buf *out, const struct message *m, struct slice sub_id)
 {
+    struct slice presence = native_presence_topic(m->topic);
     unsigned n_pairs = 5u + (sub_id.n > 0) + m->is_retained + (m->type.n > 0) + (m->key.n > 0) +
                        (m->headers.n > 0) + (m->kind == MESSAGE_JSON);
     msgpack_packer packer;
 
+    if (presence.n > 0) {
+        nmsgpack_put_presence(out, m, presence, sub_id);
+        return;
+    }
     msgpack_packer_init(&packer, out, native_pack_write);
     (void)buf_reserve(out, m->body.n + m->topic.n + m->cursor.n + sub_id.n + 40);
     buf_put_byte(out, (uint8_t)(0x80 | n_pairs));
@@ -430,6 +484,22 @@ nmsgpack_put_strings_pair(struct native_writer *w, const char *key, const struct
 }
 
 static void
+nmsgpack_put_content(struct native_writer *w, const struct message *m)
+{
+    msgpack_packer packer;
+
+    msgpack_packer_init(&packer, w->out, native_pack_write);
+    if (m->type.n > 0)
+        nmsgpack_put_string_pair(w, "type", m->type);
+    if (m->headers.n > 0)
+        nmsgpack_put_raw_pair(w, "headers", m->headers);
+    if (m->kind == MESSAGE_JSON)
+        nmsgpack_put_string_pair(w, "encoding", slice_str("json"));
+    w->n++;
+    nmsgpack_put_body(&packer, w->out, m);
+}
+
+static void
 nmsgpack_end(struct native_writer *w)
 {
     if (!buf_failed(w->out))
@@ -443,6 +513,8 @@ static const struct native_writer_ops nmsgpack_writer = {
     .put_bool = nmsgpack_put_bool_pair,
     .put_raw = nmsgpack_put_raw_pair,
     .put_strings = nmsgpack_put_strings_pair,
+    .put_json = nmsgpack_put_string_pair,
+    .put_content = nmsgpack_put_content,
     .end = nmsgpack_end,
 };
 

@@ -54,6 +54,148 @@ START_TEST(test_operations)
 }
 END_TEST
 
+START_TEST(test_requests)
+{
+    struct decoded d;
+
+    decode(&d, "{\"op\":\"request\",\"id\":7,\"topic\":\"svc/add\",\"data\":[1, 2],\"timeout\":5000,"
+               "\"key\":\"k\",\"headers\":{\"a\":\"b\"}}");
+    ck_assert_int_eq(d.request.op, REQUEST_ASK);
+    CHECK_SLICE(d.request.topic, "svc/add");
+    CHECK_SLICE(d.request.body, "[1, 2]");
+    CHECK_SLICE(d.request.key, "k");
+    CHECK_SLICE(d.request.headers, "\201\241a\241b");
+    ck_assert_uint_eq(d.request.timeout_ms, 5000);
+    ck_assert(!d.request.is_async);
+    decoded_fini(&d);
+
+    decode(&d, "{\"op\":\"request\",\"id\":7,\"topic\":\"svc/add\",\"async\":true}");
+    ck_assert(d.request.is_async);
+    ck_assert_int_eq(d.request.kind, MESSAGE_TEXT);
+    ck_assert_uint_eq(d.request.body.n, 0);
+    decoded_fini(&d);
+
+    decode(&d, "{\"op\":\"result\",\"id\":8,\"request\":\"ID\",\"wait\":30000}");
+    ck_assert_int_eq(d.request.op, REQUEST_RESULT);
+    CHECK_SLICE(d.request.token, "ID");
+    ck_assert_uint_eq(d.request.timeout_ms, 30000);
+    decoded_fini(&d);
+
+    decode(&d, "{\"op\":\"cancel\",\"request\":\"ID\"}");
+    ck_assert_int_eq(d.request.op, REQUEST_WITHDRAW);
+    CHECK_SLICE(d.request.token, "ID");
+    decoded_fini(&d);
+
+    decode(&d, "{\"op\":\"sub\",\"id\":1,\"topic\":\"svc/+\",\"respond\":true,\"prefetch\":4}");
+    ck_assert_int_eq(d.request.role, ROLE_RESPONDER);
+    ck_assert_uint_eq(d.request.prefetch, 4);
+    ck_assert_uint_eq(d.request.group.n, 0);
+    decoded_fini(&d);
+
+    decode(&d, "{\"op\":\"reply\",\"id\":2,\"call\":\"c1\",\"data\":\"AAH/\",\"encoding\":\"base64\"}");
+    ck_assert_int_eq(d.request.op, REQUEST_REPLY);
+    CHECK_SLICE(d.request.token, "c1");
+    ck_assert_int_eq(d.request.kind, MESSAGE_BINARY);
+    CHECK_SLICE(d.request.body, "\0\1\xff");
+    decoded_fini(&d);
+
+    decode(&d, "{\"op\":\"reply\",\"call\":\"c1\",\"error\":\"no \\\"idea\\\"\"}");
+    CHECK_SLICE(d.request.failure, "no \"idea\"");
+    ck_assert_uint_eq(d.request.body.n, 0);
+    decoded_fini(&d);
+}
+END_TEST
+
+START_TEST(test_queues)
+{
+    struct decoded d;
+
+    decode(&d, "{\"op\":\"sub\",\"id\":1,\"topic\":\"jobs\",\"group\":\"g\",\"since\":\"1a-7\"}");
+    ck_assert_int_eq(d.request.role, ROLE_CONSUMER);
+    ck_assert_int_eq(d.request.from, FROM_SINCE);
+    CHECK_SLICE(d.request.group, "g");
+    ck_assert_uint_eq(d.request.prefetch, 0);
+    decoded_fini(&d);
+
+    decode(&d, "{\"op\":\"ack\",\"id\":9,\"lease\":\"l\"}");
+    ck_assert_int_eq(d.request.op, REQUEST_SETTLE);
+    ck_assert_int_eq(d.request.outcome, SETTLE_DONE);
+    CHECK_SLICE(d.request.token, "l");
+    decoded_fini(&d);
+
+    decode(&d, "{\"op\":\"nack\",\"lease\":\"l\",\"delay\":5000,\"reason\":\"why\"}");
+    ck_assert_int_eq(d.request.outcome, SETTLE_RETRY);
+    ck_assert_uint_eq(d.request.delay_ms, 5000);
+    CHECK_SLICE(d.request.failure, "why");
+    decoded_fini(&d);
+
+    decode(&d, "{\"op\":\"nack\",\"lease\":\"l\",\"dead\":true}");
+    ck_assert_int_eq(d.request.outcome, SETTLE_DEAD);
+    decoded_fini(&d);
+
+    decode(&d, "{\"op\":\"extend\",\"lease\":\"l\"}");
+    ck_assert_int_eq(d.request.outcome, SETTLE_EXTEND);
+    decoded_fini(&d);
+
+    decode(&d, "{\"op\":\"queues\",\"filter\":\"a/#\",\"after\":\"a/b\",\"group\":\"g\",\"limit\":5}");
+    ck_assert_int_eq(d.request.op, REQUEST_QUEUES);
+    CHECK_SLICE(d.request.filters[0], "a/#");
+    CHECK_SLICE(d.request.after, "a/b");
+    CHECK_SLICE(d.request.group, "g");
+    ck_assert_uint_eq(d.request.limit, 5);
+    decoded_fini(&d);
+
+    decode(&d, "{\"op\":\"peek\",\"topic\":\"a\",\"group\":\"g\",\"since\":\"1a-7\",\"limit\":5}");
+    ck_assert_int_eq(d.request.op, REQUEST_PEEK);
+    CHECK_SLICE(d.request.since, "1a-7");
+    ck_assert_uint_eq(d.request.limit, 5);
+    decoded_fini(&d);
+
+    decode(&d, "{\"op\":\"purge\",\"topic\":\"a\",\"group\":\"g\",\"drop\":true}");
+    ck_assert_int_eq(d.request.op, REQUEST_PURGE);
+    ck_assert(d.request.drops_group);
+    decoded_fini(&d);
+
+    decode(&d, "{\"op\":\"redrive\",\"topic\":\"a\",\"group\":\"g\"}");
+    ck_assert_int_eq(d.request.op, REQUEST_REDRIVE);
+    ck_assert_uint_eq(d.request.limit, 0);
+    decoded_fini(&d);
+
+    decode(&d, "{\"op\":\"pub\",\"topic\":\"a\",\"data\":1,\"ttl\":60000,\"delay\":5000}");
+    ck_assert_uint_eq(d.request.ttl_ms, 60000);
+    ck_assert_uint_eq(d.request.delay_ms, 5000);
+    decoded_fini(&d);
+}
+END_TEST
+
+START_TEST(test_presence)
+{
+    struct decoded d;
+
+    decode(&d, "{\"op\":\"sub\",\"id\":1,\"topic\":\"a\",\"presence\":true}");
+    ck_assert(d.request.wants_presence);
+    ck_assert_uint_eq(d.request.member.n, 0);
+    decoded_fini(&d);
+
+    decode(&d, "{\"op\":\"sub\",\"id\":1,\"topic\":\"a\",\"presence\":false}");
+    ck_assert(!d.request.wants_presence);
+    decoded_fini(&d);
+
+    decode(&d, "{\"op\":\"sub\",\"id\":1,\"topic\":\"a\",\"presence\":{\"info\": [ {\"x\":1} ] ,\"new\":{},"
+               "\"id\":\"u\\n1\"}}");
+    ck_assert(d.request.wants_presence);
+    CHECK_SLICE(d.request.member, "u\n1");
+    CHECK_SLICE(d.request.info, "[ {\"x\":1} ]");
+    decoded_fini(&d);
+
+    decode(&d, "{\"op\":\"presence\",\"topic\":\"a\",\"after\":\"u1\"}");
+    ck_assert_int_eq(d.request.op, REQUEST_WHO);
+    CHECK_SLICE(d.request.after, "u1");
+    ck_assert_uint_eq(d.request.limit, 100);
+    decoded_fini(&d);
+}
+END_TEST
+
 START_TEST(test_sub)
 {
     struct decoded d;
@@ -153,6 +295,26 @@ static const struct {
     enum error_code code;
     const char *id;
 } refused[] = {
+    {"{\"op\":\"request\",\"topic\":\"a\"}", ERROR_REQUEST_INVALID, ""},
+    {"{\"op\":\"request\",\"id\":1}", ERROR_REQUEST_INVALID, "1"},
+    {"{\"op\":\"request\",\"id\":1,\"topic\":\"a\",\"timeout\":\"5s\"}", ERROR_REQUEST_INVALID, "1"},
+    {"{\"op\":\"request\",\"id\":1,\"topic\":\"a\",\"async\":1}", ERROR_REQUEST_INVALID, "1"},
+    {"{\"op\":\"result\",\"request\":\"x\"}", ERROR_REQUEST_INVALID, ""},
+    {"{\"op\":\"result\",\"id\":1}", ERROR_REQUEST_INVALID, "1"},
+    {"{\"op\":\"reply\",\"data\":1}", ERROR_REQUEST_INVALID, ""},
+    {"{\"op\":\"reply\",\"call\":\"c\",\"error\":\"\"}", ERROR_REQUEST_INVALID, ""},
+    {"{\"op\":\"reply\",\"call\":\"c\",\"error\":{}}", ERROR_REQUEST_INVALID, ""},
+    {"{\"op\":\"ack\"}", ERROR_REQUEST_INVALID, ""},
+    {"{\"op\":\"nack\",\"id\":1,\"lease\":\"l\",\"delay\":-1}", ERROR_REQUEST_INVALID, "1"},
+    {"{\"op\":\"peek\",\"topic\":\"a\"}", ERROR_REQUEST_INVALID, ""},
+    {"{\"op\":\"purge\",\"group\":\"a\"}", ERROR_REQUEST_INVALID, ""},
+    {"{\"op\":\"presence\"}", ERROR_REQUEST_INVALID, ""},
+    {"{\"op\":\"sub\",\"id\":1,\"topic\":\"a\",\"presence\":{}}", ERROR_REQUEST_INVALID, "1"},
+    {"{\"op\":\"sub\",\"id\":1,\"topic\":\"a\",\"presence\":{\"id\":\"\"}}", ERROR_REQUEST_INVALID, "1"},
+    {"{\"op\":\"sub\",\"id\":1,\"topic\":\"a\",\"presence\":{\"id\":7}}", ERROR_REQUEST_INVALID, "1"},
+    {"{\"op\":\"sub\",\"id\":1,\"topic\":\"a\",\"presence\":\"u1\"}", ERROR_REQUEST_INVALID, "1"},
+    {"{\"op\":\"sub\",\"id\":1,\"topic\":\"a\",\"group\":\"g\",\"presence\":true}", ERROR_REQUEST_INVALID,
+        "1"},
     {"", ERROR_REQUEST_INVALID, ""},
     {"x", ERROR_REQUEST_INVALID, ""},
     {"[]", ERROR_REQUEST_INVALID, ""},
@@ -393,6 +555,107 @@ check_answer(struct answer a, const char *expected)
     buf_fini(&out);
 }
 
+START_TEST(test_put_patterns)
+{
+    const struct slice id = slice_str("1");
+    const struct queue_figures queue = {.topic = slice_str("jobs"),
+        .group = slice_str("g"),
+        .n_ready = 1,
+        .n_leased = 2,
+        .n_delayed = 3,
+        .n_done = 4,
+        .n_dead = 5,
+        .n_lost = 6,
+        .oldest_ms = 7,
+        .n_consumers = 8};
+    struct message m = plain, event = plain;
+
+    m.topic = slice_str("t");
+    m.headers = slice_of("\201\241a\241b", 5);
+    m.key = slice_str("k");
+    check_answer((struct answer){.type = ANSWER_SCHEDULED, .id = id, .time_ms = 9},
+        "{\"op\":\"published\",\"id\":1,\"due\":9}");
+    check_answer((struct answer){.type = ANSWER_REPLY, .id = id, .message = &m},
+        "{\"op\":\"reply\",\"id\":1,\"headers\":{\"a\":\"b\"},\"data\":{\"x\": 1}}");
+    check_answer((struct answer){.type = ANSWER_ACCEPTED, .id = id, .token = slice_str("ID"), .time_ms = 9},
+        "{\"op\":\"accepted\",\"id\":1,\"request\":\"ID\",\"expires\":9}");
+    check_answer((struct answer){.type = ANSWER_DONE, .id = id, .of = REQUEST_WITHDRAW},
+        "{\"op\":\"canceled\",\"id\":1}");
+    check_answer(
+        (struct answer){.type = ANSWER_DONE, .id = id, .of = REQUEST_REPLY}, "{\"op\":\"replied\",\"id\":1}");
+    check_answer(
+        (struct answer){.type = ANSWER_DONE, .id = id, .of = REQUEST_SETTLE}, "{\"op\":\"acked\",\"id\":1}");
+    check_answer((struct answer){.type = ANSWER_DONE, .id = id, .of = REQUEST_SETTLE, .outcome = SETTLE_DEAD},
+        "{\"op\":\"nacked\",\"id\":1}");
+    check_answer(
+        (struct answer){.type = ANSWER_DONE, .id = id, .of = REQUEST_SETTLE, .outcome = SETTLE_EXTEND},
+        "{\"op\":\"extended\",\"id\":1}");
+    check_answer((struct answer){.type = ANSWER_DONE, .id = id, .of = REQUEST_PURGE, .count = 3},
+        "{\"op\":\"purged\",\"id\":1,\"count\":3}");
+    check_answer((struct answer){.type = ANSWER_DONE, .id = id, .of = REQUEST_REDRIVE, .count = 3},
+        "{\"op\":\"redriven\",\"id\":1,\"count\":3}");
+    check_answer((struct answer){.type = ANSWER_DONE, .of = REQUEST_SETTLE}, "");
+    check_answer((struct answer){.type = ANSWER_QUEUE, .id = id, .queue = &queue},
+        "{\"op\":\"queue\",\"id\":1,\"topic\":\"jobs\",\"group\":\"g\",\"ready\":1,\"leased\":2,"
+        "\"delayed\":3,\"done\":4,\"dead\":5,\"lost\":6,\"consumers\":8,\"oldest\":7}");
+    check_answer((struct answer){.type = ANSWER_QUEUES_END, .id = id},
+        "{\"op\":\"queues_end\",\"id\":1,\"more\":false}");
+    check_answer((struct answer){.type = ANSWER_PEEKED,
+                     .id = id,
+                     .message = &m,
+                     .queue_state = 1,
+                     .n_deliveries = 2,
+                     .time_ms = 9},
+        "{\"op\":\"peeked\",\"id\":1,\"state\":\"leased\",\"until\":9,\"deliveries\":2,\"cursor\":\"1a-7\","
+        "\"time\":1700000000123,\"key\":\"k\",\"headers\":{\"a\":\"b\"},\"data\":{\"x\": 1}}");
+    check_answer((struct answer){.type = ANSWER_PEEK_END, .id = id, .count = 1},
+        "{\"op\":\"peek_end\",\"id\":1,\"more\":true}");
+    check_answer((struct answer){.type = ANSWER_PRESENT,
+                     .id = id,
+                     .token = slice_str("u1"),
+                     .body = slice_str("{\"n\": 1}"),
+                     .n_links = 2,
+                     .time_ms = 9},
+        "{\"op\":\"member\",\"id\":1,\"member\":\"u1\",\"info\":{\"n\": 1},\"connections\":2,\"since\":9}");
+    check_answer((struct answer){.type = ANSWER_WHO_END, .id = id, .n_kept = 3, .presence = PRESENCE_MEMBERS},
+        "{\"op\":\"members_end\",\"id\":1,\"presence\":\"members\",\"count\":3,\"more\":false}");
+    check_answer((struct answer){.type = ANSWER_WORK,
+                     .id = id,
+                     .message = &m,
+                     .token = slice_str("l"),
+                     .n_deliveries = 1,
+                     .time_ms = 30000},
+        "{\"op\":\"msg\",\"sub\":1,\"lease\":\"l\",\"deliveries\":1,\"expires\":30000,\"topic\":\"t\","
+        "\"cursor\":\"1a-7\",\"time\":1700000000123,\"key\":\"k\",\"headers\":{\"a\":\"b\"},\"data\":{\"x\": "
+        "1}}");
+    m.kind = MESSAGE_BINARY;
+    m.body = slice_of("\0\1\xff", 3);
+    check_answer((struct answer){.type = ANSWER_CALL,
+                     .id = id,
+                     .message = &m,
+                     .token = slice_str("c"),
+                     .n_deliveries = 2,
+                     .time_ms = 4990},
+        "{\"op\":\"request\",\"sub\":1,\"call\":\"c\",\"topic\":\"t\",\"timeout\":4990,\"deliveries\":2,"
+        "\"key\":\"k\",\"headers\":{\"a\":\"b\"},\"encoding\":\"base64\",\"data\":\"AAH/\"}");
+    check_answer((struct answer){.type = ANSWER_ERROR,
+                     .of = REQUEST_SETTLE,
+                     .token = slice_str("l"),
+                     .code = ERROR_LEASE_LOST,
+                     .text = slice_str("x")},
+        "{\"op\":\"error\",\"lease\":\"l\",\"code\":\"lease_lost\",\"message\":\"x\"}");
+    check_answer((struct answer){.type = ANSWER_ERROR,
+                     .of = REQUEST_REPLY,
+                     .token = slice_str("c"),
+                     .code = ERROR_CALL_UNKNOWN,
+                     .text = slice_str("x")},
+        "{\"op\":\"error\",\"call\":\"c\",\"code\":\"call_unknown\",\"message\":\"x\"}");
+    event.topic = slice_str("$presence/chat/1");
+    check_message(event, "{\"op\":\"presence\",\"sub\":\"s\",\"topic\":\"chat/"
+                         "1\",\"time\":1700000000123,\"data\":{\"x\": 1}}");
+}
+END_TEST
+
 START_TEST(test_put_answer)
 {
     const struct slice gaps[] = {slice_str("a"), slice_str("")}, id = slice_str("1");
@@ -513,5 +776,6 @@ START_TEST(test_manual)
 }
 END_TEST
 
-SUITE_MAIN("njson", test_operations, test_sub, test_payloads, test_headers, test_refused, test_limits,
-    test_every_prefix, test_split, test_put_message, test_put_answer, test_round_trip, test_manual)
+SUITE_MAIN("njson", test_operations, test_requests, test_queues, test_presence, test_put_patterns, test_sub,
+    test_payloads, test_headers, test_refused, test_limits, test_every_prefix, test_split, test_put_message,
+    test_put_answer, test_round_trip, test_manual)

@@ -70,6 +70,53 @@ START_TEST(test_operations)
 }
 END_TEST
 
+START_TEST(test_patterns)
+{
+    static const char text[] =
+        "\204\242op\243sub\242id\1\245topic\241a\250presence\202\242id\242u1\244info\247{\"a\":1}";
+    struct decoded d;
+
+    decode(&d, "{\"op\":\"request\",\"id\":7,\"topic\":\"svc\",\"data\":\"x\",\"timeout\":5000}");
+    ck_assert_int_eq(d.request.op, REQUEST_ASK);
+    ck_assert_uint_eq(d.request.timeout_ms, 5000);
+    CHECK_SLICE(d.request.body, "x");
+    decoded_fini(&d);
+
+    decode(&d, "{\"op\":\"sub\",\"id\":1,\"topic\":\"jobs\",\"group\":\"g\",\"prefetch\":3}");
+    ck_assert_int_eq(d.request.role, ROLE_CONSUMER);
+    CHECK_SLICE(d.request.group, "g");
+    ck_assert_uint_eq(d.request.prefetch, 3);
+    decoded_fini(&d);
+
+    decode(&d, "{\"op\":\"nack\",\"lease\":\"l\",\"dead\":true,\"reason\":\"why\"}");
+    ck_assert_int_eq(d.request.op, REQUEST_SETTLE);
+    ck_assert_int_eq(d.request.outcome, SETTLE_DEAD);
+    CHECK_SLICE(d.request.failure, "why");
+    decoded_fini(&d);
+
+    /* Info is JSON as a str, as payloads are. */
+    decoded_init(&d, mp, slice_of(text, sizeof text - 1));
+    ck_assert_msg(d.r == 0, "%s", d.error.text);
+    ck_assert(d.request.wants_presence);
+    CHECK_SLICE(d.request.member, "u1");
+    CHECK_SLICE(d.request.info, "{\"a\":1}");
+    decoded_fini(&d);
+
+    decode(&d, "{\"op\":\"sub\",\"id\":1,\"topic\":\"a\",\"presence\":true}");
+    ck_assert(d.request.wants_presence);
+    ck_assert_uint_eq(d.request.member.n, 0);
+    decoded_fini(&d);
+
+    decode_like(
+        &d, "{\"op\":\"sub\",\"id\":1,\"topic\":\"a\",\"presence\":{\"id\":\"u\",\"info\":\"no JSON\"}}");
+    ck_assert_int_eq(d.error.code, ERROR_REQUEST_INVALID);
+    decoded_fini(&d);
+    decode_like(&d, "{\"op\":\"sub\",\"id\":1,\"topic\":\"a\",\"presence\":{\"id\":5}}");
+    ck_assert_int_eq(d.error.code, ERROR_REQUEST_INVALID);
+    decoded_fini(&d);
+}
+END_TEST
+
 static void
 check_pub(const char *text, enum message_kind kind, const char *body, const char *type)
 {
@@ -338,7 +385,7 @@ START_TEST(test_put_message)
     m.key = slice_str("k");
     m.headers = slice_of("\201\241a\241b", 5);
     CHECK_MESSAGE(m, "\x8b" HEAD "\250retained\303\244type\243a/"
-                                 "x\243key\241k\247headers\201\241a\241b\250encoding\244json\244data\243[1]");
+                     "x\243key\241k\247headers\201\241a\241b\250encoding\244json\244data\243[1]");
 }
 END_TEST
 
@@ -366,6 +413,16 @@ check_answer(struct answer a, struct slice id_json)
 START_TEST(test_put_answer)
 {
     const struct slice gaps[] = {slice_str("a"), slice_str("")};
+    const struct queue_figures queue = {
+        .topic = slice_str("jobs"), .group = slice_str("g"), .n_ready = 70000};
+    const struct message m = {.topic = slice_str("t"),
+        .cursor = slice_str("1a-7"),
+        .time_ms = 1700000000123,
+        .kind = MESSAGE_TEXT,
+        .type = slice_str("text/html"),
+        .headers = slice_of("\201\241a\241b", 5),
+        .key = slice_str("k"),
+        .body = slice_str("<p>")};
 
     for (int type = ANSWER_WELCOME; type <= ANSWER_CLOSING; type++) {
         struct answer a = {
@@ -381,10 +438,18 @@ START_TEST(test_put_answer)
             .n_kept = 3,
             .n_bytes = 1000000,
             .n_links = 2,
+            .of = REQUEST_PURGE,
+            .message = &m,
+            .queue = &queue,
+            .token = slice_str("token"),
+            .n_deliveries = 2,
+            .time_ms = 30000,
+            .queue_state = 2,
+            .presence = PRESENCE_COUNT,
         };
 
         check_answer(a, slice_str("1"));
-        if (type != ANSWER_PUBLISHED) {
+        if (type != ANSWER_PUBLISHED && type != ANSWER_SCHEDULED && type != ANSWER_DONE) {
             a.id.n = 0;
             a.n_gaps = 0;
             check_answer(a, slice_of(NULL, 0));
@@ -435,5 +500,6 @@ START_TEST(test_round_trip)
 }
 END_TEST
 
-SUITE_MAIN("nmsgpack", test_operations, test_payloads, test_refused, test_refused_bytes, test_every_prefix,
-    test_split, test_split_refused, test_split_goes_on, test_put_message, test_put_answer, test_round_trip)
+SUITE_MAIN("nmsgpack", test_operations, test_patterns, test_payloads, test_refused, test_refused_bytes,
+    test_every_prefix, test_split, test_split_refused, test_split_goes_on, test_put_message, test_put_answer,
+    test_round_trip)

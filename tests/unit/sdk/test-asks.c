@@ -1,0 +1,868 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Requests, replies and work between a broker that is this test and clients that write down what they get. */
+#include "config.h"
+
+#include "frontends/sdk/asks.h"
+
+#include "tests/unit/sdk/suite.h"
+
+#include "frontends/sdk/frontend.h"
+#include "frontends/sdk/hub.h"
+#include "frontends/sdk/message.h"
+#include "frontends/sdk/numbers.h"
+#include "frontends/sdk/session.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#define EPOCH 0xe
+/* Numbers are 1 << 24 and so on: the nth that was given, in the first place. */
+#define NTH(n, place) ((uint64_t)(n) << 24 | (place))
+
+static struct loop *loop;
+static struct frontend fe;
+static struct limits_options limits;
+static struct buf sent; /* frames for the broker */
+static struct buf told; /* sent, as text */
+static struct encoder encoder;
+static bool is_full;
+
+struct client {
+    struct session session; /* first */
+    struct buf log;
+    bool leaves_on_answer;
+};
+
+/* ---- The clients' side. ---- */
+
+static void
+on_answer(struct session *s, const struct answer *a)
+{
+    static const char *const names[] = {[ANSWER_SUBSCRIBED] = "SUBSCRIBED",
+        [ANSWER_UNSUBSCRIBED] = "UNSUBSCRIBED",
+        [ANSWER_ERROR] = "ERROR",
+        [ANSWER_REPLY] = "REPLY",
+        [ANSWER_ACCEPTED] = "ACCEPTED",
+        [ANSWER_DONE] = "DONE",
+        [ANSWER_QUEUE] = "QUEUE",
+        [ANSWER_QUEUES_END] = "QUEUES_END",
+        [ANSWER_PEEKED] = "PEEKED",
+        [ANSWER_PEEK_END] = "PEEK_END",
+        [ANSWER_PRESENT] = "PRESENT",
+        [ANSWER_WHO_END] = "WHO_END",
+        [ANSWER_WORK] = "WORK",
+        [ANSWER_CALL] = "CALL"};
+    struct client *x = (struct client *)s;
+
+    buf_printf(&x->log, "%s(%.*s", names[a->type], SLICE_ARG(a->id));
+    if (a->type == ANSWER_ERROR)
+        buf_printf(&x->log, ",%s", error_code_name(a->code));
+    if (a->token.n > 0)
+        buf_printf(&x->log, ",%.*s", SLICE_ARG(a->token));
+    if (a->message != NULL)
+        buf_printf(&x->log, ",%.*s=%.*s", SLICE_ARG(a->message->topic), SLICE_ARG(a->message->body));
+    if (a->type == ANSWER_DONE)
+        buf_printf(&x->log, ",%d,%d,%llu", (int)a->of, (int)a->outcome, (unsigned long long)a->count);
+    if (a->type == ANSWER_QUEUE)
+        buf_printf(&x->log, ",%.*s/%.*s,%llu", SLICE_ARG(a->queue->topic), SLICE_ARG(a->queue->group),
+            (unsigned long long)a->queue->n_ready);
+    if (a->type == ANSWER_WORK || a->type == ANSWER_CALL)
+        buf_printf(
+            &x->log, ",%llu,%llu", (unsigned long long)a->n_deliveries, (unsigned long long)a->time_ms);
+    if (a->type == ANSWER_WHO_END)
+        buf_printf(&x->log, ",%llu,%d", (unsigned long long)a->n_kept, (int)a->presence);
+    buf_put_str(&x->log, ") ");
+    if (x->leaves_on_answer)
+        session_fini(s);
+}
+
+static const struct session_ops session_ops = {.on_answer = on_answer};
+
+static void
+client_begin(struct client *x)
+{
+    *x = (struct client){0};
+    buf_init(&x->log, 0);
+    session_init(&x->session, &fe, &encoder, &session_ops);
+}
+
+static void
+client_end(struct client *x)
+{
+    session_fini(&x->session);
+    buf_fini(&x->log);
+}
+
+static void
+expect(struct client *x, const char *log)
+{
+    buf_put_byte(&x->log, '\0');
+    ck_assert_str_eq((const char *)x->log.p, log);
+    buf_reset(&x->log);
+}
+
+static void
+request(struct client *x, struct request r)
+{
+    ck_assert_int_eq(session_request(&x->session, &r), 0);
+}
+
+static void
+ask(struct client *x, const char *id, const char *topic, const char *body, uint64_t timeout_ms)
+{
+    request(x, (struct request){.op = REQUEST_ASK,
+                   .id = slice_str(id),
+                   .topic = slice_str(topic),
+                   .kind = MESSAGE_TEXT,
+                   .body = slice_str(body),
+                   .timeout_ms = timeout_ms});
+}
+
+static void
+take(struct client *x, enum request_role role, const char *id, const char *topic, const char *group,
+    uint32_t prefetch)
+{
+    const struct slice filter = slice_str(topic);
+
+    request(x, (struct request){.op = REQUEST_SUB,
+                   .id = slice_str(id),
+                   .filters = &filter,
+                   .n_filters = 1,
+                   .role = role,
+                   .group = slice_str(group),
+                   .prefetch = prefetch});
+}
+
+static void
+settle(struct client *x, const char *id, const char *lease, enum settle_outcome outcome)
+{
+    request(x, (struct request){.op = REQUEST_SETTLE,
+                   .id = slice_str(id),
+                   .token = slice_str(lease),
+                   .outcome = outcome,
+                   .delay_ms = outcome == SETTLE_RETRY ? 5000 : 0,
+                   .failure = slice_str(outcome == SETTLE_RETRY ? "busy" : "")});
+}
+
+static void
+reply(struct client *x, const char *id, const char *call, const char *body, const char *failure)
+{
+    request(x, (struct request){.op = REQUEST_REPLY,
+                   .id = slice_str(id),
+                   .token = slice_str(call),
+                   .kind = MESSAGE_TEXT,
+                   .body = slice_str(body),
+                   .failure = slice_str(failure)});
+}
+
+static void
+unsub(struct client *x, const char *id)
+{
+    request(x, (struct request){.op = REQUEST_UNSUB, .id = slice_str(id)});
+}
+
+/* ---- The broker's side. ---- */
+
+static struct buf *
+sink_begin(void *arg)
+{
+    return &sent;
+}
+
+static void
+sink_commit(void *arg)
+{
+}
+
+static bool
+sink_is_full(void *arg)
+{
+    return is_full;
+}
+
+#define N(x) ((unsigned long long)(x) >> 24)
+
+static void
+tell(const struct frame *f)
+{
+    buf_put_str(&told, frame_name(f->type));
+    if (f->type == FRAME_REQUEST)
+        buf_printf(&told, " %llu %.*s %.*s %llu%s", N(f->request.req), SLICE_ARG(f->request.topic),
+            SLICE_ARG(f->request.body), (unsigned long long)f->request.timeout_ms,
+            f->request.flags != 0 ? " async" : "");
+    else if (f->type == FRAME_ABANDON)
+        buf_printf(&told, " %llu", N(f->abandon.req));
+    else if (f->type == FRAME_RESULT)
+        buf_printf(&told, " %llu %.*s %llu", N(f->result.req), SLICE_ARG(f->result.id),
+            (unsigned long long)f->result.wait_ms);
+    else if (f->type == FRAME_WITHDRAW)
+        buf_printf(&told, " %llu %.*s", N(f->withdraw.req), SLICE_ARG(f->withdraw.id));
+    else if (f->type == FRAME_CONSUME)
+        buf_printf(&told, " %llu %.*s %.*s mode %d flags %d credit %d", N(f->consume.consumer),
+            SLICE_ARG(f->consume.topic), SLICE_ARG(f->consume.group), (int)f->consume.mode,
+            (int)f->consume.flags, (int)f->consume.credit);
+    else if (f->type == FRAME_UNCONSUME)
+        buf_printf(&told, " %llu", N(f->unconsume.consumer));
+    else if (f->type == FRAME_HOLD)
+        buf_printf(&told, " %llu %.*s", N(f->hold.consumer), SLICE_ARG(f->hold.lease));
+    else if (f->type == FRAME_SETTLE)
+        buf_printf(&told, " %llu of %llu %.*s %d %d %.*s", N(f->settle.req), N(f->settle.consumer),
+            SLICE_ARG(f->settle.lease), (int)f->settle.outcome, (int)f->settle.delay_ms,
+            SLICE_ARG(f->settle.reason));
+    else if (f->type == FRAME_REPLY)
+        buf_printf(&told, " %llu of %llu %.*s %.*s%.*s%.*s", N(f->reply.req), N(f->reply.consumer),
+            SLICE_ARG(f->reply.call), SLICE_ARG(f->reply.code), SLICE_ARG(f->reply.message),
+            SLICE_ARG(f->reply.body));
+    buf_put_str(&told, "; ");
+}
+
+/* What the hub has sent since the last time. */
+static const char *
+frames(void)
+{
+    struct mp cursor = mp_of(buf_slice(&sent));
+    struct frame f;
+
+    buf_reset(&told);
+    while (frame_next(&cursor, &f, NULL) == FRAME_OK)
+        tell(&f);
+    ck_assert_ptr_eq(cursor.p, cursor.end);
+    buf_reset(&sent);
+    buf_put_byte(&told, '\0');
+    return (const char *)told.p;
+}
+
+static int
+give(struct frame f)
+{
+    return hub_on_frame(fe.hub, &f);
+}
+
+static void
+replied(uint64_t req, const char *code, const char *body)
+{
+    ck_assert_int_eq(give((struct frame){.type = FRAME_REPLIED,
+                         .replied = {.req = req, .code = slice_str(code), .body = slice_str(body)}}),
+        0);
+}
+
+static void
+settled(uint64_t req, const char *code, uint64_t count)
+{
+    ck_assert_int_eq(give((struct frame){.type = FRAME_SETTLED,
+                         .settled = {.req = req, .code = slice_str(code), .count = count}}),
+        0);
+}
+
+static void
+consuming(uint64_t consumer)
+{
+    ck_assert_int_eq(
+        give((struct frame){.type = FRAME_CONSUMING, .consuming = {.consumer = consumer, .seq = 10}}), 0);
+}
+
+static void
+dispatch(uint64_t consumer, const char *lease, const char *body)
+{
+    ck_assert_int_eq(give((struct frame){.type = FRAME_DISPATCH,
+                         .dispatch = {.consumer = consumer,
+                             .lease = slice_str(lease),
+                             .n_deliveries = 1,
+                             .lease_ms = 30000,
+                             .topic = slice_str("jobs"),
+                             .seq = 7,
+                             .body = slice_str(body)}}),
+        0);
+}
+
+static void
+call(uint64_t consumer, const char *token, const char *body)
+{
+    ck_assert_int_eq(give((struct frame){.type = FRAME_CALL,
+                         .call = {.consumer = consumer,
+                             .call = slice_str(token),
+                             .topic = slice_str("svc/add"),
+                             .timeout_ms = 4990,
+                             .n_deliveries = 1,
+                             .body = slice_str(body)}}),
+        0);
+}
+
+/* As the uplink does it. */
+static void
+attach(void)
+{
+    hub_on_attached(fe.hub);
+    frame_put_resume(&sent, &(struct frame_resume){0});
+    hub_pump(fe.hub);
+    ck_assert_int_eq(give((struct frame){
+                         .type = FRAME_RESUMED, .resumed = {.state = STATE_LIVE, .epoch = EPOCH, .seq = 10}}),
+        0);
+}
+
+static void
+setup(void)
+{
+    const struct hub_sink sink = {.begin = sink_begin, .commit = sink_commit, .is_full = sink_is_full};
+
+    ck_assert_int_eq(loop_new(&loop), 0);
+    limits = (struct limits_options){.queue_bytes = 64 * 1024,
+        .message_bytes = 1 << 20,
+        .subscriptions_per_client = 5,
+        .requests_per_client = 3,
+        .requests_held = 4,
+        .request_hold_bytes = 1000};
+    ck_assert_int_eq(frontend_init(&fe, loop, &limits), 0);
+    ck_assert_int_eq(hub_new(&fe, &sink, &fe.hub), 0);
+    buf_init(&sent, 0);
+    buf_init(&told, 0);
+    encoder = (struct encoder){.name = "test"};
+    is_full = false;
+}
+
+static void
+teardown(void)
+{
+    fe.hub = hub_free(fe.hub);
+    frontend_fini(&fe);
+    loop = loop_free(loop);
+    buf_fini(&sent);
+    buf_fini(&told);
+}
+
+static void
+on_wait(void *arg)
+{
+    (void)arg;
+    loop_stop(loop);
+}
+
+/* Until the wheel has turned so far. */
+static void
+wait_ms(uint64_t ms)
+{
+    struct loop_timer timer = {.fn = on_wait};
+
+    loop_timer_start(loop, &timer, ms);
+    ck_assert_int_eq(loop_run(loop), 0);
+}
+
+/* ---- Numbers. ---- */
+
+START_TEST(test_numbers)
+{
+    struct numbers n;
+    int values[40];
+    uint64_t first, second;
+
+    numbers_init(&n);
+    ck_assert(!numbers_was_given(&n, 1 << 24));
+    first = numbers_add(&n, &values[0]);
+    ck_assert_uint_eq(first, 1 << 24);
+    ck_assert_ptr_eq(numbers_find(&n, first), &values[0]);
+    numbers_remove(&n, first);
+    numbers_remove(&n, first);
+    ck_assert_ptr_null(numbers_find(&n, first));
+    second = numbers_add(&n, &values[1]);
+    ck_assert_uint_eq(second, 2 << 24); /* in the same place, with another number */
+    ck_assert_ptr_null(numbers_find(&n, first));
+    ck_assert(numbers_was_given(&n, first));
+    ck_assert(!numbers_was_given(&n, 3 << 24));
+    ck_assert(!numbers_was_given(&n, 0));
+    ck_assert(!numbers_was_given(&n, UINT64_MAX));
+    for (int i = 2; i < 40; i++)
+        ck_assert_uint_eq(numbers_add(&n, &values[i]), (uint64_t)(i + 1) << 24 | (uint64_t)(i - 1));
+    ck_assert_ptr_eq(numbers_find(&n, NTH(40, 38)), &values[39]);
+    ck_assert_ptr_eq(numbers_find(&n, second), &values[1]);
+    numbers_fini(&n);
+}
+END_TEST
+
+/* ---- Requests. ---- */
+
+START_TEST(test_request)
+{
+    struct client x;
+
+    client_begin(&x);
+    attach();
+    ck_assert_str_eq(frames(), "RESUME; ");
+    ask(&x, "7", "svc/add", "1+1", 5000);
+    ck_assert_str_eq(frames(), "REQUEST 1 svc/add 1+1 5000; ");
+    expect(&x, "");
+    replied(NTH(1, 0), "", "2");
+    expect(&x, "REPLY(7,=2) ");
+    replied(NTH(1, 0), "", "twice"); /* late, for nobody */
+    expect(&x, "");
+    ask(&x, "8", "svc/add", "x", 0);
+    ck_assert_str_eq(frames(), "REQUEST 2 svc/add x 30000; ");
+    replied(NTH(2, 0), "no_responder", "");
+    expect(&x, "ERROR(8,no_responder) ");
+    ck_assert_int_eq(give((struct frame){.type = FRAME_REPLIED, .replied = {.req = NTH(3, 0)}}),
+        -EPROTO); /* never asked */
+    ck_assert_uint_eq(fe.counters.asks, 2);
+    client_end(&x);
+    ck_assert_str_eq(frames(), "");
+}
+END_TEST
+
+START_TEST(test_request_is_checked)
+{
+    struct client x;
+
+    client_begin(&x);
+    attach();
+    (void)frames();
+    ask(&x, "1", "svc/+", "", 0);
+    expect(&x, "ERROR(1,topic_invalid) ");
+    ask(&x, "2", "$replies/x", "", 0);
+    expect(&x, "ERROR(2,not_allowed) ");
+    ask(&x, "3", "svc", "", 3600001);
+    expect(&x, "ERROR(3,request_invalid) ");
+    limits.message_bytes = 3;
+    ask(&x, "4", "svc", "long", 0);
+    expect(&x, "ERROR(4,message_too_large) ");
+    ck_assert_str_eq(frames(), "");
+    for (int i = 0; i < 3; i++)
+        ask(&x, "5", "svc", "", 0);
+    expect(&x, "");
+    ask(&x, "6", "svc", "", 0);
+    expect(&x, "ERROR(6,limit_reached) ");
+    replied(NTH(2, 1), "", "");
+    expect(&x, "REPLY(5,=) ");
+    ask(&x, "7", "svc", "", 0);
+    expect(&x, "");
+    client_end(&x);
+}
+END_TEST
+
+/* The one who asked leaves: nobody need answer. */
+START_TEST(test_asker_leaves)
+{
+    struct client x;
+
+    client_begin(&x);
+    attach();
+    ask(&x, "1", "svc", "a", 5000);
+    request(&x, (struct request){.op = REQUEST_RESULT, .id = slice_str("2"), .token = slice_str("ID")});
+    (void)frames();
+    client_end(&x);
+    ck_assert_str_eq(frames(), "ABANDON 1; ABANDON 2; ");
+    replied(NTH(1, 0), "", "late");
+    replied(NTH(2, 1), "", "late");
+}
+END_TEST
+
+START_TEST(test_leaving_in_the_answer)
+{
+    struct client x;
+
+    client_begin(&x);
+    attach();
+    ask(&x, "1", "svc", "a", 5000);
+    ask(&x, "2", "svc", "b", 5000);
+    (void)frames();
+    x.leaves_on_answer = true;
+    replied(NTH(1, 0), "", "x");
+    expect(&x, "REPLY(1,=x) ");
+    ck_assert_str_eq(frames(), "ABANDON 2; ");
+    client_end(&x);
+}
+END_TEST
+
+/* Exactly one answer, though nobody knows what became of it; what had not been sent goes on the next link. */
+START_TEST(test_link_lost)
+{
+    struct client x;
+
+    client_begin(&x);
+    attach();
+    ask(&x, "1", "svc", "a", 5000);
+    hub_on_down(fe.hub);
+    expect(&x, "ERROR(1,unavailable) ");
+    ask(&x, "2", "svc", "b", 5000);
+    expect(&x, "");
+    (void)frames();
+    attach();
+    ck_assert_str_eq(frames(), "RESUME; REQUEST 2 svc b 5000; ");
+    replied(NTH(1, 0), "", "of the old link");
+    expect(&x, "");
+    replied(NTH(2, 0), "", "y");
+    expect(&x, "REPLY(2,=y) ");
+    client_end(&x);
+}
+END_TEST
+
+START_TEST(test_all_leave_as_the_link_is_lost)
+{
+    struct client x, y;
+
+    client_begin(&x);
+    client_begin(&y);
+    attach();
+    ask(&x, "1", "svc", "a", 5000);
+    ask(&x, "2", "svc", "a", 5000);
+    ask(&y, "3", "svc", "a", 5000);
+    x.leaves_on_answer = true;
+    hub_on_down(fe.hub);
+    expect(&x, "ERROR(1,unavailable) ");
+    expect(&y, "ERROR(3,unavailable) ");
+    client_end(&x);
+    client_end(&y);
+}
+END_TEST
+
+START_TEST(test_held_within_limits)
+{
+    struct client x, y;
+
+    client_begin(&x);
+    client_begin(&y);
+    limits.requests_per_client = 10;
+    for (int i = 0; i < 4; i++)
+        ask(&x, "1", "svc", "a", 5000);
+    ask(&x, "2", "svc", "a", 5000);
+    expect(&x, "ERROR(2,unavailable) ");
+    client_end(&x);
+    limits.request_hold_bytes = 10;
+    ask(&y, "3", "svc", "longer than that", 5000);
+    expect(&y, "ERROR(3,unavailable) ");
+    client_end(&y);
+    attach();
+    ck_assert_str_eq(frames(), "RESUME; ");
+}
+END_TEST
+
+/* The time that was spent waiting for a link is gone; and if none comes, it was not asked. */
+START_TEST(test_held_too_long)
+{
+    struct client x;
+
+    client_begin(&x);
+    ask(&x, "1", "svc", "a", 50);
+    ask(&x, "2", "svc", "a", 60000);
+    wait_ms(500);
+    expect(&x, "ERROR(1,unavailable) ");
+    attach();
+    ck_assert_ptr_null(strstr(frames(), " 60000;"));
+    client_end(&x);
+}
+END_TEST
+
+START_TEST(test_broker_never_answers)
+{
+    struct client x;
+
+    client_begin(&x);
+    attach();
+    ask(&x, "1", "svc", "a", 50);
+    (void)frames();
+    wait_ms(500);
+    expect(&x, "ERROR(1,timeout) ");
+    ck_assert_str_eq(frames(), "ABANDON 1; ");
+    client_end(&x);
+}
+END_TEST
+
+/* The transport's queue is long: requests wait for it, one after the other. */
+START_TEST(test_full)
+{
+    struct client x;
+
+    client_begin(&x);
+    attach();
+    (void)frames();
+    is_full = true;
+    ask(&x, "1", "svc", "a", 5000);
+    is_full = false;
+    ask(&x, "2", "svc", "b", 5000);
+    ck_assert_str_eq(frames(), "");
+    hub_pump(fe.hub);
+    ck_assert_str_eq(frames(), "REQUEST 1 svc a 5000; REQUEST 2 svc b 5000; ");
+    client_end(&x);
+}
+END_TEST
+
+START_TEST(test_async)
+{
+    struct client x;
+
+    client_begin(&x);
+    attach();
+    (void)frames();
+    request(&x, (struct request){
+                    .op = REQUEST_ASK, .id = slice_str("1"), .topic = slice_str("svc"), .is_async = true});
+    ck_assert_str_eq(frames(), "REQUEST 1 svc  0 async; ");
+    ck_assert_int_eq(give((struct frame){.type = FRAME_ACCEPTED,
+                         .accepted = {.req = NTH(1, 0), .id = slice_str("ID"), .expires_ms = 9}}),
+        0);
+    expect(&x, "ACCEPTED(1,ID) ");
+    request(
+        &x, (struct request){
+                .op = REQUEST_RESULT, .id = slice_str("2"), .token = slice_str("ID"), .timeout_ms = 60000});
+    request(&x, (struct request){.op = REQUEST_WITHDRAW, .id = slice_str("3"), .token = slice_str("ID")});
+    ck_assert_str_eq(frames(), "RESULT 2 ID 60000; WITHDRAW 3 ID; ");
+    hub_on_down(fe.hub); /* both may be done again */
+    expect(&x, "");
+    attach();
+    ck_assert_ptr_nonnull(strstr(frames(), "WITHDRAW 3 ID; "));
+    settled(NTH(3, 1), "", 1);
+    expect(&x, "DONE(3,ID,8,0,1) ");
+    replied(NTH(2, 0), "canceled", "");
+    expect(&x, "ERROR(2,canceled,ID) ");
+    client_end(&x);
+}
+END_TEST
+
+/* ---- Responders. ---- */
+
+START_TEST(test_responder)
+{
+    struct client x, y;
+
+    client_begin(&x);
+    client_begin(&y);
+    take(&x, ROLE_RESPONDER, "1", "svc/+", "", 0);
+    expect(&x, ""); /* no link yet */
+    attach();
+    ck_assert_str_eq(frames(), "CONSUME 1 svc/+  mode 1 flags 0 credit 16; RESUME; ");
+    consuming(NTH(1, 0));
+    expect(&x, "SUBSCRIBED(1) ");
+    call(NTH(1, 0), "c1", "1+1");
+    expect(&x, "CALL(1,c1,svc/add=1+1,1,4990) ");
+    reply(&y, "9", "c1", "3", ""); /* it was not asked */
+    expect(&y, "ERROR(9,call_unknown,c1) ");
+    ck_assert_str_eq(frames(), "");
+    reply(&x, "2", "c1", "2", "");
+    ck_assert_str_eq(frames(), "REPLY 1 of 1 c1 2; ");
+    settled(NTH(1, 0), "", 0);
+    expect(&x, "DONE(2,c1,9,0,0) ");
+    reply(&x, "3", "c1", "2", "");
+    expect(&x, "ERROR(3,call_unknown,c1) ");
+    call(NTH(1, 0), "c2", "x");
+    expect(&x, "CALL(1,c2,svc/add=x,1,4990) ");
+    reply(&x, "", "c2", "", "no idea");
+    ck_assert_str_eq(frames(), "REPLY 2 of 1 c2 responder_failedno idea; ");
+    settled(NTH(2, 0), "call_unknown", 0);
+    expect(&x, "ERROR(,call_unknown,c2) ");
+    unsub(&x, "1");
+    expect(&x, "UNSUBSCRIBED(1) ");
+    ck_assert_str_eq(frames(), "UNCONSUME 1; ");
+    call(NTH(1, 0), "c3", "crossed");
+    expect(&x, "");
+    client_end(&x);
+    client_end(&y);
+}
+END_TEST
+
+START_TEST(test_takers_are_checked)
+{
+    struct client x;
+
+    client_begin(&x);
+    attach();
+    (void)frames();
+    take(&x, ROLE_CONSUMER, "1", "jobs/#", "g", 0);
+    expect(&x, "ERROR(1,topic_invalid) ");
+    take(&x, ROLE_CONSUMER, "1", "jobs", "a b", 0);
+    expect(&x, "ERROR(1,group_invalid) ");
+    take(&x, ROLE_CONSUMER, "1", "jobs", "", 0);
+    expect(&x, "ERROR(1,group_invalid) ");
+    take(&x, ROLE_CONSUMER, "1", "$sys/x", "g", 0);
+    expect(&x, "ERROR(1,not_allowed) ");
+    take(&x, ROLE_CONSUMER, "1", "jobs", "g", 1001);
+    expect(&x, "ERROR(1,limit_reached) ");
+    take(&x, ROLE_CONSUMER, "1", "jobs", "g", 1000);
+    take(&x, ROLE_RESPONDER, "1", "svc", "", 0);
+    expect(&x, "ERROR(1,subscription_exists) ");
+    take(&x, ROLE_SUBSCRIBER, "1", "svc", "", 0);
+    expect(&x, "ERROR(1,subscription_exists) ");
+    take(&x, ROLE_SUBSCRIBER, "2", "$requests/svc", "", 0);
+    expect(&x, "ERROR(2,not_allowed) ");
+    take(&x, ROLE_SUBSCRIBER, "2", "$replies/#", "", 0);
+    expect(&x, "ERROR(2,not_allowed) ");
+    take(&x, ROLE_CONSUMER, "2", "b", "g", 0);
+    take(&x, ROLE_CONSUMER, "3", "b", "g", 0);
+    take(&x, ROLE_CONSUMER, "4", "b", "g", 0);
+    take(&x, ROLE_CONSUMER, "5", "b", "g", 0);
+    expect(&x, "");
+    take(&x, ROLE_CONSUMER, "6", "b", "g", 0);
+    expect(&x, "ERROR(6,limit_reached) ");
+    (void)frames();
+    ck_assert_int_eq(give((struct frame){.type = FRAME_UNCONSUMABLE,
+                         .unconsumable = {.consumer = NTH(2, 1), .code = slice_str("not_allowed")}}),
+        0);
+    expect(&x, "ERROR(2,not_allowed) ");
+    ck_assert_int_eq(
+        give((struct frame){.type = FRAME_CONSUMING, .consuming = {.consumer = NTH(9, 1)}}), -EPROTO);
+    unsub(&x, "2");
+    expect(&x, "ERROR(2,subscription_unknown) ");
+    ck_assert_str_eq(frames(), "");
+    client_end(&x);
+    ck_assert_str_eq(frames(), "UNCONSUME 1; UNCONSUME 3; UNCONSUME 4; UNCONSUME 5; ");
+}
+END_TEST
+
+/* ---- Consumers. ---- */
+
+START_TEST(test_consumer)
+{
+    struct client x, y;
+
+    client_begin(&x);
+    client_begin(&y);
+    attach();
+    (void)frames();
+    take(&x, ROLE_CONSUMER, "1", "jobs", "g", 4);
+    ck_assert_str_eq(frames(), "CONSUME 1 jobs g mode 0 flags 0 credit 4; ");
+    consuming(NTH(1, 0));
+    dispatch(NTH(1, 0), "l1", "a");
+    dispatch(NTH(1, 0), "l2", "b");
+    dispatch(NTH(1, 0), "l3", "c");
+    expect(
+        &x, "SUBSCRIBED(1) WORK(1,l1,jobs=a,1,30000) WORK(1,l2,jobs=b,1,30000) WORK(1,l3,jobs=c,1,30000) ");
+    settle(&x, "2", "l1", SETTLE_DONE);
+    settle(&x, "", "l2", SETTLE_RETRY);
+    settle(&x, "3", "l3", SETTLE_EXTEND);
+    settle(&y, "4", "l3", SETTLE_DONE); /* who knows a lease may settle it */
+    ck_assert_str_eq(frames(), "SETTLE 1 of 1 l1 0 0 ; SETTLE 2 of 1 l2 1 5000 busy; SETTLE 3 of 1 l3 2 0 ; "
+                               "SETTLE 4 of 0 l3 0 0 ; ");
+    settled(NTH(1, 0), "", 0);
+    settled(NTH(2, 1), "", 0);
+    settled(NTH(3, 2), "", 0);
+    settled(NTH(4, 3), "lease_lost", 0);
+    expect(&x, "DONE(2,l1,10,0,0) DONE(,l2,10,1,0) DONE(3,l3,10,2,0) ");
+    expect(&y, "ERROR(4,lease_lost,l3) ");
+    client_end(&x);
+    client_end(&y);
+}
+END_TEST
+
+/* A new link: consumers are listed again with what they hold, and what was settled is settled again. */
+START_TEST(test_consumer_and_links)
+{
+    struct client x;
+
+    client_begin(&x);
+    attach();
+    take(&x, ROLE_CONSUMER, "1", "jobs", "g", 4);
+    consuming(NTH(1, 0));
+    dispatch(NTH(1, 0), "l1", "a");
+    dispatch(NTH(1, 0), "l2", "b");
+    settle(&x, "2", "l1", SETTLE_DONE);
+    hub_on_down(fe.hub);
+    settle(&x, "3", "l2", SETTLE_RETRY);
+    (void)frames();
+    buf_reset(&x.log);
+    attach();
+    ck_assert_str_eq(frames(), "CONSUME 1 jobs g mode 0 flags 0 credit 4; HOLD 1 l1; HOLD 1 l2; RESUME; "
+                               "SETTLE 1 of 1 l1 0 0 ; SETTLE 2 of 1 l2 1 5000 busy; ");
+    consuming(NTH(1, 0)); /* the client knows */
+    expect(&x, "");
+    settled(NTH(1, 0), "", 0);
+    settled(NTH(2, 1), "", 0);
+    expect(&x, "DONE(2,l1,10,0,0) DONE(3,l2,10,1,0) ");
+    hub_on_down(fe.hub);
+    attach();
+    ck_assert_str_eq(frames(), "CONSUME 1 jobs g mode 0 flags 0 credit 4; RESUME; ");
+    client_end(&x);
+}
+END_TEST
+
+/* It acked and left, and the link was lost with both: the ack is still known. */
+START_TEST(test_ack_outlives_client)
+{
+    struct client x;
+
+    client_begin(&x);
+    attach();
+    take(&x, ROLE_CONSUMER, "1", "jobs", "g", 4);
+    dispatch(NTH(1, 0), "l1", "a");
+    settle(&x, "", "l1", SETTLE_DONE);
+    client_end(&x);
+    hub_on_down(fe.hub);
+    (void)frames();
+    attach();
+    ck_assert_str_eq(frames(), "RESUME; SETTLE 1 of 0 l1 0 0 ; ");
+    settled(NTH(1, 0), "", 0);
+    hub_on_down(fe.hub);
+    attach();
+    ck_assert_str_eq(frames(), "RESUME; ");
+}
+END_TEST
+
+/* What crosses with the end of a consumer whose leases outlive it is given back. */
+START_TEST(test_crossing)
+{
+    struct client x;
+
+    client_begin(&x);
+    attach();
+    take(&x, ROLE_CONSUMER, "1", "jobs", "g", 4);
+    client_end(&x);
+    (void)frames();
+    dispatch(NTH(1, 0), "l1", "a");
+    ck_assert_str_eq(frames(), "SETTLE 0 of 0 l1 1 0 ; ");
+}
+END_TEST
+
+/* Leases that ended by themselves are not remembered for ever. */
+START_TEST(test_forgotten_leases)
+{
+    struct client x;
+    char lease[16];
+
+    client_begin(&x);
+    attach();
+    take(&x, ROLE_CONSUMER, "1", "jobs", "g", 1);
+    for (int i = 0; i < 100; i++) {
+        (void)snprintf(lease, sizeof lease, "l%d", i);
+        dispatch(NTH(1, 0), lease, "a");
+    }
+    hub_on_down(fe.hub);
+    (void)frames();
+    attach();
+    ck_assert_ptr_nonnull(strstr(frames(), "CREDIT") == NULL ? "" : NULL);
+    hub_on_down(fe.hub);
+    (void)frames();
+    attach();
+    ck_assert_str_eq(strstr(frames(), "credit 1; ") + 10,
+        "HOLD 1 l82; HOLD 1 l83; HOLD 1 l84; HOLD 1 l85; HOLD 1 l86; HOLD 1 l87; HOLD 1 l88; HOLD 1 l89; "
+        "HOLD 1 l90; HOLD 1 l91; HOLD 1 l92; HOLD 1 l93; HOLD 1 l94; HOLD 1 l95; HOLD 1 l96; HOLD 1 l97; "
+        "HOLD 1 l98; HOLD 1 l99; RESUME; ");
+    client_end(&x);
+}
+END_TEST
+
+/* ---- Lists. ---- */
+
+START_TEST(test_lists)
+{
+    struct client x;
+
+    client_begin(&x);
+    request(&x, (struct request){.op = REQUEST_QUEUES, .id = slice_str("1")});
+    expect(&x, "ERROR(1,unavailable) ");
+    attach();
+    request(&x, (struct request){.op = REQUEST_QUEUES, .id = slice_str("2")});
+    ck_assert_int_eq(
+        give((struct frame){.type = FRAME_QUEUE,
+            .queue = {.req = NTH(2, 0), .topic = slice_str("jobs"), .group = slice_str("g"), .n_ready = 5}}),
+        0);
+    ck_assert_int_eq(give((struct frame){.type = FRAME_PEEK_END, .peek_end = {.req = NTH(2, 0)}}), -EPROTO);
+    ck_assert_int_eq(give((struct frame){.type = FRAME_QUEUES_END, .queues_end = {.req = NTH(2, 0)}}), 0);
+    expect(&x, "QUEUE(2,jobs/g,5) QUEUES_END(2) ");
+    request(&x, (struct request){.op = REQUEST_WHO, .id = slice_str("3"), .topic = slice_str("chat")});
+    ck_assert_int_eq(
+        give((struct frame){.type = FRAME_PRESENT, .present = {.req = NTH(3, 0), .id = slice_str("u1")}}), 0);
+    hub_on_down(fe.hub);
+    expect(&x, "PRESENT(3,u1) ERROR(3,unavailable) ");
+    client_end(&x);
+}
+END_TEST
+
+SUITE_MAIN_WITH("asks", setup, teardown, test_numbers, test_request, test_request_is_checked,
+    test_asker_leaves, test_leaving_in_the_answer, test_link_lost, test_all_leave_as_the_link_is_lost,
+    test_held_within_limits, test_held_too_long, test_broker_never_answers, test_full, test_async,
+    test_responder, test_takers_are_checked, test_consumer, test_consumer_and_links, test_ack_outlives_client,
+    test_crossing, test_forgotten_leases, test_lists)
