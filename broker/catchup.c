@@ -12,6 +12,7 @@
 #include "broker/links.h"
 #include "broker/outbox.h"
 #include "broker/recovery.h"
+#include "broker/settings.h"
 #include "wire/link.h"
 
 /* Of one read of the store; and of one turn of the loop, so that the others get theirs. */
@@ -48,8 +49,12 @@ static bool
 catchup_wants(void *topic, void *arg)
 {
     struct peer *peer = arg;
-    const uint64_t *links = peer->phase == PEER_BEHIND ? topic_links(peer->broker, topic) : NULL;
+    const struct topic *wanted = topic;
+    const uint64_t *links;
 
+    if (peer->phase != PEER_BEHIND || setting_is_volatile(wanted->setting))
+        return false;
+    links = topic_links(peer->broker, topic);
     return links != NULL && linkset_has(links, peer->slot);
 }
 

@@ -32,6 +32,9 @@ enum topic_slow_consumer {
     TOPIC_SLOW_CATCH_UP
 };
 
+/* topic_options.presence_mode */
+enum topic_presence { TOPIC_PRESENCE_OFF, TOPIC_PRESENCE_MEMBERS, TOPIC_PRESENCE_COUNT };
+
 /* One item. topics_section loads a struct conf_items whose p points to n of these, in the file's order: the
  * first whose match fits a topic is the one that holds. What fits none has topic_options_default(). */
 struct topic_options {

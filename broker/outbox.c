@@ -98,7 +98,8 @@ pack_message(struct buf *out, const struct record *record)
     frame_put_message(out, &(struct frame_message){
                                .handle = topic->handle,
                                .seq = record->seq,
-                               .prev = record->prev,
+                               /* Of what is not kept there is no telling that something is missing. */
+                               .prev = setting_is_volatile(topic->setting) ? 0 : record->prev,
                                .time_ms = (uint64_t)record->time_ms,
                                .flags = record->flags,
                                .kind = record->kind,

@@ -278,6 +278,15 @@ publish_own(struct broker *broker, struct slice name, struct slice json)
 
 /* ---- Names. ---- */
 
+/* The one kind of the bus's own topics that clients publish to. */
+static bool
+is_whisper(struct slice name)
+{
+    const size_t n = sizeof(WHISPER_PREFIX) - 1;
+
+    return name.n > n && memcmp(name.p, WHISPER_PREFIX, n) == 0;
+}
+
 static struct peer_handle *
 handle_new(struct slice name)
 {
@@ -289,7 +298,7 @@ handle_new(struct slice name)
     if (name.n > 0)
         memcpy(handle->name, name.p, name.n);
     handle->error = ERROR_NONE;
-    if (name.n > 0 && name.p[0] == '$')
+    if (name.n > 0 && name.p[0] == '$' && !is_whisper(name))
         handle->error = ERROR_NOT_ALLOWED;
     return handle;
 }

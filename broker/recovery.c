@@ -39,8 +39,10 @@ struct recovery {
     struct peer *peer;
     struct list in_peer; /* waiting or running */
     uint64_t mode, epoch, since;
-    uint64_t count; /* mode 0: how many may still come, if has_count; mode 1: of each topic */
-    bool has_count, has_wildcard, is_running, is_reading, is_cancelled, has_more;
+    uint64_t count;      /* mode 0: how many may still come, if has_count; mode 1: of each topic */
+    bool has_wildcard;   /* a filter has one */
+    bool reads_wildcard; /* one that is not below '$' */
+    bool has_count, is_running, is_reading, is_cancelled, has_more;
     uint64_t state;
     struct gaps gaps;
 
@@ -152,7 +154,9 @@ recovery_matches(const struct recovery *r, const struct topic *topic)
 static bool
 recovery_wants(void *topic, void *arg)
 {
-    return recovery_matches(arg, topic);
+    const struct topic *wanted = topic;
+
+    return !setting_is_volatile(wanted->setting) && recovery_matches(arg, wanted);
 }
 
 /* The filters as a tree, when one of them has a wildcard. Each was checked. */
@@ -186,8 +190,15 @@ compare_topics(const void *a, const void *b)
     return x == y ? 0 : x == NULL || (y != NULL && x->serial < y->serial) ? -1 : 1;
 }
 
-/* The exact filters as topics, each once; NULL for names that there are not. Fresh for each read: topics come
- * and go. */
+/* Nothing below is kept but retained values: $requests is nobody's to subscribe to. */
+static bool
+is_of_the_bus(struct slice filter)
+{
+    return filter.p[0] == '$';
+}
+
+/* The exact filters as topics, each once; NULL for names that there are not, and that may have been
+ * forgotten. Fresh for each read: topics come and go. */
 static int
 recovery_find_topics(struct recovery *r, struct topic ***ret, size_t *ret_n)
 {
@@ -201,7 +212,7 @@ recovery_find_topics(struct recovery *r, struct topic ***ret, size_t *ret_n)
     while (strs_next(&filters, &filter)) {
         struct topic *topic = topic_find(r->peer->broker, filter);
 
-        if (topic == NULL || topic->setting->may_subscribe)
+        if (topic == NULL ? !is_of_the_bus(filter) : topic->setting->may_subscribe)
             found[n++] = topic;
     }
     qsort(found, n, sizeof(found[0]), compare_topics);
@@ -410,7 +421,7 @@ recovery_aim(struct recovery *r, struct store_read *read)
     size_t n;
     int error;
 
-    if (r->has_wildcard)
+    if (r->reads_wildcard)
         return 0;
     error = recovery_find_topics(r, &found, &n);
     if (error < 0)
@@ -418,12 +429,12 @@ recovery_aim(struct recovery *r, struct store_read *read)
     r->topics = malloc((n > 0 ? n : 1) * sizeof(r->topics[0]));
     if (r->topics != NULL)
         for (size_t i = 0; i < n; i++)
-            r->topics[i] = found[i] != NULL ? found[i]->store : NULL;
+            if (found[i] == NULL || !setting_is_volatile(found[i]->setting))
+                r->topics[read->n_topics++] = found[i] != NULL ? found[i]->store : NULL;
     free(found);
     if (r->topics == NULL)
         return -ENOMEM;
     read->topics = r->topics;
-    read->n_topics = n;
     return 0;
 }
 
@@ -571,19 +582,20 @@ recovery_go_on(struct peer *peer)
 
 /* NULL if all filters are, else what is wrong. */
 static const char *
-check_filters(struct strs filters, bool *ret_has_wildcard)
+check_filters(struct strs filters, bool *ret_has_wildcard, bool *ret_reads_wildcard)
 {
     struct slice filter;
 
     if (filters.n == 0)
         return "without filters";
-    *ret_has_wildcard = false;
+    *ret_has_wildcard = *ret_reads_wildcard = false;
     while (strs_next(&filters, &filter)) {
         const char *what = filter_error(filter);
 
         if (what != NULL)
             return what;
         *ret_has_wildcard |= filter_has_wildcard(filter);
+        *ret_reads_wildcard |= filter_has_wildcard(filter) && !is_of_the_bus(filter);
     }
     return NULL;
 }
@@ -592,8 +604,8 @@ int
 recovery_on_recover(struct peer *peer, const struct frame *f)
 {
     const struct frame_recover *asked = &f->recover;
-    bool has_wildcard;
-    const char *what = check_filters(asked->filters, &has_wildcard);
+    bool has_wildcard, reads_wildcard;
+    const char *what = check_filters(asked->filters, &has_wildcard, &reads_wildcard);
     struct recovery *r;
 
     if (what != NULL)
@@ -615,6 +627,7 @@ recovery_on_recover(struct peer *peer, const struct frame *f)
     r->has_count = asked->mode == RECOVER_SINCE && asked->count > 0;
     r->count = asked->mode == RECOVER_LAST && asked->count > LAST_MAX ? LAST_MAX : asked->count;
     r->has_wildcard = has_wildcard;
+    r->reads_wildcard = reads_wildcard;
     gaps_init(&r->gaps);
     r->n_packed = asked->filters.packed.n;
     memcpy(r->packed, asked->filters.packed.p, r->n_packed);

@@ -17,9 +17,9 @@
 #define DEAD_PREFIX "dead/"
 #define DEAD_MESSAGES 1000000u
 
-/* What holds for a topic, and for the requests on it. */
+/* What holds for a topic, for the requests on it, for who is there, and for what is said and not kept. */
 struct pair {
-    struct setting own, requests;
+    struct setting own, requests, presence, whisper;
 };
 
 struct settings {
@@ -66,6 +66,29 @@ setting_compile_requests(struct pair *pair)
     pair->requests.queue.has_ordered_keys = false;
 }
 
+/* Told once to who is subscribed at that moment. Presence is the broker's own to tell; of what waits for a
+ * client that is too slow the latest of each member will do. */
+static void
+setting_compile_volatile(struct pair *pair)
+{
+    const struct setting *own = &pair->own;
+
+    pair->presence = (struct setting){
+        .limits = {.is_unrecoverable = true, .keeps_no_retained = true},
+        .max_message = own->max_message,
+        .policy = SLOW_CONFLATE,
+        .may_subscribe = own->may_subscribe,
+    };
+    pair->whisper = (struct setting){
+        .limits = {.is_unrecoverable = true, .keeps_no_retained = true},
+        .max_message = own->max_message,
+        .policy = SLOW_DROP_OLDEST,
+        .max_ttl_ms = own->max_ttl_ms,
+        .may_publish = own->may_publish,
+        .may_subscribe = own->may_subscribe,
+    };
+}
+
 static int
 setting_compile(struct settings *s, struct pair *pair, const struct topic_options *from, uint64_t max_message)
 {
@@ -75,7 +98,11 @@ setting_compile(struct settings *s, struct pair *pair, const struct topic_option
         [TOPIC_SLOW_CONFLATE] = SLOW_CONFLATE,
         [TOPIC_SLOW_CATCH_UP] = SLOW_CATCH_UP,
     };
-
+    static const uint8_t modes[] = {
+        [TOPIC_PRESENCE_OFF] = PRESENCE_OFF,
+        [TOPIC_PRESENCE_MEMBERS] = PRESENCE_MEMBERS,
+        [TOPIC_PRESENCE_COUNT] = PRESENCE_COUNT,
+    };
     const char *dead_letter = keep_text(s, from->queue_dead_letter);
 
     if (dead_letter == NULL)
@@ -112,8 +139,15 @@ setting_compile(struct settings *s, struct pair *pair, const struct topic_option
         .request_ttl_ms = from->request_ttl_ms,
         .reply_ttl_ms = from->request_reply_ttl_ms,
         .requests = &pair->requests,
+        .presence =
+            {
+                .mode = modes[from->presence_mode],
+                .linger_ms = from->presence_linger_ms,
+                .max_members = from->presence_max_members,
+            },
     };
     setting_compile_requests(pair);
+    setting_compile_volatile(pair);
     return 0;
 }
 
@@ -240,17 +274,32 @@ find_pair(const struct settings *settings, struct slice topic)
     return has_prefix(topic, DEAD_PREFIX) ? &settings->dead : &settings->usual;
 }
 
+/* Of PREFIX TOPIC that of TOPIC, if that is one of the clients'; else NULL. */
+static const struct pair *
+find_pair_below(const struct settings *settings, struct slice topic, const char *prefix)
+{
+    const size_t n = strlen(prefix);
+
+    if (!has_prefix(topic, prefix) || topic.p[n] == '$')
+        return NULL;
+    return find_pair(settings, slice_of(topic.p + n, topic.n - n));
+}
+
 const struct setting *
 settings_find(const struct settings *settings, struct slice topic)
 {
-    const size_t n = strlen(REQUESTS_PREFIX);
+    const struct pair *pair;
 
     if (topic.n == 0 || topic.p[0] != '$')
         return &find_pair(settings, topic)->own;
     if (topic_is_reserved(topic))
         return &settings->sys;
-    if (has_prefix(topic, REQUESTS_PREFIX))
-        return &find_pair(settings, slice_of(topic.p + n, topic.n - n))->requests;
+    if ((pair = find_pair_below(settings, topic, REQUESTS_PREFIX)) != NULL)
+        return &pair->requests;
+    if ((pair = find_pair_below(settings, topic, PRESENCE_PREFIX)) != NULL)
+        return &pair->presence;
+    if ((pair = find_pair_below(settings, topic, WHISPER_PREFIX)) != NULL)
+        return &pair->whisper;
     if (has_prefix(topic, REPLIES_PREFIX))
         return &settings->replies;
     return &settings->bus;

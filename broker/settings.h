@@ -3,7 +3,8 @@
  * What holds for a topic: the config's ordered list `topics`, compiled. The first item whose filter matches
  * holds; what matches none has the defaults, and below dead/, where dead letters go if nothing else was said,
  * those for dead letters. Names that begin with '$' are the bus's own and follow built-in settings, whatever
- * the list says; the queue of asynchronous requests on a topic takes over what is said of that topic.
+ * the list says; the queue of asynchronous requests on a topic, its presence and its whispers take over what
+ * is said of that topic.
  */
 #ifndef BROKER_SETTINGS_H
 #define BROKER_SETTINGS_H
@@ -29,6 +30,12 @@ struct queue_setting {
     const char *dead_letter; /* with {topic} in it, or empty; belongs to the struct settings */
 };
 
+/* Who is there on a topic. */
+struct presence_setting {
+    uint8_t mode; /* enum presence_mode */
+    uint64_t linger_ms, max_members;
+};
+
 /* Shared by all topics that it holds for; belongs to its struct settings. */
 struct setting {
     struct store_limits limits;
@@ -40,12 +47,20 @@ struct setting {
     bool is_key_once; /* a key alone makes a publish happen once */
     struct queue_setting queue;
     uint64_t request_ttl_ms, reply_ttl_ms;
+    struct presence_setting presence;
     const struct setting *requests; /* what holds for the queue of asynchronous requests on the topic */
 };
 
 /* max_message: broker.max_message, which holds for all. -EINVAL for a bad filter, -ENOMEM. */
 int settings_new(const struct conf_items *items, uint64_t max_message, struct settings **ret);
 struct settings *settings_free(struct settings *settings);
+
+/* Its messages are for who is subscribed at that moment: they are not kept, and nobody misses one. */
+static inline bool
+setting_is_volatile(const struct setting *setting)
+{
+    return setting->limits.is_unrecoverable && setting->limits.messages == 0 && !setting->limits.is_held;
+}
 
 /* Never NULL. topic is a valid name. */
 const struct setting *settings_find(const struct settings *settings, struct slice topic);

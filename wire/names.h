@@ -36,6 +36,8 @@ const char *group_name_error(struct slice group);
 
 /* Who comes to TOPIC and goes is told on PRESENCE_PREFIX TOPIC. */
 #define PRESENCE_PREFIX "$presence/"
+/* What is said on TOPIC to those who are subscribed now, and not kept, goes to WHISPER_PREFIX TOPIC. */
+#define WHISPER_PREFIX "$whisper/"
 /* An asynchronous request on TOPIC waits on REQUESTS_PREFIX TOPIC, its reply is at REPLIES_PREFIX ID. */
 #define REQUESTS_PREFIX "$requests/"
 #define REPLIES_PREFIX "$replies/"
