@@ -208,7 +208,8 @@ print_broker(const struct status *status)
     const char *json;
 
     if (list_empty(&status->groups[GROUP_BROKER])) {
-        (void)printf("broker     no figures (broker.sys_interval is 0?)\n");
+        (void)printf(
+            "broker     no figures (is broker.sys_interval 0, or can the store not be written to?)\n");
         return;
     }
     json = list_entry(status->groups[GROUP_BROKER].next, struct value, in_group)->json;

@@ -308,43 +308,145 @@ prepare_connection(struct sqdb *d)
         "PRAGMA cache_size = -8192; PRAGMA foreign_keys = OFF");
 }
 
-int
-sqdb_open(struct sqdb *d, const char *path, bool *ret_is_read_only)
+/* The index of the log could not be made larger: SQLite calls that an I/O error. */
+static bool
+is_disk_full(struct sqdb *d)
+{
+    int error = sqlite3_system_errno(d->db);
+
+    return error == ENOSPC || error == EDQUOT;
+}
+
+static int
+open_to_write(struct sqdb *d, const char *path, bool may_make)
 {
     int64_t version = 0;
-    int r = connect_to(d, path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
+    int r = connect_to(d, path, SQLITE_OPEN_READWRITE | (may_make ? SQLITE_OPEN_CREATE : 0));
 
     if (r < 0)
         return r;
     r = look_at_head(d, &version);
-    if (r != SQDB_FOUND_GOOD) {
-        sqdb_close(d);
-        return r;
-    }
-    *ret_is_read_only = sqlite3_db_readonly(d->db, "main") == 1;
-    if (*ret_is_read_only)
-        r = version == TABLES_VERSION ? 0 : -EROFS;
-    else
+    if (r == SQDB_FOUND_GOOD && sqlite3_db_readonly(d->db, "main") == 1)
+        r = -EROFS;
+    if (r == SQDB_FOUND_GOOD)
         r = prepare_connection(d);
-    if (r == 0 && !*ret_is_read_only)
+    if (r == 0)
         r = migrate(d, (int)version);
-    if (r < 0) {
+    if (r == -EIO && is_disk_full(d))
+        r = -ENOSPC;
+    if (r != SQDB_FOUND_GOOD)
         sqdb_close(d);
-        return r == -EUCLEAN ? SQDB_FOUND_DAMAGED : r;
-    }
-    return SQDB_FOUND_GOOD;
+    return r == -EUCLEAN ? SQDB_FOUND_DAMAGED : r;
 }
 
-int
-sqdb_open_again(struct sqdb *d, const char *path, bool is_reader)
+/* ---- Opening what cannot be written to. ---- */
+
+static bool
+has_log(const char *path)
+{
+    char name[4200];
+    struct stat st;
+
+    (void)snprintf(name, sizeof(name), "%s-wal", path);
+    return stat(name, &st) == 0 && st.st_size > 0;
+}
+
+/* Without locks and without a file beside it: of a file that nobody writes to. */
+static int
+connect_unlocked(struct sqdb *d, const char *path)
+{
+    char *uri = malloc(3 * strlen(path) + sizeof("file:?immutable=1")), *to = uri;
+    int r;
+
+    if (uri == NULL)
+        return -ENOMEM;
+    to += sprintf(to, "file:");
+    for (; *path != '\0'; path++) {
+        if (strchr("%?#", *path) != NULL)
+            to += sprintf(to, "%%%02x", (unsigned)*path);
+        else
+            *to++ = *path;
+    }
+    (void)sprintf(to, "?immutable=1");
+    r = connect_to(d, uri, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI);
+    free(uri);
+    return r;
+}
+
+/* The log has something, which is part of the data: with a lock on all of it SQLite needs no index in a file
+ * of its own. */
+static int
+connect_alone(struct sqdb *d, const char *path)
 {
     int r = connect_to(d, path, SQLITE_OPEN_READWRITE);
 
-    if (r < 0)
+    return r == 0 ? sqdb_exec(d, "PRAGMA locking_mode = EXCLUSIVE") : r;
+}
+
+static int
+open_to_read(struct sqdb *d, const char *path, int64_t *ret_version, bool *ret_is_unlocked)
+{
+    int r = connect_to(d, path, SQLITE_OPEN_READWRITE);
+
+    *ret_is_unlocked = false;
+    if (r == 0)
+        r = look_at_head(d, ret_version);
+    if (r < 0 && r != -ENOMEM) {
+        sqdb_close(d);
+        *ret_is_unlocked = !has_log(path);
+        r = *ret_is_unlocked ? connect_unlocked(d, path) : connect_alone(d, path);
+        if (r == 0)
+            r = look_at_head(d, ret_version);
+    }
+    if (r == SQDB_FOUND_GOOD)
+        r = sqdb_exec(d, "PRAGMA query_only = ON; PRAGMA cache_size = -8192");
+    if (r != SQDB_FOUND_GOOD)
+        sqdb_close(d);
+    return r == -EUCLEAN ? SQDB_FOUND_DAMAGED : r;
+}
+
+int
+sqdb_open(struct sqdb *d, const char *path, bool may_make, int cannot, int *ret_why)
+{
+    int64_t version = 0;
+    bool is_unlocked;
+    struct stat st;
+    int r = cannot < 0 ? cannot : open_to_write(d, path, may_make);
+
+    *ret_why = 0;
+    if (r >= 0 || r == -ENOMEM)
         return r;
-    if (!is_reader)
-        r = sqlite3_db_readonly(d->db, "main") == 1 ? -EROFS : prepare_connection(d);
-    else
+    *ret_why = r;
+    if (stat(path, &st) < 0)
+        return errno == ENOENT || errno == ENOTDIR ? SQDB_FOUND_NOTHING : r;
+    if (!S_ISREG(st.st_mode))
+        return SQDB_FOUND_FOREIGN;
+    r = open_to_read(d, path, &version, &is_unlocked);
+    if (r != SQDB_FOUND_GOOD)
+        return r;
+    if (version == TABLES_VERSION)
+        return SQDB_FOUND_GOOD;
+    sqdb_close(d);
+    if (version == 0)
+        return SQDB_FOUND_NOTHING; /* a file that was begun, without tables */
+    log_error("%s: its tables are of version %d and have to be brought to %d, but it cannot be written to",
+        path, (int)version, TABLES_VERSION);
+    return *ret_why;
+}
+
+int
+sqdb_open_reader(struct sqdb *d, const char *path, bool may_write, bool *ret_is_unlocked)
+{
+    int64_t version;
+    int r;
+
+    *ret_is_unlocked = false;
+    if (!may_write) {
+        r = open_to_read(d, path, &version, ret_is_unlocked);
+        return r > 0 ? -EIO : r;
+    }
+    r = connect_to(d, path, SQLITE_OPEN_READWRITE);
+    if (r == 0)
         r = sqdb_exec(d, "PRAGMA query_only = ON; PRAGMA cache_size = -8192");
     if (r < 0)
         sqdb_close(d);

@@ -52,16 +52,21 @@ struct sqdb {
 /* What was found, and what has to be done about it. */
 enum sqdb_found {
     SQDB_FOUND_GOOD,
+    SQDB_FOUND_NOTHING, /* and it cannot be made */
     SQDB_FOUND_DAMAGED,
     SQDB_FOUND_NEWER,   /* written by a later version of this program */
-    SQDB_FOUND_FOREIGN, /* an SQLite file of another program: it is not ours to move */
+    SQDB_FOUND_FOREIGN, /* of another program, or no file at all: it is not ours to move */
 };
 
-/* Opens the file, made with its tables if it is not there, brought up to date if it is older. is_read_only:
- * it can be read and not written. An outcome or negative errno. */
-int sqdb_open(struct sqdb *d, const char *path, bool *ret_is_read_only);
-/* Another connection to a file that sqdb_open() found good. */
-int sqdb_open_again(struct sqdb *d, const char *path, bool is_reader);
+/* Opens the file, made with its tables if it is not there (and may_make), brought up to date if it is older.
+ * If it cannot be written to, it is opened to be read: *ret_why is then the negative errno that says why,
+ * else 0. cannot: 0, or a reason why it must not be written to. An outcome or negative errno: there is
+ * something that cannot even be read. */
+int sqdb_open(struct sqdb *d, const char *path, bool may_make, int cannot, int *ret_why);
+/* Another connection to a file that sqdb_open() found good, to read. may_write: somebody has one to write. If
+ * not, a full disk or folder that may not be written to is no hindrance, but nobody is kept from writing
+ * meanwhile: *ret_is_unlocked. */
+int sqdb_open_reader(struct sqdb *d, const char *path, bool may_write, bool *ret_is_unlocked);
 void sqdb_close(struct sqdb *d);
 
 /* Reads it all; positive if it is damaged. */

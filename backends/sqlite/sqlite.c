@@ -117,23 +117,21 @@ store_wake(struct backend *b)
 
 /* ---- What the writer gives back. ---- */
 
-static void
-store_break(struct backend *b)
-{
-    if (b->is_broken)
-        return;
-    b->is_broken = true;
-    log_error("%s: the file is damaged; it will be set aside at the next start", b->w.path);
-    load_note_suspect(b->w.path);
-    if (b->host.on_broken != NULL)
-        b->host.on_broken(b->host.arg);
-}
-
 void
 store_check_broken(struct backend *b, int error)
 {
-    if (error == -EUCLEAN)
-        store_break(b);
+    if (b->is_broken || (error != -EUCLEAN && error != -ESTALE))
+        return;
+    b->is_broken = true;
+    if (error == -ESTALE) {
+        log_error(
+            "%s: another file stands there now than when the bus started: it has to start again", b->w.path);
+    } else {
+        log_error("%s: the file is damaged; it will be set aside at the next start", b->w.path);
+        load_note_suspect(b->w.path);
+    }
+    if (b->host.on_broken != NULL)
+        b->host.on_broken(b->host.arg);
 }
 
 static void
@@ -275,8 +273,6 @@ store_free(struct backend *b)
         event_free(b->event);
     if (b->event_fd >= 0)
         (void)close(b->event_fd);
-    if (b->lock_fd >= 0)
-        (void)close(b->lock_fd);
     loop_cancel(b->loop, &b->reads_hook);
     (void)pthread_cond_destroy(&b->writer_wake);
     (void)pthread_cond_destroy(&b->reader_wake);
@@ -295,7 +291,7 @@ sqlite_open(const void *conf, struct loop *loop, const struct store_host *host, 
     b->host = *host;
     b->loop = loop;
     b->options = *(const struct sqlite_options *)conf;
-    b->lock_fd = b->event_fd = -1;
+    b->w.lock_fd = b->event_fd = -1;
     b->reads_hook = (struct loop_hook){.fn = store_on_reads_hook, .arg = b};
     list_init(&b->recent);
     list_init(&b->reads);

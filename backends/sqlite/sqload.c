@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The start: finds the file in whatever state it is, sets it aside if it cannot be used, and loads what the
- * loop and the writer have to know. Messages stay where they are.
+ * Loads what the loop and the writer have to know of a file. Messages stay where they are.
  *
  * The epoch is the file's. It is a new one if the file is new, and if numbers that were given out may be
  * lost: the machine went down (not just the process) while not every message was written to the disk at once.
@@ -12,9 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -23,81 +20,8 @@
 
 #define CHECK_BYTES                                                                                          \
     (16u * 1024 * 1024) /* a file that was not closed is read through at the start if it is no larger */
-
-/* ---- The folder and the lock. ---- */
-
-static int
-make_folder(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    char folder[4096];
-
-    if (slash == NULL || slash == path)
-        return 0;
-    if ((size_t)(slash - path) >= sizeof(folder))
-        return -ENAMETOOLONG;
-    (void)snprintf(folder, sizeof(folder), "%.*s", (int)(slash - path), path);
-    for (char *at = folder + 1; *at != '\0'; at++) {
-        if (*at != '/')
-            continue;
-        *at = '\0';
-        if (mkdir(folder, 0755) < 0 && errno != EEXIST && errno != EROFS && errno != EACCES)
-            return -errno;
-        *at = '/';
-    }
-    return mkdir(folder, 0750) < 0 && errno != EEXIST && errno != EROFS ? -errno : 0;
-}
-
-/* One broker for one file: a second would give the same numbers again. */
-static int
-take_lock(const char *path, int *ret)
-{
-    char name[4200];
-    int fd, r;
-
-    (void)snprintf(name, sizeof(name), "%s.lock", path);
-    fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
-    if (fd < 0)
-        return -errno;
-    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-        r = -errno;
-        (void)close(fd);
-        if (r == -EWOULDBLOCK)
-            log_error("%s: another broker uses this file", path);
-        return r;
-    }
-    *ret = fd;
-    return 0;
-}
-
-/* ---- Suspicion: a file that was found damaged while it was used. ---- */
-
-static void
-suspect_name(const char *path, char *ret, size_t size)
-{
-    (void)snprintf(ret, size, "%s.suspect", path);
-}
-
-void
-load_note_suspect(const char *path)
-{
-    char name[4200];
-    int fd;
-
-    suspect_name(path, name, sizeof(name));
-    fd = open(name, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
-    if (fd >= 0)
-        (void)close(fd);
-}
-
-static bool
-is_suspect(const char *path)
-{
-    char name[4200];
-
-    suspect_name(path, name, sizeof(name));
-    return unlink(name) == 0;
-}
+#define EPOCH_MAX ((UINT64_C(1) << 53) - 1) /* so that a client's JSON number can hold it */
+#define HASH_SEED UINT64_C(14695981039346656037)
 
 /* ---- What is in the file. ---- */
 
@@ -284,20 +208,32 @@ unload_rows(struct backend *b)
     b->w.bytes = b->w.n_keys = 0;
     b->stats = (struct store_stats){0};
     b->last_seq = b->dropped_seq = b->epoch = 0;
+    b->w.epoch = b->w.file_epoch = b->w.last_seq = 0;
 }
 
 /* ---- The epoch. ---- */
 
-static uint64_t
-new_epoch(void)
+/* Of a store of which nobody knows. */
+uint64_t
+load_new_epoch(void)
 {
     uint64_t epoch;
 
     do {
         rand_bytes(&epoch, sizeof(epoch));
-        epoch &= (UINT64_C(1) << 53) - 1; /* so that a client's JSON number can hold it */
+        epoch &= EPOCH_MAX;
     } while (epoch == 0);
     return epoch;
+}
+
+static uint64_t
+mix(uint64_t hash, const void *p, size_t n)
+{
+    const uint8_t *bytes = p;
+
+    for (size_t i = 0; i < n; i++)
+        hash = (hash ^ bytes[i]) * UINT64_C(1099511628211);
+    return hash;
 }
 
 /* Which run of the machine this is; 0 if it does not say. */
@@ -305,20 +241,52 @@ static uint64_t
 machine_run(void)
 {
     char text[64] = "";
-    uint64_t hash = UINT64_C(14695981039346656037);
     int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
     ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof(text));
 
     if (fd >= 0)
         (void)close(fd);
-    for (ssize_t i = 0; i < n; i++)
-        hash = (hash ^ (uint8_t)text[i]) * UINT64_C(1099511628211);
-    return n > 0 ? hash >> 1 : 0;
+    return n > 0 ? mix(HASH_SEED, text, (size_t)n) >> 1 : 0;
+}
+
+/* What follows an epoch after the machine went down. While it cannot be written down each start must come to
+ * the same one, or clients would be told of a reset each time. */
+static uint64_t
+next_epoch(uint64_t epoch, uint64_t run)
+{
+    uint64_t next = mix(mix(HASH_SEED, &epoch, sizeof(epoch)), &run, sizeof(run)) & EPOCH_MAX;
+
+    return next != 0 ? next : 1;
+}
+
+int
+load_write_state(struct writer *w)
+{
+    struct sqdb *d = &w->d;
+    int r = sqdb_exec(d, "BEGIN IMMEDIATE");
+
+    if (r == 0)
+        r = sqdb_state_set(d, "epoch", w->epoch);
+    if (r == 0)
+        r = sqdb_state_set(d, "last_seq", w->last_seq);
+    if (r == 0)
+        r = sqdb_state_set(d, "machine_run", machine_run());
+    if (r == 0)
+        r = sqdb_state_set(d, "sync", w->options.sync);
+    if (r == 0)
+        r = sqdb_state_set(d, "is_closed", 0);
+    if (r == 0)
+        r = sqdb_exec(d, "COMMIT");
+    if (r < 0)
+        (void)sqlite3_exec(d->db, "ROLLBACK", NULL, NULL, NULL);
+    else
+        w->file_epoch = w->epoch;
+    return r;
 }
 
 /* The numbers of the file that hold for its whole life. */
 static int
-load_state(struct backend *b, bool is_read_only, bool *ret_was_closed)
+load_state(struct backend *b, bool *ret_was_closed)
 {
     uint64_t run = machine_run(), run_before = 0, is_closed = 0, sync_before = SQLITE_SYNC_NONE;
     struct sqdb *d = &b->w.d;
@@ -336,34 +304,19 @@ load_state(struct backend *b, bool is_read_only, bool *ret_was_closed)
         r = sqdb_state_get(d, "sync", &sync_before);
     if (r < 0)
         return r;
+    b->w.file_epoch = b->epoch;
     *ret_was_closed = is_closed != 0 || b->epoch == 0;
     if (b->epoch != 0 && is_closed == 0 && run != run_before && sync_before != SQLITE_SYNC_ALWAYS) {
         log_warn("%s: the machine went down while messages were still on their way to the disk (store.sync): "
-                 "the last ones may "
-                 "be lost, so the epoch is a new one",
+                 "the last ones may be lost, so the epoch is a new one",
             b->w.path);
-        b->epoch = 0;
+        b->epoch = next_epoch(b->epoch, run);
     }
-    if (is_read_only)
-        return b->epoch != 0 ? 0 : -EROFS;
     if (b->epoch == 0)
-        b->epoch = new_epoch();
-    r = sqdb_exec(d, "BEGIN IMMEDIATE");
-    if (r == 0)
-        r = sqdb_state_set(d, "epoch", b->epoch);
-    if (r == 0)
-        r = sqdb_state_set(d, "last_seq", b->last_seq);
-    if (r == 0)
-        r = sqdb_state_set(d, "machine_run", run);
-    if (r == 0)
-        r = sqdb_state_set(d, "sync", b->options.sync);
-    if (r == 0)
-        r = sqdb_state_set(d, "is_closed", 0);
-    if (r == 0)
-        r = sqdb_exec(d, "COMMIT");
-    if (r < 0)
-        (void)sqlite3_exec(d->db, "ROLLBACK", NULL, NULL, NULL);
-    return r;
+        b->epoch = load_new_epoch();
+    b->w.epoch = b->epoch;
+    b->w.last_seq = b->last_seq;
+    return 0;
 }
 
 /* ---- All of it. ---- */
@@ -376,16 +329,20 @@ is_small(const char *path)
     return stat(path, &st) == 0 && st.st_size <= CHECK_BYTES;
 }
 
-/* Loads a file that could be opened. An enum sqdb_found or negative errno. */
-static int
-load_file(struct backend *b, bool *ret_is_read_only)
+int
+load_file(struct backend *b, int cannot, int *ret_why)
 {
     bool was_closed = true;
-    int r = sqdb_open(&b->w.d, b->w.path, ret_is_read_only);
+    int r = sqdb_open(&b->w.d, b->w.path, true, cannot, ret_why);
 
     if (r != SQDB_FOUND_GOOD)
         return r;
-    r = load_state(b, *ret_is_read_only, &was_closed);
+    r = load_state(b, &was_closed);
+    if (r == 0 && *ret_why == 0) {
+        *ret_why = load_write_state(&b->w);
+        if (*ret_why == -EUCLEAN || *ret_why == -ENOMEM)
+            r = *ret_why;
+    }
     if (r == 0 && !was_closed && is_small(b->w.path))
         r = sqdb_check(&b->w.d);
     if (r > 0)
@@ -397,55 +354,4 @@ load_file(struct backend *b, bool *ret_is_read_only)
         unload_rows(b);
     }
     return r == -EUCLEAN ? SQDB_FOUND_DAMAGED : r;
-}
-
-static int
-load_set_aside(struct backend *b, bool is_newer)
-{
-    char name[4300];
-    int r = sqdb_set_aside(b->w.path, is_newer ? "newer" : "damaged", name, sizeof(name));
-
-    if (r < 0) {
-        log_error("%s: it is %s, and cannot be renamed: %s", b->w.path,
-            is_newer ? "of a newer version" : "damaged", strerror(-r));
-        return r;
-    }
-    log_error("%s: %s: it is set aside as %s; the bus begins with an empty store and a new epoch", b->w.path,
-        is_newer ? "a newer version of busbar wrote it" : "the file is damaged", name);
-    return 0;
-}
-
-int
-load_open(struct backend *b)
-{
-    bool is_read_only = false;
-    int r = make_folder(b->w.path);
-
-    if (r == 0)
-        r = take_lock(b->w.path, &b->lock_fd);
-    if (r == 0 && is_suspect(b->w.path) && access(b->w.path, F_OK) == 0)
-        r = load_set_aside(b, false);
-    for (unsigned i = 0; i < 2 && r == 0; i++) {
-        r = load_file(b, &is_read_only);
-        if (r == SQDB_FOUND_FOREIGN) {
-            log_error(
-                "%s: this is the database of another program: give the store a path of its own", b->w.path);
-            return -EEXIST;
-        }
-        if (r != SQDB_FOUND_DAMAGED && r != SQDB_FOUND_NEWER)
-            break;
-        r = load_set_aside(b, r == SQDB_FOUND_NEWER);
-    }
-    if (r < 0) {
-        if (r != -EWOULDBLOCK)
-            log_error("%s: the store cannot be opened: %s", b->w.path, strerror(-r));
-        return r;
-    }
-    if (is_read_only) {
-        log_error(
-            "%s: the file may only be read: publishes are refused until it may be written to", b->w.path);
-        b->w.is_failing = true;
-        sqdb_close(&b->w.d); /* the writer tries anew */
-    }
-    return 0;
 }

@@ -203,25 +203,42 @@ read_many(struct sqdb *d, struct reading *r)
 
 /* ---- The thread. ---- */
 
+static bool
+has_something(const struct reading *r)
+{
+    for (size_t i = 0; i < r->n_sources; i++)
+        if (r->sources[i].id != 0)
+            return true;
+    return false;
+}
+
 static void
 reader_read(struct backend *b, struct reading *r)
 {
     struct sqdb *d = &b->reader_db;
+    bool is_unlocked = false;
     int error = 0;
 
-    if (d->db == NULL)
-        error = sqdb_open_again(d, b->w.path, true);
+    r->found_upto = r->upto;
+    if (!has_something(r))
+        return; /* perhaps there is no file either */
+    if (d->db == NULL) {
+        atomic_store(&b->is_unlocked, true); /* before it looks at the file */
+        error = sqdb_open_reader(d, b->w.path, atomic_load(&b->may_write), &is_unlocked);
+        atomic_store(&b->is_unlocked, is_unlocked);
+    }
     if (error == 0)
         error = sqdb_exec(d, "BEGIN");
     if (error == 0) {
         error = r->read.last == 0 && r->n_sources > SCAN_SOURCES ? read_many(d, r) : read_few(d, r);
         (void)sqlite3_exec(d->db, "COMMIT", NULL, NULL, NULL);
     }
-    r->error = error;
+    r->error = is_unlocked && error == -EUCLEAN ? -EIO : error;
     r->needs_batch = atomic_load(&b->committing);
     /* What SQLite shares between the connections of a process would stay as it is: for reading only. */
-    if (d->db != NULL && !atomic_load(&b->may_write))
+    if (d->db != NULL && (is_unlocked || !atomic_load(&b->may_write)))
         sqdb_close(d);
+    atomic_store(&b->is_unlocked, false);
 }
 
 void *

@@ -149,8 +149,11 @@ struct writer_origin { /* publishes of one boot in this transaction, for the tab
 };
 
 struct writer {
-    struct sqdb d;
+    struct sqdb d; /* not connected while it cannot be written to */
     char *path;
+    int lock_fd;                /* -1: it could not be had yet; needed to write */
+    uint64_t epoch, file_epoch; /* file: as it stands in the file that was loaded; 0: there was none */
+    int reopen_error;           /* of the last try */
     struct sqlite_options options;
     uint64_t last_seq, dropped_seq, n_keys, bytes, n_evicted, n_repeated;
     uint64_t before_last_seq, before_dropped_seq, before_n_keys, before_bytes,
@@ -213,7 +216,7 @@ struct backend {
     struct store_host host;
     struct loop *loop;
     struct sqlite_options options;
-    int lock_fd, event_fd;
+    int event_fd;
     struct event *event;
     bool is_started, is_broken;
 
@@ -247,6 +250,7 @@ struct backend {
     struct list read_done; /* struct reading, for the loop */
     bool is_stopping;
     atomic_bool may_write;    /* the writer has its connection */
+    atomic_bool is_unlocked;  /* the reader reads and relies on nobody changing the file itself */
     atomic_ullong committing; /* the number of the batch that is being committed, or was last */
 };
 

@@ -6,11 +6,14 @@
  */
 #include "config.h"
 
+#include "backends/sqlite/sqload.h"
 #include "backends/sqlite/sqstore.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/log.h"
 
@@ -52,7 +55,7 @@ writer_set_up(struct writer *w)
     return sqdb_exec(&w->d, levels[w->options.sync]);
 }
 
-/* A connection that may only read is opened again now and then: by then it may write. */
+/* What could not be written to is tried again now and then. */
 static int
 writer_connect(struct writer *w)
 {
@@ -62,10 +65,13 @@ writer_connect(struct writer *w)
     if (w->d.db != NULL)
         return 0;
     if (now_ms - w->reopened_ms < REOPEN_MS)
-        return -EROFS;
+        return w->reopen_error;
     w->reopened_ms = now_ms;
-    r = sqdb_open_again(&w->d, w->path, false);
-    return r == 0 ? writer_set_up(w) : r;
+    r = load_reopen(w);
+    if (r == 0)
+        r = writer_set_up(w);
+    w->reopen_error = r;
+    return r;
 }
 
 /* Makes sure that what was committed is on the disk: of the log, for nothing has been in the file alone. */
@@ -83,11 +89,12 @@ writer_sync(struct writer *w)
 }
 
 static void
-writer_checkpoint(struct writer *w)
+writer_checkpoint(struct backend *b)
 {
+    struct writer *w = &b->w;
     int copied = 0, all = 0;
 
-    if (w->d.db == NULL || w->wal_pages < w->checkpoint_at)
+    if (w->d.db == NULL || w->wal_pages < w->checkpoint_at || atomic_load(&b->is_unlocked))
         return;
     (void)sqlite3_wal_checkpoint_v2(w->d.db, NULL, SQLITE_CHECKPOINT_PASSIVE, &all, &copied);
     /* A reader may hold it back: not tried again with each transaction. */
@@ -289,6 +296,7 @@ writer_run(struct backend *b, struct batch *batch)
         if (r == -EROFS) {
             sqdb_close(&w->d);
             atomic_store(&b->may_write, false);
+            w->reopen_error = r;
         }
     }
     batch->n_evicted = w->n_evicted;
@@ -387,7 +395,7 @@ writer_main(void *arg)
             b->batches_end = &batch->next;
             (void)pthread_mutex_unlock(&b->lock);
             store_wake(b);
-            writer_checkpoint(&b->w);
+            writer_checkpoint(b);
         }
         writer_sync_if_due(&b->w);
         (void)pthread_mutex_lock(&b->lock);
@@ -407,6 +415,8 @@ writer_fini(struct writer *w)
     free(w->origins);
     free(w->touched);
     free(w->path);
+    if (w->lock_fd >= 0)
+        (void)close(w->lock_fd);
 }
 
 /* ---- Before the thread. ---- */
@@ -417,7 +427,7 @@ writer_load(struct backend *b)
     struct writer *w = &b->w;
 
     w->checkpoint_at = CHECKPOINT_PAGES;
-    w->last_seq = b->last_seq;
+    assert(w->last_seq == b->last_seq && w->epoch == b->epoch);
     w->dropped_seq = b->dropped_seq;
     atomic_store(&b->may_write, w->d.db != NULL);
     return w->d.db != NULL ? writer_set_up(w) : 0;

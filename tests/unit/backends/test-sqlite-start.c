@@ -9,10 +9,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -52,16 +54,6 @@ START_TEST(file_of_a_newer_version_is_set_aside)
     ck_assert_uint_eq(count_files("store.db.newer-"), 1);
     ck_assert_int_eq(append(s, 0, "x", 0).error, 0);
     store_free(s);
-}
-END_TEST
-
-START_TEST(database_of_another_program_is_left_alone)
-{
-    struct store *s;
-
-    execute("CREATE TABLE theirs (a); INSERT INTO theirs VALUES (1)");
-    ck_assert_int_eq(store_try(SQLITE_SYNC_NONE, 0, (struct store_limits){0}, &s), -EEXIST);
-    execute("SELECT a FROM theirs");
 }
 END_TEST
 
@@ -244,6 +236,303 @@ START_TEST(file_that_may_not_be_written_is_read_until_it_may)
         ck_assert_int_eq(seteuid(0), 0);
 }
 END_TEST
+/* ---- The bus starts whatever there is. ---- */
+
+/* A disk of our own at the folder, as long as this process lives. False: nobody lets us. */
+static bool
+has_small_disk(void)
+{
+    uid_t uid = geteuid();
+    char map[64];
+    int fd;
+
+    if (unshare(uid == 0 ? CLONE_NEWNS : CLONE_NEWNS | CLONE_NEWUSER) < 0) {
+        fprintf(stderr, "skipped: no disk of our own: %s\n", strerror(errno));
+        return false;
+    }
+    if (uid != 0) {
+        fd = open("/proc/self/uid_map", O_WRONLY);
+        ck_assert_int_gt(write(fd, map, (size_t)snprintf(map, sizeof(map), "0 %u 1", (unsigned)uid)), 0);
+        close(fd);
+    }
+    if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        mount("bb", folder, "tmpfs", 0, "size=2m") < 0) {
+        fprintf(stderr, "skipped: no disk of our own: %s\n", strerror(errno));
+        return false;
+    }
+    return true;
+}
+
+static char *
+beside(const char *name)
+{
+    static char names[4][160];
+    static unsigned n;
+    char *ret = names[n++ % 4];
+
+    snprintf(ret, sizeof(names[0]), "%s/%s", folder, name);
+    return ret;
+}
+
+enum hindrance { FULL, READ_ONLY };
+
+static void
+hinder(enum hindrance what)
+{
+    static const char zeroes[4096];
+    int fd;
+
+    if (what == READ_ONLY) {
+        ck_assert_int_eq(mount(NULL, folder, NULL, MS_REMOUNT | MS_RDONLY, "size=2m"), 0);
+        return;
+    }
+    fd = open(beside("filler"), O_WRONLY | O_CREAT, 0600);
+    ck_assert_int_ge(fd, 0);
+    while (write(fd, zeroes, sizeof(zeroes)) > 0)
+        ;
+    ck_assert_int_eq(errno, ENOSPC);
+    close(fd);
+}
+
+static void
+clear_the_way(enum hindrance what)
+{
+    if (what == READ_ONLY)
+        ck_assert_int_eq(mount(NULL, folder, NULL, MS_REMOUNT, "size=2m"), 0);
+    else
+        ck_assert_int_eq(unlink(beside("filler")), 0);
+}
+
+static void
+copy(const char *from, const char *to)
+{
+    char command[400];
+
+    snprintf(command, sizeof(command), "cp '%s' '%s'", from, to);
+    ck_assert_int_eq(system(command), 0);
+}
+
+enum left { LEFT_NOTHING, LEFT_CLOSED, LEFT_KILLED, LEFT_KILLED_WITHOUT_INDEX, LEFT_DAMAGED, N_LEFT };
+
+/* What a broker left behind; how many messages are in it. */
+static uint64_t
+leave(enum left what, uint64_t *ret_epoch)
+{
+    static const char *const parts[] = {"store.db", "store.db-wal", "store.db-shm"};
+    struct store *s;
+
+    if (what == LEFT_NOTHING)
+        return 0;
+    s = store_new(SQLITE_SYNC_NONE, 0);
+    *ret_epoch = ops->epoch(s->b);
+    for (unsigned i = 0; i < 20; i++)
+        ck_assert_int_eq(append(s, i % 3, "x", i + 1).error, 0);
+    for (unsigned i = 0; i < 3 && what != LEFT_CLOSED && what != LEFT_DAMAGED; i++)
+        copy(beside(parts[i]), beside(parts[i] + strlen("store.")));
+    store_free(s);
+    if (what == LEFT_CLOSED)
+        return 20;
+    if (what == LEFT_DAMAGED) {
+        ck_assert_int_eq(truncate(path, 5000), 0);
+        return 0;
+    }
+    for (unsigned i = 0; i < 3; i++) /* as it was while it ran: who is killed closes nothing */
+        ck_assert_int_eq(rename(beside(parts[i] + strlen("store.")), beside(parts[i])), 0);
+    if (what == LEFT_KILLED)
+        return 20;
+    ck_assert_int_eq(unlink(beside("store.db-shm")), 0);
+    return 20;
+}
+
+/* Until it is kept. */
+static struct append
+append_at_last(struct store *s)
+{
+    struct append a = append(s, 1, "at last", 0);
+
+    for (unsigned tries = 0; a.error != 0 && !s->is_broken && tries < 200; tries++) {
+        run_ms(s, 50);
+        a = append(s, 1, "at last", 0);
+    }
+    return a;
+}
+
+static void
+check_messages(struct store *s, uint64_t n)
+{
+    struct reading r = {0};
+
+    ck_assert_uint_eq(ops->last_seq(s->b), n);
+    ck_assert_int_eq(read_all(s, &r, 0), 0);
+    ck_assert_uint_eq(r.n, n);
+}
+
+static void
+is_closed_is(const char *value)
+{
+    char sql[200];
+    sqlite3 *db;
+    sqlite3_stmt *row;
+
+    ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+    snprintf(sql, sizeof(sql), "SELECT 1 FROM state WHERE name = 'is_closed' AND value = %s", value);
+    ck_assert_int_eq(sqlite3_prepare_v2(db, sql, -1, &row, NULL), SQLITE_OK);
+    ck_assert_int_eq(sqlite3_step(row), SQLITE_ROW);
+    sqlite3_finalize(row);
+    sqlite3_close(db);
+}
+
+/* What is there can be read, nothing can be published, until it goes on by itself. */
+START_TEST(bus_starts_when_nothing_can_be_written)
+{
+    enum hindrance hindrance = _i % 2 == 0 ? FULL : READ_ONLY;
+    enum left left = (enum left)(_i / 2);
+    uint64_t before = 0, epoch, n;
+    struct append a;
+    struct store *s, *t;
+
+    if (!has_small_disk())
+        return;
+    n = leave(left, &before);
+    if (_i / 2 % 2 == 0) /* the lock's file is not there either */
+        (void)unlink(beside("store.db.lock"));
+    hinder(hindrance);
+    if (left == LEFT_KILLED_WITHOUT_INDEX && hindrance == READ_ONLY) { /* SQLite cannot read that */
+        ck_assert_int_eq(store_try(SQLITE_SYNC_NONE, 0, (struct store_limits){0}, &s), -EIO);
+        return;
+    }
+    s = store_new(SQLITE_SYNC_NONE, 0);
+    epoch = ops->epoch(s->b);
+    ck_assert_uint_ne(epoch, 0);
+    ck_assert_int_eq(epoch == before, left != LEFT_NOTHING && left != LEFT_DAMAGED);
+    for (unsigned i = 0; i < 3; i++) {
+        check_messages(s, n);
+        ck_assert_int_eq(append(s, 0, "y", 0).error, hindrance == FULL ? -ENOSPC : -EROFS);
+        run_ms(s, 600); /* it is tried again meanwhile */
+    }
+    clear_the_way(hindrance);
+    a = append_at_last(s);
+    ck_assert_int_eq(a.error, 0);
+    ck_assert_uint_eq(a.seq, n + 1);
+    ck_assert_uint_eq(ops->epoch(s->b), epoch);
+    check_messages(s, n + 1);
+    is_closed_is("0");
+    ck_assert_int_eq(store_try(SQLITE_SYNC_NONE, 0, s->limits, &t), -EWOULDBLOCK);
+    store_free(s);
+    ck_assert_int_eq(count_files("store.db.damaged-") > 0, left == LEFT_DAMAGED);
+    s = store_new(SQLITE_SYNC_NONE, 0);
+    ck_assert_uint_eq(ops->epoch(s->b), epoch);
+    check_messages(s, n + 1);
+    store_free(s);
+}
+END_TEST
+
+/* The same new epoch at each start, until it can be written down. */
+START_TEST(epoch_after_the_machine_went_down_lasts_when_it_cannot_be_written)
+{
+    uint64_t before, epoch;
+    struct store *s;
+
+    if (!has_small_disk())
+        return;
+    leave(LEFT_CLOSED, &before);
+    execute("UPDATE state SET value = 12345 WHERE name = 'machine_run';"
+            "UPDATE state SET value = 0 WHERE name = 'is_closed'");
+    hinder(READ_ONLY);
+    s = store_new(SQLITE_SYNC_NONE, 0);
+    epoch = ops->epoch(s->b);
+    ck_assert_uint_ne(epoch, before);
+    store_free(s);
+    s = store_new(SQLITE_SYNC_NONE, 0);
+    ck_assert_uint_eq(ops->epoch(s->b), epoch);
+    clear_the_way(READ_ONLY);
+    ck_assert_uint_eq(append_at_last(s).seq, 21);
+    store_free(s);
+    s = store_new(SQLITE_SYNC_NONE, 0);
+    ck_assert_uint_eq(ops->epoch(s->b), epoch);
+    check_messages(s, 21);
+    store_free(s);
+}
+END_TEST
+
+START_TEST(what_is_no_store_is_left_alone_until_it_is_gone)
+{
+    bool is_folder = _i == 1;
+    struct store *s;
+    uint64_t epoch;
+
+    if (is_folder)
+        ck_assert_int_eq(mkdir(path, 0700), 0);
+    else
+        execute("CREATE TABLE theirs (a); INSERT INTO theirs VALUES (1)");
+    s = store_new(SQLITE_SYNC_NONE, 0);
+    epoch = ops->epoch(s->b);
+    check_messages(s, 0);
+    ck_assert_int_eq(append(s, 0, "x", 0).error, -EEXIST);
+    run_ms(s, 600);
+    ck_assert_int_eq(append(s, 0, "x", 0).error, -EEXIST);
+    if (!is_folder)
+        execute("SELECT a FROM theirs");
+    ck_assert_int_eq(rename(path, beside("theirs")), 0);
+    ck_assert_int_eq(append_at_last(s).error, 0);
+    ck_assert_uint_eq(ops->epoch(s->b), epoch);
+    check_messages(s, 1);
+    store_free(s);
+    if (is_folder)
+        ck_assert_int_eq(rmdir(beside("theirs")), 0);
+}
+END_TEST
+
+/* It has numbers of its own: who goes on there would give some of them again. */
+START_TEST(bus_does_not_go_on_with_another_file)
+{
+    struct store *s;
+    uint64_t epoch;
+
+    if (!has_small_disk())
+        return;
+    leave(LEFT_CLOSED, &epoch);
+    ck_assert_int_eq(rename(path, beside("elsewhere")), 0);
+    hinder(FULL);
+    s = store_new(SQLITE_SYNC_NONE, 0);
+    ck_assert_uint_ne(ops->epoch(s->b), epoch);
+    ck_assert_int_eq(append(s, 0, "x", 0).error, -ENOSPC);
+    ck_assert_int_eq(rename(beside("elsewhere"), path), 0);
+    clear_the_way(FULL);
+    ck_assert_int_eq(append_at_last(s).error, -ESTALE);
+    ck_assert(s->is_broken);
+    store_free(s);
+    s = store_new(SQLITE_SYNC_NONE, 0);
+    ck_assert_uint_eq(ops->epoch(s->b), epoch);
+    check_messages(s, 20);
+    store_free(s);
+}
+END_TEST
+
+/* There may be messages in it: an empty store would void the cursors of all clients. */
+START_TEST(file_that_cannot_be_read_ends_the_start)
+{
+    bool is_root = geteuid() == 0;
+    struct store *s;
+    uint64_t epoch;
+
+    leave(LEFT_CLOSED, &epoch);
+    ck_assert_int_eq(chmod(folder, 0777), 0);
+    ck_assert_int_eq(chmod(path, 0), 0);
+    ck_assert_int_eq(chmod(beside("store.db.lock"), 0666), 0);
+    if (is_root)
+        ck_assert_int_eq(seteuid(65534), 0);
+    ck_assert_int_eq(store_try(SQLITE_SYNC_NONE, 0, (struct store_limits){0}, &s), -EACCES);
+    if (is_root)
+        ck_assert_int_eq(seteuid(0), 0);
+    ck_assert_int_eq(chmod(path, 0600), 0);
+    s = store_new(SQLITE_SYNC_NONE, 0);
+    ck_assert_uint_eq(ops->epoch(s->b), epoch);
+    check_messages(s, 20);
+    store_free(s);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -251,7 +540,13 @@ main(void)
 
     add(s, "a_second_broker_is_kept_out", a_second_broker_is_kept_out, 1);
     add(s, "file_of_a_newer_version_is_set_aside", file_of_a_newer_version_is_set_aside, 1);
-    add(s, "database_of_another_program_is_left_alone", database_of_another_program_is_left_alone, 1);
+    add(s, "bus_starts_when_nothing_can_be_written", bus_starts_when_nothing_can_be_written, 2 * N_LEFT);
+    add(s, "epoch_after_the_machine_went_down_lasts_when_it_cannot_be_written",
+        epoch_after_the_machine_went_down_lasts_when_it_cannot_be_written, 1);
+    add(s, "what_is_no_store_is_left_alone_until_it_is_gone", what_is_no_store_is_left_alone_until_it_is_gone,
+        2);
+    add(s, "bus_does_not_go_on_with_another_file", bus_does_not_go_on_with_another_file, 1);
+    add(s, "file_that_cannot_be_read_ends_the_start", file_that_cannot_be_read_ends_the_start, 1);
     add(s, "machine_that_went_down_makes_a_new_epoch_unless_all_was_synced",
         machine_that_went_down_makes_a_new_epoch_unless_all_was_synced, 1);
     add(s, "damaged_file_never_keeps_the_bus_from_starting", damaged_file_never_keeps_the_bus_from_starting,

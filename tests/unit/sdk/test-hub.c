@@ -988,7 +988,7 @@ END_TEST
 
 START_TEST(test_long_ids)
 {
-    char long_id[REQUEST_SUB_ID_MAX + 2] = {0}, wanted[2 * REQUEST_SUB_ID_MAX];
+    char long_id[REQUEST_SUB_ID_MAX + 2] = {0}, wanted[3 * REQUEST_SUB_ID_MAX];
     struct client x, y;
 
     memset(long_id, 'i', 1500);
