@@ -81,6 +81,13 @@ session_is_listening(const struct session *s)
     return s->n_subs > 0 || (s->party != NULL && s->party->n_takers > 0);
 }
 
+void
+session_end_input(struct session *s)
+{
+    if (s->party != NULL && s->party->n_takers > 0)
+        takers_leave(s->fe->hub, s);
+}
+
 bool
 session_is_asking(const struct session *s)
 {

@@ -78,6 +78,9 @@ int session_request(struct session *s, const struct request *request);
 
 /* It is given things unasked: it has subscriptions, or takes work. */
 bool session_is_listening(const struct session *s);
+/* Nothing more comes from this client, though it may still read: what it was given to do goes to others, for
+ * it can neither answer a request nor settle a lease any more. */
+void session_end_input(struct session *s);
 /* Answers are still to come, other than to publishes. */
 bool session_is_asking(const struct session *s);
 /* Made with the first call; NULL if memory ran out. */

@@ -226,6 +226,8 @@ tcp_half_closed(struct tcp_conn *t)
 {
     if (t->has_tail)
         tcp_take_tail(t);
+    if (!t->has_tail)
+        session_end_input(&t->session);
     if (tcp_check_end(t))
         return;
     if (tcp_is_gone(t)) {
