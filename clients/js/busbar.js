@@ -8,6 +8,10 @@
  *     bus.subscribe('chat/#', message => console.log(message.topic, message.data), {last: 20})
  *     await bus.publish('chat/room1', {text: 'hello'})
  *
+ *     bus.respond('svc/add', ({data}) => data.a + data.b)          // anywhere
+ *     const {data} = await bus.request('svc/add', {a: 1, b: 2})
+ *     bus.consume('jobs/mail', 'workers', async job => await send(job.data))
+ *
  * It reconnects by itself, with growing delays, and every subscription goes on from the cursor of the last
  * message that it saw. What could not be made good is told: see `onstate` in subscribe().
  */
@@ -54,6 +58,7 @@ class Bus {
     #subscriptions = new Map()   // id -> Subscription
     #pending = new Map()         // id -> a publish that waits for its answer
     #pendingSize = 0
+    #asks = new Map()            // id -> a request that is never sent twice by itself
     #nextId = 1
     #attempts = 0
     #timer = null
@@ -91,6 +96,9 @@ class Bus {
      *             history, the old cursor is void; 'dropped': `count` messages were thrown away, because this
      *             client reads too slowly
      *   onerror   called with a BusError if the subscription was refused; it then ends
+     *   presence  {id, info}: be there on the topic as this member; true: only see who is
+     *   onpresence  called with {topic, event, ...}: 'snapshot' with `members` and `count`, then 'join' and 'leave' with `id`,
+     *             `info` and `count`, or 'count' alone where the topic keeps no names
      */
     subscribe(topic, onmessage, options = {}) {
         const subscription = new Subscription(this, this.#nextId++, topic, onmessage, options)
@@ -104,7 +112,9 @@ class Bus {
      * repeated with one idempotency key, so that it is appended once.
      *
      * options: retain, type, headers, key (what it is the value of; subscribers get it), once (an idempotency key of your
-     * own; if only key is given, that is one too, unless the topic conflates). data: any JSON value; a string is text; a Uint8Array or ArrayBuffer is binary.
+     * own; if only key is given, that is one too, unless the topic conflates), ttl and delay in ms. data: any JSON value; a
+     * string is text; a Uint8Array or ArrayBuffer is binary. With a delay it resolves with undefined: the message has no
+     * cursor yet.
      */
     publish(topic, data, options = {}) {
         if (this.#isClosed)
@@ -112,22 +122,10 @@ class Bus {
         if (this.#pending.size >= this.#options.maxPending)
             return Promise.reject(new BusError('limit_reached', `${this.#pending.size} publishes wait already`))
         const id = this.#nextId++
-        const request = {op: 'pub', id, topic}
-        if (options.key !== undefined)
-            request.key = options.key
-        if (options.once !== undefined || options.key === undefined)
-            request.once = options.once ?? `${this.#oncePrefix}-${id}`
-        if (data instanceof ArrayBuffer)
-            data = new Uint8Array(data)
-        if (data instanceof Uint8Array) {
-            request.data = toBase64(data)
-            request.encoding = 'base64'
-        } else {
-            request.data = data === undefined ? null : data
-        }
-        for (const name of ['retain', 'type', 'headers'])
-            if (options[name] !== undefined)
-                request[name] = options[name]
+        const request = {op: 'pub', id, topic, ...payload(data),
+            ...pick(options, ['key', 'once', 'retain', 'type', 'headers', 'ttl', 'delay'])}
+        if (options.key === undefined)
+            request.once ??= `${this.#oncePrefix}-${id}`
         const text = JSON.stringify(request)
         if (this.#pendingSize + text.length > this.#options.maxPendingSize)
             return Promise.reject(new BusError('limit_reached', `${this.#pending.size} publishes of ${this.#pendingSize} characters wait already`))
@@ -138,7 +136,100 @@ class Bus {
         })
     }
 
-    /** Ends everything; publishes without an answer are rejected. */
+    /**
+     * Asks whoever responds on this topic and resolves with {data, type, headers}. Rejects with a BusError: no_responder,
+     * timeout, responder_gone, responder_failed; `unavailable` if the connection was lost meanwhile: whether it was done is then
+     * not known, and it is not asked again.
+     *
+     * options: timeout (ms), type, headers, key.
+     */
+    request(topic, data, options = {}) {
+        return this.#ask({op: 'request', topic, ...payload(data), ...pick(options, ['timeout', 'type', 'headers', 'key'])})
+            .then(content)
+    }
+
+    /**
+     * Leaves a request for whoever will respond on this topic, now or later. Resolves with its id: any client asks for the reply
+     * by result(id), or by HTTP at /requests/id/ID.
+     */
+    requestLater(topic, data, options = {}) {
+        return this.#ask({op: 'request', async: true, topic, ...payload(data), ...pick(options, ['type', 'headers', 'key'])})
+            .then(answer => answer.request)
+    }
+
+    /** The reply to such a request, waited for up to `wait` ms; undefined if there is none yet. Rejects if there will be none. */
+    result(id, {wait = 0} = {}) {
+        return this.#ask({op: 'result', request: id, wait}).then(content,
+            error => error.code === 'pending' ? undefined : Promise.reject(error))
+    }
+
+    /** Takes such a request back. */
+    cancel(id) { return this.#ask({op: 'cancel', request: id}).then(() => {}) }
+
+    /**
+     * Answers requests on a topic or filter: handler({topic, data, type, headers, key, timeout}) returns the reply's data, or a
+     * promise of it, or a Reply with more; what it throws is told to the asker. options: prefetch, group, onerror.
+     */
+    respond(filter, handler, options = {}) {
+        const settle = (call, answer) => this.#send({op: 'reply', call, ...answer})
+        return this.#work(filter, {respond: true, ...pick(options, ['group', 'prefetch'])}, options, async work => {
+            const {call, ...request} = work
+            try {
+                const reply = await handler(request)
+                const {data, ...more} = reply instanceof Reply ? reply : {data: reply}
+                settle(call, {...payload(data), ...more})
+            } catch (error) {
+                settle(call, {error: String(error?.message ?? error)})
+            }
+        })
+    }
+
+    /**
+     * Takes work from a queue as a member of the group. handler({topic, cursor, data, key, deliveries, lease, ...}): when it
+     * returns (or its promise is kept) the message is done; when it throws, somebody else gets it, after error.delay ms if there
+     * is such a thing. options: prefetch, onerror.
+     */
+    consume(topic, group, handler, options = {}) {
+        return this.#work(topic, {group, ...pick(options, ['prefetch'])}, options, async work => {
+            try {
+                await handler(work)
+                this.#send({op: 'ack', lease: work.lease})
+            } catch (error) {
+                this.#send({op: 'nack', lease: work.lease, delay: error?.delay ?? 0, reason: String(error?.message ?? error)})
+            }
+        })
+    }
+
+    /** More time for a lease that consume() gave. */
+    extend(lease) { return this.#ask({op: 'extend', lease}).then(() => {}) }
+
+    #work(filter, more, options, onwork) {
+        const subscription = new Subscription(this, this.#nextId++, filter, onwork, options, more)
+        this.#subscriptions.set(subscription.id, subscription)
+        this.#send(subscription.request_())
+        return subscription
+    }
+
+    // Sent once: at once, or when there is a connection.
+    #ask(request) {
+        if (this.#isClosed)
+            return Promise.reject(new BusError('closed', 'this connection was closed by close()'))
+        if (this.#asks.size >= this.#options.maxPending)
+            return Promise.reject(new BusError('limit_reached', `${this.#asks.size} requests wait already`))
+        const id = this.#nextId++
+        const text = JSON.stringify({...request, id})
+        return new Promise((resolve, reject) => {
+            this.#asks.set(id, {text, isSent: this.#sendText(text), resolve, reject})
+        })
+    }
+
+    #failAsks(error, which) {
+        for (const [id, ask] of this.#asks)
+            if (which(ask) && this.#asks.delete(id))
+                ask.reject(error)
+    }
+
+    /** Ends everything; publishes and requests without an answer are rejected. */
     close() {
         if (this.#isClosed)
             return
@@ -150,6 +241,7 @@ class Bus {
         for (const {reject} of this.#pending.values())
             reject(error)
         this.#pending.clear()
+        this.#failAsks(error, () => true)
         this.#subscriptions.clear()
         this.#socket?.close(1000)
         this.#tell('closed')
@@ -170,6 +262,8 @@ class Bus {
                 this.#send(subscription.request_())
             for (const {text} of this.#pending.values())
                 this.#sendText(text)
+            for (const ask of this.#asks.values())
+                ask.isSent = this.#sendText(ask.text)
             this.#listen()
         }
         socket.onmessage = event => {
@@ -194,6 +288,7 @@ class Bus {
         this.#closing = null
         if (this.#isClosed)
             return
+        this.#failAsks(new BusError('unavailable', 'the connection was lost before the answer came'), ask => ask.isSent)
         const {minDelay, maxDelay} = this.#options
         const delay = Math.min(maxDelay, minDelay * 2 ** Math.min(this.#attempts++, 16)) * (0.5 + Math.random() / 2)
         this.#tell('waiting', reason)
@@ -217,8 +312,10 @@ class Bus {
     #send(request) { this.#sendText(JSON.stringify(request)) }
 
     #sendText(text) {
-        if (this.#socket?.readyState === OPEN)
+        const isOpen = this.#socket?.readyState === OPEN
+        if (isOpen)
             this.#socket.send(text)
+        return isOpen
     }
 
     // The publish with this id, which then waits no longer; undefined if there is none.
@@ -227,6 +324,12 @@ class Bus {
         if (this.#pending.delete(id))
             this.#pendingSize -= publish.text.length
         return publish
+    }
+
+    #takeAsk(id) {
+        const ask = this.#asks.get(id)
+        this.#asks.delete(id)
+        return ask
     }
 
     #tell(state, reason) {
@@ -238,7 +341,19 @@ class Bus {
         const subscription = this.#subscriptions.get(message.sub ?? message.id)
         switch (message.op) {
         case 'msg':
+        case 'request':
             subscription?.deliver_(message)
+            break
+        case 'presence':
+            subscription?.present_(message)
+            break
+        case 'reply':
+        case 'accepted':
+        case 'canceled':
+        case 'acked':
+        case 'nacked':
+        case 'extended':
+            this.#takeAsk(message.id)?.resolve(message)
             break
         case 'subscribed':
         case 'state':
@@ -286,6 +401,11 @@ class Bus {
     }
 
     #refused(message, subscription) {
+        const ask = this.#takeAsk(message.id)
+        if (ask) {
+            ask.reject(new BusError(message.code, message.message))
+            return
+        }
         if (message.id !== undefined && PASSING.has(message.code)) {
             if (subscription)
                 this.#putOff.add(subscription)
@@ -305,18 +425,31 @@ class Bus {
     }
 }
 
+/** What a responder may return to say more than the data: new Reply(data, {type, headers}). */
+export class Reply {
+    constructor(data, {type, headers} = {}) {
+        this.data = data
+        if (type !== undefined)
+            this.type = type
+        if (headers !== undefined)
+            this.headers = headers
+    }
+}
+
 class Subscription {
     #bus
     #onmessage
     #options
     #filters
+    #more   // of a responder or a consumer: what its request says beside the topic
 
-    constructor(bus, id, filters, onmessage, options) {
+    constructor(bus, id, filters, onmessage, options, more = null) {
         this.#bus = bus
         this.id = id
         this.#filters = filters
         this.#onmessage = onmessage
         this.#options = options
+        this.#more = more
         /** Where this stream is: give it as `since` later, here or on any other transport. */
         this.cursor = options.since
         this.state = 'pending'
@@ -326,6 +459,10 @@ class Subscription {
 
     request_() {
         const request = {op: 'sub', id: this.id, topic: this.#filters}
+        if (this.#more)   // work is kept for the group, not by a cursor of ours
+            return {...request, ...this.#more}
+        if (this.#options.presence !== undefined)
+            request.presence = this.#options.presence
         if (this.cursor !== undefined)
             request.since = this.cursor
         else if (this.#options.last !== undefined)
@@ -336,10 +473,18 @@ class Subscription {
     deliver_(message) {
         const {topic, cursor, time, type, key, headers, retained} = message
         const data = message.encoding === 'base64' ? fromBase64(message.data) : message.data
+        if (this.#more) {
+            const {call, timeout, lease, deliveries, expires} = message
+            this.#onmessage({topic, data, type, headers, key,
+                ...(call === undefined ? {cursor, time, lease, deliveries, expires} : {call, timeout})})
+            return
+        }
         if (!retained)   // a kept value is old: it does not move the stream
             this.cursor = cursor
         this.#onmessage({topic, cursor, data, time, type, key, headers, retained: retained === true})
     }
+
+    present_({topic, data}) { this.#options.onpresence?.({topic, ...data}) }
 
     told_({state, cursor, topics, count}) {
         if (state !== 'dropped')
@@ -352,6 +497,25 @@ class Subscription {
         this.state = 'refused'
         this.#options.onerror?.(error)
     }
+}
+
+/** A payload as a request carries it. */
+function payload(data) {
+    if (data instanceof ArrayBuffer)
+        data = new Uint8Array(data)
+    if (data instanceof Uint8Array)
+        return {data: toBase64(data), encoding: 'base64'}
+    return {data: data === undefined ? null : data}
+}
+
+/** And out of an answer. */
+function content({data, encoding, type, headers}) {
+    return {data: encoding === 'base64' ? fromBase64(data) : data, type, headers}
+}
+
+/** Those of the options that were given. */
+function pick(options, names) {
+    return Object.fromEntries(names.filter(name => options[name] !== undefined).map(name => [name, options[name]]))
 }
 
 function toBase64(bytes) {

@@ -4,6 +4,10 @@
  *
  *     /topics/{name}            GET HEAD POST PUT    everything behind /topics/ is one name, slashes and all
  *     /topics?topic=a&topic=b   GET HEAD
+ *     /requests/{name}          POST                 requests to responders
+ *     /requests/id/{id}         GET HEAD DELETE      asynchronous ones
+ *     /queues/{name}/{group}    GET POST DELETE      work queues; /queues lists them
+ *     /presence/{name}          GET HEAD             who is there
  *     /health/live, /ready      GET HEAD
  *     anything else             GET HEAD             a file
  */
@@ -19,11 +23,14 @@
 #include "wire/names.h"
 
 #define ADDRESSES                                                                                            \
-    "There are /topics/{name}, /topics?topic={name}, /health/live, /health/ready, /busbar.js and the "       \
+    "There are /topics/{name}, /topics?topic={name}, /requests/{name}, /queues/{name}/{group}, "             \
+    "/presence/{name}, /health/live, /health/ready, /busbar.js and the "                                     \
     "console at /."
 
 /* Headers that a script of another site may read beside the usual ones. */
-#define EXPOSED "ETag, Retry-After"
+#define EXPOSED                                                                                              \
+    "ETag, Retry-After, Location, Preference-Applied, Busbar-Lease, Busbar-Lease-Time, Busbar-Deliveries, "  \
+    "Busbar-Cursor, Busbar-Key"
 
 struct route {
     const char *path;
@@ -35,16 +42,27 @@ struct route {
 
 static void handle_topic(struct http_conn *hc, const struct http_reply *reply, struct slice rest);
 static void handle_topics(struct http_conn *hc, const struct http_reply *reply, struct slice rest);
+static void handle_request(struct http_conn *hc, const struct http_reply *reply, struct slice rest);
+static void handle_request_id(struct http_conn *hc, const struct http_reply *reply, struct slice rest);
+static void handle_queues(struct http_conn *hc, const struct http_reply *reply, struct slice rest);
+static void handle_presence(struct http_conn *hc, const struct http_reply *reply, struct slice rest);
 static void handle_live(struct http_conn *hc, const struct http_reply *reply, struct slice rest);
 static void handle_ready(struct http_conn *hc, const struct http_reply *reply, struct slice rest);
 static void handle_file(struct http_conn *hc, const struct http_reply *reply, struct slice rest);
 
 #define READS (1u << HTTPREQ_GET | 1u << HTTPREQ_HEAD)
+#define POSTS (1u << HTTPREQ_POST)
+#define DELETES (1u << HTTPREQ_DELETE)
 #define WRITES (1u << HTTPREQ_POST | 1u << HTTPREQ_PUT)
 
 static const struct route routes[] = {
     {"/topics/", true, "GET, HEAD, POST, PUT, OPTIONS", READS | WRITES, handle_topic},
     {"/topics", false, "GET, HEAD, OPTIONS", READS, handle_topics},
+    {"/requests/id/", true, "GET, HEAD, DELETE, POST, OPTIONS", READS | DELETES | POSTS, handle_request_id},
+    {"/requests/", true, "POST, OPTIONS", POSTS, handle_request},
+    {"/queues/", true, "GET, HEAD, POST, DELETE, OPTIONS", READS | POSTS | DELETES, http_queue_start},
+    {"/queues", false, "GET, HEAD, OPTIONS", READS, handle_queues},
+    {"/presence/", true, "GET, HEAD, OPTIONS", READS, handle_presence},
     {"/health/live", false, "GET, HEAD, OPTIONS", READS, handle_live},
     {"/health/ready", false, "GET, HEAD, OPTIONS", READS, handle_ready},
     {"/", true, "GET, HEAD, OPTIONS", READS, handle_file},
@@ -82,15 +100,15 @@ respond_options(struct http_conn *hc, struct http_reply *reply, const char *meth
     buf_fini(&allow);
 }
 
-static void
-respond_wrong_method(struct http_conn *hc, const struct http_reply *reply, const struct route *route)
+void
+http_respond_method(struct http_conn *hc, const struct http_reply *reply, const char *methods)
 {
     struct buf allow, text;
 
     buf_init(&allow, 0);
     buf_init(&text, 0);
-    buf_printf(&allow, "Allow: %s\r\n", route->methods);
-    buf_printf(&text, "This address takes %s.", route->methods);
+    buf_printf(&allow, "Allow: %s\r\n", methods);
+    buf_printf(&text, "This address takes %s.", methods);
     http_respond_error(hc, reply, 405, ERROR_OP_UNKNOWN, buf_slice(&text), buf_slice(&allow));
     buf_fini(&allow);
     buf_fini(&text);
@@ -128,7 +146,7 @@ http_handle(struct http_conn *hc)
         http_respond_code(
             hc, &reply, ERROR_NOT_FOUND, slice_str("There is nothing at this address. " ADDRESSES));
     else if ((route->takes >> req->method & 1) == 0)
-        respond_wrong_method(hc, &reply, route);
+        http_respond_method(hc, &reply, route->methods);
     else
         route->handle(hc, &reply, rest);
 }
@@ -224,8 +242,8 @@ refuse_name(struct http_conn *hc, const struct http_reply *reply, enum error_cod
 }
 
 /* A `+` is a space in a query, but a whole level of it is meant as the wildcard by everybody who types it. */
-static int
-decode_filter(struct buf *out, struct slice raw)
+int
+http_decode_filter(struct buf *out, struct slice raw)
 {
     size_t start = 0;
 
@@ -254,7 +272,7 @@ add_filter(struct http_conn *hc, const struct http_reply *reply, struct slice ra
 
     if (sub->n_filters == REQUEST_FILTERS_MAX)
         return refuse(hc, reply, ERROR_LIMIT_REACHED, "One request may name 64 topics at most.");
-    int r = is_query ? decode_filter(&scratch->text, raw) : httpreq_decode(&scratch->text, raw, false);
+    int r = is_query ? http_decode_filter(&scratch->text, raw) : httpreq_decode(&scratch->text, raw, false);
     if (r < 0)
         return refuse(hc, reply, ERROR_FILTER_INVALID, "The topic has a bad escape in it.");
     struct slice filter = slice_of(scratch->text.p + at, scratch->text.n - at);
@@ -409,23 +427,68 @@ handle_topics(struct http_conn *hc, const struct http_reply *reply, struct slice
     get_topics(hc, reply, slice_of(NULL, 0));
 }
 
+/* The topic of an address, decoded into the scratch. */
+static int
+read_topic(struct http_conn *hc, const struct http_reply *reply, struct slice raw, struct slice *ret)
+{
+    struct buf *text = &hc->server->fe->scratch.text;
+
+    if (httpreq_decode(text, raw, false) < 0)
+        return refuse(hc, reply, ERROR_TOPIC_INVALID, "The topic has a %00 in it.");
+    const char *wrong = topic_name_error(buf_slice(text));
+    if (wrong != NULL)
+        return refuse_name(hc, reply, ERROR_TOPIC_INVALID, wrong);
+    *ret = buf_slice(text);
+    return 0;
+}
+
 static void
 handle_topic(struct http_conn *hc, const struct http_reply *reply, struct slice rest)
 {
     enum httpreq_method method = hc->server->req.method;
-    struct buf *text = &hc->server->fe->scratch.text;
+    struct slice topic;
 
-    if (method == HTTPREQ_GET || method == HTTPREQ_HEAD) {
+    if (method == HTTPREQ_GET || method == HTTPREQ_HEAD)
         get_topics(hc, reply, rest);
-        return;
-    }
-    if (httpreq_decode(text, rest, false) < 0) {
-        (void)refuse(hc, reply, ERROR_TOPIC_INVALID, "The topic has a %00 in it.");
-        return;
-    }
-    const char *wrong = topic_name_error(buf_slice(text));
-    if (wrong != NULL)
-        (void)refuse_name(hc, reply, ERROR_TOPIC_INVALID, wrong);
+    else if (read_topic(hc, reply, rest, &topic) == 0)
+        http_publish_start(hc, reply, topic);
+}
+
+/* --- requests, queues, presence --------------------------------------------------------------------- */
+
+static void
+handle_request(struct http_conn *hc, const struct http_reply *reply, struct slice rest)
+{
+    struct slice topic;
+
+    if (read_topic(hc, reply, rest, &topic) == 0)
+        http_ask_start(hc, reply, topic);
+}
+
+/* There may be a topic `id`, too: one asks of it by POST, which an id does not take. */
+static void
+handle_request_id(struct http_conn *hc, const struct http_reply *reply, struct slice rest)
+{
+    size_t n_id = strlen("id/");
+
+    if (hc->server->req.method == HTTPREQ_POST)
+        handle_request(hc, reply, slice_of(rest.p - n_id, rest.n + n_id));
     else
-        http_publish_start(hc, reply, buf_slice(text));
+        http_request_id(hc, reply, rest);
+}
+
+static void
+handle_queues(struct http_conn *hc, const struct http_reply *reply, struct slice rest)
+{
+    (void)rest;
+    http_queues_list(hc, reply);
+}
+
+static void
+handle_presence(struct http_conn *hc, const struct http_reply *reply, struct slice rest)
+{
+    struct slice topic;
+
+    if (read_topic(hc, reply, rest, &topic) == 0)
+        http_presence_start(hc, reply, topic);
 }

@@ -65,15 +65,11 @@ put_headers(struct buf *out, struct slice packed)
 }
 
 void
-http_put_envelope(struct buf *out, const struct message *m)
+http_put_content(struct buf *out, const struct message *m)
 {
     struct slice type = told_type(m);
 
-    buf_put_str(out, "{\"topic\":");
-    json_put_string(out, m->topic);
-    buf_put_str(out, ",\"cursor\":\"");
-    buf_put_slice(out, m->cursor);
-    buf_put_str(out, "\",\"data\":");
+    buf_put_str(out, "\"data\":");
     put_data(out, m);
     if (type.n > 0) {
         buf_put_str(out, ",\"type\":");
@@ -85,6 +81,17 @@ http_put_envelope(struct buf *out, const struct message *m)
     }
     if (m->headers.n > 0)
         put_headers(out, m->headers);
+}
+
+void
+http_put_envelope(struct buf *out, const struct message *m)
+{
+    buf_put_str(out, "{\"topic\":");
+    json_put_string(out, m->topic);
+    buf_put_str(out, ",\"cursor\":\"");
+    buf_put_slice(out, m->cursor);
+    buf_put_str(out, "\",");
+    http_put_content(out, m);
     if (m->is_retained)
         buf_put_str(out, ",\"retained\":true");
     buf_put_str(out, ",\"time\":");

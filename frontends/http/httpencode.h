@@ -23,6 +23,10 @@
  */
 void http_put_envelope(struct buf *out, const struct message *m);
 
+/* The parts of a message that has no place on the bus, as members without the braces: "data", then only if
+ * they say something "encoding", "type", "headers". */
+void http_put_content(struct buf *out, const struct message *m);
+
 /* {"error":{"code":…,"message":…}} and a newline. An empty text: the code's own sentence. */
 void http_put_error(struct buf *out, enum error_code code, struct slice text);
 

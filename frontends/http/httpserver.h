@@ -4,9 +4,12 @@
  *
  *     httpserver.c    listener, connections, timers, responses
  *     httpapi.c       which address does what
+ *     httpmessage.c   bodies as messages, messages as responses
  *     httppublish.c   POST and PUT of a topic
  *     httppoll.c      the long-poll
  *     httpsse.c       event streams
+ *     httpask.c       requests to responders
+ *     httpqueue.c     work queues, and who is present
  *     httpstatic.c    the console's files
  *
  * A connection handles one request at a time. One that can be answered at once (an error, a file) is; for
@@ -121,7 +124,13 @@ void http_close_after_response(struct http_conn *hc);
 void http_respond_code(
     struct http_conn *hc, const struct http_reply *reply, enum error_code code, struct slice text);
 
+/* 405, and which methods there are ("GET, HEAD"). */
+void http_respond_method(struct http_conn *hc, const struct http_reply *reply, const char *methods);
+
 /* --- httpapi.c --- */
+
+/* A filter out of a query: a `+` that is a whole level is the wildcard, any other a space. 0 or -EINVAL. */
+int http_decode_filter(struct buf *out, struct slice raw);
 
 /* Handles server->req: responds, or makes an exchange. */
 void http_handle(struct http_conn *hc);
@@ -140,5 +149,19 @@ void http_sse_start(struct http_conn *hc, const struct http_reply *reply, const 
 /* --- httppublish.c: POST and PUT --- */
 
 void http_publish_start(struct http_conn *hc, const struct http_reply *reply, struct slice topic);
+
+/* --- httpask.c --- */
+
+/* POST of a request to this topic. */
+void http_ask_start(struct http_conn *hc, const struct http_reply *reply, struct slice topic);
+/* GET, HEAD, DELETE of an asynchronous request. */
+void http_request_id(struct http_conn *hc, const struct http_reply *reply, struct slice id);
+
+/* --- httpqueue.c --- */
+
+/* What stands behind /queues/, raw. */
+void http_queue_start(struct http_conn *hc, const struct http_reply *reply, struct slice path);
+void http_queues_list(struct http_conn *hc, const struct http_reply *reply);
+void http_presence_start(struct http_conn *hc, const struct http_reply *reply, struct slice topic);
 
 #endif
