@@ -188,7 +188,7 @@ asks_on_who_end(struct hub *hub, const struct frame *frame)
     struct answer answer = {.type = ANSWER_WHO_END,
         .n_kept = f->count,
         .count = f->more,
-        .presence = f->mode <= PRESENCE_COUNT ? (enum presence_mode)f->mode : PRESENCE_NONE,
+        .presence = f->mode <= PRESENCE_COUNT ? (enum presence_mode)f->mode : PRESENCE_OFF,
         .position = {hub->position.epoch, f->seq}};
 
     return asks_on_list_end(hub, f->req, "WHO_END", OP(WHO), &answer);

@@ -56,9 +56,6 @@ enum request_role {
     ROLE_RESPONDER, /* answers requests on filters[0] */
 };
 
-/* As in the WHO_END frame. */
-enum presence_mode { PRESENCE_NONE, PRESENCE_MEMBERS, PRESENCE_COUNT };
-
 /* As in the SETTLE frame. */
 enum settle_outcome { SETTLE_DONE, SETTLE_RETRY, SETTLE_EXTEND, SETTLE_DEAD };
 
@@ -160,7 +157,7 @@ struct answer {
     struct slice token, body;
     uint64_t n_deliveries, time_ms;
     unsigned queue_state; /* as in the PEEKED frame */
-    enum presence_mode presence;
+    enum presence_mode presence; /* of WHO_END */
     const struct queue_figures *queue;
 };
 
