@@ -125,6 +125,7 @@ check_all(struct conf_check *check, void *arg)
         note_pair(check, &ws_section, "path", &ws_section, "raw_path", "they must be two addresses");
     check_origins(check, &ws_section, "origins", &c->ws.origins);
     check_origins(check, &http_section, "cors_origins", &c->http.cors_origins);
+    http_options_check(check, &c->http);
 }
 
 int

@@ -9,6 +9,7 @@
  *     /queues/{name}/{group}    GET POST DELETE      work queues; /queues lists them
  *     /presence/{name}          GET HEAD             who is there
  *     /health/live, /ready      GET HEAD
+ *     http.broadcast.path       POST                 if http.broadcast.access says so
  *     anything else             GET HEAD             a file
  */
 #include "config.h"
@@ -49,6 +50,7 @@ static void handle_presence(struct http_conn *hc, const struct http_reply *reply
 static void handle_live(struct http_conn *hc, const struct http_reply *reply, struct slice rest);
 static void handle_ready(struct http_conn *hc, const struct http_reply *reply, struct slice rest);
 static void handle_file(struct http_conn *hc, const struct http_reply *reply, struct slice rest);
+static void handle_broadcast(struct http_conn *hc, const struct http_reply *reply, struct slice rest);
 
 #define READS (1u << HTTPREQ_GET | 1u << HTTPREQ_HEAD)
 #define POSTS (1u << HTTPREQ_POST)
@@ -68,9 +70,14 @@ static const struct route routes[] = {
     {"/", true, "GET, HEAD, OPTIONS", READS, handle_file},
 };
 
+static const struct route broadcast_route = {
+    NULL, false, "POST, OPTIONS", 1u << HTTPREQ_POST, handle_broadcast};
+
 static const struct route *
-route_find(struct slice path, struct slice *ret_rest)
+route_find(const struct http_options *options, struct slice path, struct slice *ret_rest)
 {
+    if (options->broadcast_access != HTTP_BROADCAST_OFF && slice_is(path, options->broadcast_path))
+        return &broadcast_route;
     for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
         size_t n = strlen(routes[i].path);
         if (path.n < n || memcmp(path.p, routes[i].path, n) != 0 || (!routes[i].is_prefix && path.n != n))
@@ -136,7 +143,7 @@ http_handle(struct http_conn *hc)
         http_respond_code(hc, &reply, ERROR_INTERNAL, slice_str("out of memory"));
         return;
     }
-    const struct route *route = route_find(req->path, &rest);
+    const struct route *route = route_find(server->options, req->path, &rest);
     if (req->method == HTTPREQ_OPTIONS)
         respond_options(hc, &reply, route == NULL ? "GET, HEAD, POST, PUT, OPTIONS" : route->methods);
     else if (!httpcors_allows(req, origins->items, origins->n))
@@ -181,6 +188,13 @@ handle_ready(struct http_conn *hc, const struct http_reply *reply, struct slice 
         http_respond_code(hc, reply, ERROR_UNAVAILABLE, slice_str("The broker cannot be reached now."));
     else
         respond_json(hc, reply, "{\"status\":\"ready\"}\n");
+}
+
+static void
+handle_broadcast(struct http_conn *hc, const struct http_reply *reply, struct slice rest)
+{
+    (void)rest;
+    http_broadcast_start(hc, reply);
 }
 
 static void

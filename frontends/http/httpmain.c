@@ -68,6 +68,12 @@ read_neighbours(int argc, char **argv, struct http_main *ret)
     free(errors);
 }
 
+static void
+check_options(struct conf_check *check, const void *options)
+{
+    http_options_check(check, options);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -76,6 +82,7 @@ main(int argc, char **argv)
             {
                 .name = "http",
                 .section = &http_section,
+                .check = check_options,
                 .start = http_server_start,
                 .stop = http_server_stop,
                 .leave = http_server_leave,

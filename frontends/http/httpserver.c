@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "frontends/http/httpencode.h"
 #include "frontends/http/httpmain.h"
 #include "frontends/http/httpstatic.h"
@@ -427,9 +428,12 @@ http_server_start(struct frontend *fe, const void *options, void **ret_state)
     server->options = options;
     buf_init(&server->out, 0);
     buf_init(&server->cors, 0);
+    buf_init(&server->broadcast_key, 0);
     list_init(&server->done);
     server->done_hook = (struct loop_hook){.fn = finish_exchanges, .arg = server};
     int r = httpstatic_new(server->options, http_main_of(fe), &server->files);
+    if (r == 0)
+        r = http_broadcast_load(server);
     if (r == 0)
         r = listener_open(
             fe, server->options->listen.text, slice_str(""), on_accept, server, &server->listener);
@@ -473,6 +477,8 @@ http_server_reload(struct frontend *fe, void *state, const void *options)
     (void)fe;
     server->options = options;
     httpstatic_set_options(server->files, options);
+    if (http_broadcast_load(server) < 0)
+        log_error("the key of http.broadcast stays as it was");
 }
 
 void
@@ -487,5 +493,6 @@ http_server_free(void *state)
     server->files = httpstatic_free(server->files);
     buf_fini(&server->out);
     buf_fini(&server->cors);
+    http_broadcast_forget(server);
     free(server);
 }

@@ -6,6 +6,7 @@
  *     httpapi.c       which address does what
  *     httpmessage.c   bodies as messages, messages as responses
  *     httppublish.c   POST and PUT of a topic
+ *     httpbroadcast.c POST of AnyCable's broadcasts
  *     httppoll.c      the long-poll
  *     httpsse.c       event streams
  *     httpask.c       requests to responders
@@ -42,10 +43,11 @@ struct http_server {
     struct listener *listener;
     struct httpstatic *files;
     struct httpdate date;
-    struct httpreq req; /* the request being handled */
-    struct buf out;     /* the response being written */
-    struct buf cors;    /* the CORS lines of the request being handled */
-    struct list done;   /* exchanges to be finished at the turn's end */
+    struct httpreq req;       /* the request being handled */
+    struct buf out;           /* the response being written */
+    struct buf cors;          /* the CORS lines of the request being handled */
+    struct buf broadcast_key; /* empty: none, and nobody has it */
+    struct list done;         /* exchanges to be finished at the turn's end */
     struct loop_hook done_hook;
 };
 
@@ -163,5 +165,15 @@ void http_request_id(struct http_conn *hc, const struct http_reply *reply, struc
 void http_queue_start(struct http_conn *hc, const struct http_reply *reply, struct slice path);
 void http_queues_list(struct http_conn *hc, const struct http_reply *reply);
 void http_presence_start(struct http_conn *hc, const struct http_reply *reply, struct slice topic);
+
+/* --- httpbroadcast.c --- */
+
+/* The header of a message that tells its Action Cable frontends which session is not to get it. */
+#define HTTP_BROADCAST_EXCLUDE "busbar-exclude"
+
+/* Reads the key that the options name: 0, or negative errno after logging why; the old one is then kept. */
+int http_broadcast_load(struct http_server *server);
+void http_broadcast_forget(struct http_server *server);
+void http_broadcast_start(struct http_conn *hc, const struct http_reply *reply);
 
 #endif

@@ -11,4 +11,10 @@ struct http_options {
 };
 extern const struct conf_section http_section;
 
+/* http.broadcast.access, in the order of the table. */
+enum http_broadcast { HTTP_BROADCAST_OFF, HTTP_BROADCAST_KEY, HTTP_BROADCAST_OPEN };
+
+/* What the table cannot say. */
+void http_options_check(struct conf_check *check, const struct http_options *o);
+
 #endif

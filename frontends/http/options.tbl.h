@@ -24,6 +24,20 @@ OPTION("retry_delay", TIME, retry_delay_ms, LIVE, "1s", "0", "10m", "",
     "How long event streams tell the browser to wait before it connects again.")
 OPTION("cors_origins", LIST, cors_origins, LIVE, "*", "", "1000", "https://www.example.com",
     "The web sites whose pages may use the HTTP interface, or * for all; empty for none but its own pages.")
+OPTION("broadcast.access", ENUM, broadcast_access, LIVE, "off", "", "", "off|key|open",
+    "Who may POST broadcasts as AnyCable's publishers send them: nobody; who gives the key as a bearer token; or whoever "
+    "reaches this port.")
+OPTION("broadcast.path", STRING, broadcast_path, LIVE, "/_broadcast", "1", "256", "", "Where.")
+OPTION("broadcast.key_file", PATH, broadcast_key_file, LIVE, "", "0", "4096", "/etc/busbar/broadcast.key",
+    "The file with the key (AnyCable's broadcast_key). It is read again by a reload.")
+OPTION("broadcast.key_env", STRING, broadcast_key_env, LIVE, "", "0", "128", "ANYCABLE_BROADCAST_KEY",
+    "The variable of the environment that holds it, instead of a file.")
+OPTION("broadcast.secret_file", PATH, broadcast_secret_file, LIVE, "", "0", "4096", "/etc/busbar/anycable.secret",
+    "Instead of the key: the file with AnyCable's application secret, from which the key is made as its publishers do.")
+OPTION("broadcast.secret_env", STRING, broadcast_secret_env, LIVE, "", "0", "128", "ANYCABLE_SECRET",
+    "The variable of the environment that holds it, instead of a file.")
+OPTION("broadcast.batch", COUNT, broadcast_batch, LIVE, "1000", "1", "100000", "",
+    "How many messages one request may bring.")
 OPTION("static_dir", PATH, static_dir, RESTART, "", "0", "4096", "/srv/www",
     "A folder of files to serve at /, before the console's own; empty for none.")
 OPTION("console", BOOL, console, LIVE, "true", "", "", "", "Whether the web console is served at /.")
