@@ -5,7 +5,6 @@
 
 #include "frontends/sdk/gaplist.h"
 
-#include <stdbool.h>
 #include <stdlib.h>
 
 static bool
@@ -61,4 +60,64 @@ gaplist_clear(struct gaplist *g)
         free((void *)g->items[i].p);
     free(g->items);
     *g = (struct gaplist){0};
+}
+
+/* ---- Told. ---- */
+
+static struct told_gap *
+told_gaps_find(const struct told_gaps *t, uint64_t topic)
+{
+    for (uint32_t i = 0; i < t->n; i++)
+        if (t->items[i].topic == topic)
+            return &t->items[i];
+    return NULL;
+}
+
+/* Of topics past the bound it is known that some of them have a gap, and up to where. */
+bool
+told_gaps_has(const struct told_gaps *t, uint64_t topic, uint64_t seq)
+{
+    const struct told_gap *told = topic == 0 ? NULL : told_gaps_find(t, topic);
+
+    if (told != NULL)
+        return seq <= told->seq;
+    return (topic == 0 || t->n == GAPLIST_MAX) && seq <= t->unnamed;
+}
+
+void
+told_gaps_add(struct told_gaps *t, uint64_t topic, uint64_t seq)
+{
+    struct told_gap *told = topic == 0 ? NULL : told_gaps_find(t, topic), *items;
+
+    if (told != NULL) {
+        if (seq > told->seq)
+            told->seq = seq;
+        return;
+    }
+    if (topic == 0 || t->n == GAPLIST_MAX) {
+        if (seq > t->unnamed)
+            t->unnamed = seq;
+        return;
+    }
+    items = realloc(t->items, (t->n + 1) * sizeof *items);
+    if (items == NULL)
+        return;
+    t->items = items;
+    items[t->n++] = (struct told_gap){.topic = topic, .seq = seq};
+}
+
+void
+told_gaps_take(struct told_gaps *t, struct told_gaps *from)
+{
+    for (uint32_t i = 0; i < from->n; i++)
+        told_gaps_add(t, from->items[i].topic, from->items[i].seq);
+    told_gaps_add(t, 0, from->unnamed);
+    told_gaps_clear(from);
+}
+
+void
+told_gaps_clear(struct told_gaps *t)
+{
+    free(t->items);
+    *t = (struct told_gaps){0};
 }

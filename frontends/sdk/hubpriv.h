@@ -123,9 +123,11 @@ struct join {
     uint64_t count;
     struct block *page;
     uint64_t n_page, page_first, page_last;
-    bool is_cut;      /* it became too large: the rest was left out */
-    bool is_spilling; /* kept values are delivered while they come, for they are more than a page */
-    struct gaplist gaps;
+    bool has_met_gap;           /* GAP came, be it news or not */
+    bool is_cut;                /* it became too large: the rest was left out */
+    bool is_spilling;           /* kept values are delivered while they come, for they are more than a page */
+    struct gaplist gaps;        /* that are news */
+    struct told_gaps met, told; /* the gaps of this page, and those of before */
 };
 
 struct sub {

@@ -13,6 +13,7 @@
 #include "frontends/sdk/hubpriv.h"
 
 #include "base/log.h"
+#include "base/siphash.h"
 #include "frontends/sdk/block.h"
 
 #include <errno.h>
@@ -36,7 +37,9 @@ join_drop_page(struct join *join)
     join->page_first = 0;
     join->page_last = 0;
     join->is_cut = false;
+    join->has_met_gap = false;
     gaplist_clear(&join->gaps);
+    told_gaps_clear(&join->met);
 }
 
 void
@@ -45,6 +48,7 @@ join_free(struct join *join)
     if (join == NULL)
         return;
     join_drop_page(join);
+    told_gaps_clear(&join->told);
     free(join);
 }
 
@@ -174,11 +178,16 @@ int
 recover_on_gap(struct hub *hub, const struct frame_gap *f)
 {
     struct sub *sub;
+    uint64_t topic = f->topic.n > 0 ? siphash13(hub->value_key, f->topic.p, f->topic.n) | 1 : 0;
     int r = recover_sub(hub, f->req, "GAP", &sub);
 
     if (r < 0 || sub == NULL)
         return r;
+    sub->join->has_met_gap = true;
+    if (told_gaps_has(&sub->join->told, topic, f->seq))
+        return 0; /* each page meets it anew */
     gaplist_add(&sub->join->gaps, f->topic);
+    told_gaps_add(&sub->join->met, topic, f->seq);
     return 0;
 }
 
@@ -322,6 +331,8 @@ recover_later_answer(const struct join *join, const struct frame_recovered *f, s
     struct answer a = {
         .type = ANSWER_STATE, .state = (enum recover_state)f->state, .position = {f->epoch, f->seq}};
 
+    if (a.state == STATE_GAP && join->has_met_gap && join->gaps.n == 0)
+        return false; /* told with a page before */
     if (a.state != STATE_RESET && a.state != STATE_GAP && join->gaps.n == 0)
         return false;
     if (a.state != STATE_RESET) {
@@ -353,7 +364,11 @@ recover_give_page(struct sub *sub, const struct frame_recovered *f)
         answer = recover_first_answer(join, f);
     else
         is_told = recover_later_answer(join, f, &answer);
+    if (f->state == STATE_RESET)
+        told_gaps_clear(&join->told); /* they were of another epoch */
+    told_gaps_take(&join->told, &join->met);
     join->is_answered = true;
+    join->has_met_gap = false;
     join->page = NULL;
     join->gaps = (struct gaplist){0};
     if (is_told)

@@ -156,7 +156,7 @@ struct answer {
     const struct message *message;
     struct slice token, body;
     uint64_t n_deliveries, time_ms;
-    unsigned queue_state; /* as in the PEEKED frame */
+    unsigned queue_state;        /* as in the PEEKED frame */
     enum presence_mode presence; /* of WHO_END */
     const struct queue_figures *queue;
 };

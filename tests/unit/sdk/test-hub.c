@@ -689,6 +689,44 @@ START_TEST(test_pages_wait_for_the_client)
 }
 END_TEST
 
+/* Each page is a request of its own and meets the gaps that lie above it: the client is told each once. */
+START_TEST(test_gaps_are_told_once)
+{
+    struct client x;
+
+    client_begin(&x);
+    attach();
+    sub(&x, "1", "a/+", "e-1");
+    subscribed(1, 10, false);
+    gap(1, "a/1", 8);
+    replay(1, 2, 3, "three");
+    recovered(1, STATE_GAP, 3, true);
+    expect(&x, "SUBSCRIBED(1,gap,e-2,a/1) 1:a/2=three ");
+    loop_settle(loop);
+    frames();
+    gap(1, "a/1", 8); /* of a page that does not come to its end */
+    gap(1, "a/2", 5);
+    replay(1, 2, 6, "six");
+    hub_on_down(fe.hub);
+    attach();
+    gap(1, "a/1", 8);
+    gap(1, "a/2", 5);
+    replay(1, 2, 6, "six");
+    recovered(1, STATE_GAP, 6, true);
+    expect(&x, "STATE(1,gap,e-5,a/2) 1:a/2=six ");
+    loop_settle(loop);
+    gap(1, "a/1", 8);
+    replay(1, 2, 7, "seven");
+    recovered(1, STATE_GAP, 7, true);
+    expect(&x, "1:a/2=seven ");
+    loop_settle(loop);
+    gap(1, "a/1", 9); /* more than was told */
+    recovered(1, STATE_GAP, 10, false);
+    expect(&x, "STATE(1,gap,e-10,a/1) ");
+    client_end(&x);
+}
+END_TEST
+
 START_TEST(test_large_pages_are_cut)
 {
     struct client x;
@@ -1024,7 +1062,7 @@ SUITE_MAIN_WITH("hub", setup, teardown, test_live, test_joining_within_a_turn, t
     test_several_filters_once, test_unsubscribing_gives_what_waits, test_refusals, test_leaving_in_a_callback,
     test_link_comes_back, test_gap_is_told_to_whom_it_concerns, test_link_breaks_while_it_resumes, test_reset,
     test_holes_are_noticed, test_since, test_since_states, test_since_and_live_meet,
-    test_pages_wait_for_the_client, test_large_pages_are_cut, test_recovery_goes_on_on_another_link,
-    test_kept_values_first, test_many_kept_values_spill, test_leaving_on_the_answer, test_lists,
-    test_dropped_is_told_later, test_set_back, test_values, test_filters_linger,
-    test_long_ids)
+    test_pages_wait_for_the_client, test_gaps_are_told_once, test_large_pages_are_cut,
+    test_recovery_goes_on_on_another_link, test_kept_values_first, test_many_kept_values_spill,
+    test_leaving_on_the_answer, test_lists, test_dropped_is_told_later, test_set_back, test_values,
+    test_filters_linger, test_long_ids)
