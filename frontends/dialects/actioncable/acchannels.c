@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "frontends/dialects/actioncable/acchannels.h"
+
+#include "base/json.h"
+#include "frontends/dialects/actioncable/acsigned.h"
+#include "frontends/dialects/actioncable/actemplate.h"
+#include "frontends/dialects/actioncable/options.h"
+#include "wire/names.h"
+
+#define PUBSUB "$pubsub"
+#define TURBO "Turbo::StreamsChannel"
+#define SIGNED_PARAM "signed_stream_name"
+#define PUBLIC_PARAM "stream_name"
+
+struct resolving {
+    const struct acchannels *channels;
+    const struct acchannels_subscription *subscription;
+    struct buf *out; /* may move while it grows: the streams are noted by where they begin */
+    struct acresolved *ret;
+    size_t at[ACCHANNELS_STREAMS_MAX];
+};
+
+static void
+refuse(struct resolving *r, const char *why)
+{
+    r->ret->refused = why;
+    r->ret->n_streams = 0;
+}
+
+/* A parameter that is a string, decoded behind what is in out. False: there is none. */
+static bool
+read_text(struct resolving *r, const char *name, struct slice *ret)
+{
+    struct slice raw = {.n = 0};
+    size_t at = r->out->n;
+
+    if (json_member(r->subscription->identifier, r->subscription->max_depth, slice_str(name), &raw) < 1 ||
+        raw.p[0] != '"')
+        return false;
+    json_unescape(r->out, slice_of(raw.p + 1, raw.n - 2));
+    *ret = slice_of(r->out->p + at, r->out->n - at);
+    return !buf_failed(r->out);
+}
+
+/* The name, as it stands in out, is a topic. */
+static void
+take_stream(struct resolving *r, size_t at)
+{
+    struct slice topic = slice_of(r->out->p + at, r->out->n - at);
+
+    if (topic.n > 0 && topic.p[0] == '$')
+        refuse(r, "its stream is one of the bus's own");
+    else if (topic_name_error(topic) != NULL)
+        refuse(r, topic_name_error(topic));
+    else if (buf_failed(r->out))
+        refuse(r, "memory ran out");
+    else {
+        r->at[r->ret->n_streams] = at;
+        r->ret->streams[r->ret->n_streams++].n = topic.n;
+    }
+}
+
+static void
+resolve_signed(struct resolving *r, const char *param, struct slice secret)
+{
+    struct slice text = {.n = 0};
+    const char *error;
+    size_t at;
+
+    if (!read_text(r, param, &text)) {
+        refuse(r, "it has no signed name of a stream");
+        return;
+    }
+    at = r->out->n;
+    error = acsigned_verify(text, secret, r->out);
+    if (error != NULL)
+        refuse(r, error);
+    else
+        take_stream(r, at);
+}
+
+static void
+resolve_pubsub(struct resolving *r)
+{
+    struct slice name = {.n = 0};
+
+    if (read_text(r, SIGNED_PARAM, &name)) {
+        r->ret->may_whisper = r->channels->has_whispers;
+        resolve_signed(r, SIGNED_PARAM, r->channels->streams_secret);
+    } else if (!r->channels->has_public_streams) {
+        refuse(r, "public streams are not allowed here (cable.public_streams)");
+    } else if (!read_text(r, PUBLIC_PARAM, &name)) {
+        refuse(r, "it names no stream");
+    } else {
+        r->ret->may_whisper = true;
+        take_stream(r, (size_t)(name.p - r->out->p));
+    }
+}
+
+static void
+resolve_templates(struct resolving *r, const struct channel_options *c)
+{
+    const struct actemplate_values values = {.params = r->subscription->identifier,
+        .claims = r->subscription->claims,
+        .max_depth = r->subscription->max_depth};
+
+    for (size_t i = 0; i < c->stream.n && i < ACCHANNELS_STREAMS_MAX && r->ret->refused == NULL; i++) {
+        size_t at = r->out->n;
+        const char *error = actemplate_put(c->stream.items[i], &values, r->out);
+
+        if (error != NULL)
+            refuse(r, error);
+        else
+            take_stream(r, at);
+    }
+}
+
+static void
+resolve_item(struct resolving *r, const struct channel_options *c)
+{
+    r->ret->channel = c;
+    r->ret->may_whisper = c->whisper;
+    if (c->signed_param[0] == '\0')
+        resolve_templates(r, c);
+    else
+        resolve_signed(r, c->signed_param,
+            c->secret == CHANNEL_SECRET_TURBO ? r->channels->turbo_secret : r->channels->streams_secret);
+}
+
+static const struct channel_options *
+find_item(const struct acchannels *channels, struct slice name)
+{
+    const struct channel_options *items = channels->items->p;
+
+    for (size_t i = 0; i < channels->items->n; i++)
+        if (slice_is(name, items[i].channel))
+            return &items[i];
+    return NULL;
+}
+
+/* Nothing is put any more. The same topic twice would bring each message twice. */
+static void
+settle_streams(struct resolving *r)
+{
+    struct acresolved *ret = r->ret;
+    size_t n = 0;
+
+    for (size_t i = 0; i < ret->n_streams; i++) {
+        size_t k = 0;
+
+        ret->streams[i].p = r->out->p + r->at[i];
+
+        while (k < n && !slice_equal(ret->streams[k], ret->streams[i]))
+            k++;
+        if (k == n)
+            ret->streams[n++] = ret->streams[i];
+    }
+    ret->n_streams = n;
+}
+
+void
+acchannels_resolve(const struct acchannels *channels, const struct acchannels_subscription *subscription,
+    struct buf *out, struct acresolved *ret)
+{
+    struct resolving r = {.channels = channels, .subscription = subscription, .out = out, .ret = ret};
+    const struct channel_options *item;
+    struct slice name;
+
+    *ret = (struct acresolved){0};
+    buf_reset(out);
+    if (!read_text(&r, "channel", &name)) {
+        refuse(&r, "its identifier is no JSON object with a channel");
+        return;
+    }
+    item = find_item(channels, name);
+    if (item != NULL)
+        resolve_item(&r, item);
+    else if (slice_is(name, PUBSUB))
+        resolve_pubsub(&r);
+    else if (slice_is(name, TURBO))
+        resolve_signed(&r, SIGNED_PARAM, channels->turbo_secret);
+    else
+        refuse(&r, "there is no such channel");
+    settle_streams(&r);
+}
+
+static bool
+list_has(const struct conf_list *list, struct slice name)
+{
+    for (size_t i = 0; i < list->n; i++)
+        if (slice_is(name, list->items[i]))
+            return true;
+    return false;
+}
+
+const char *
+acchannels_publish_topic(const struct acchannels_subscription *subscription,
+    const struct acresolved *resolved, struct slice action, struct buf *out, struct slice *ret_topic)
+{
+    const struct channel_options *c = resolved->channel;
+    const struct actemplate_values values = {.params = subscription->identifier,
+        .claims = subscription->claims,
+        .action = action,
+        .max_depth = subscription->max_depth};
+    const char *error;
+    size_t at = out->n;
+
+    if (c == NULL || !list_has(&c->publish, action))
+        return "its channel has no such action";
+    if (c->publish_topic[0] == '\0') {
+        *ret_topic = resolved->streams[0];
+        return NULL;
+    }
+    error = actemplate_put(c->publish_topic, &values, out);
+    if (error == NULL)
+        *ret_topic = slice_of(out->p + at, out->n - at);
+    return error;
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The rows of channel-options.tbl.h, for the config reader, and what they cannot say. */
+#include "config.h"
+
+#include "frontends/dialects/actioncable/options.h"
+
+#include <string.h>
+
+#include "frontends/dialects/actioncable/actemplate.h"
+
+static const struct conf_row channel_rows[] = {
+#define OPTION(...) CONF_ROW(struct channel_options, __VA_ARGS__)
+#include "frontends/dialects/actioncable/channel-options.tbl.h"
+};
+
+const struct conf_section channels_section = CONF_SECTION_LIST("channels", channel_rows,
+    struct channel_options,
+    "Channels of Action Cable: a list, one item for each class that clients may subscribe to. $pubsub and "
+    "Turbo::StreamsChannel are there without an item, as cable's options say.");
+
+static void
+check_topics(struct conf_check *check, size_t item, const struct channel_options *c)
+{
+    const char *error;
+
+    for (size_t i = 0; i < c->stream.n; i++) {
+        error = actemplate_error(c->stream.items[i], false);
+        if (error != NULL)
+            conf_check_note(check, &channels_section, item, "stream", "\"%.100s\" gives no topic: %s",
+                c->stream.items[i], error);
+    }
+    error = c->publish_topic[0] == '\0' ? NULL : actemplate_error(c->publish_topic, true);
+    if (error != NULL)
+        conf_check_note(check, &channels_section, item, "publish_topic", "\"%.100s\" gives no topic: %s",
+            c->publish_topic, error);
+}
+
+static void
+check_item(struct conf_check *check, size_t item, const struct channel_options *c)
+{
+    check_topics(check, item, c);
+    if (c->channel[0] == '$')
+        conf_check_note(check, &channels_section, item, "channel",
+            "\"%.100s\": names that begin with $ are built in", c->channel);
+    if (c->stream.n > 0 && c->signed_param[0] != '\0')
+        conf_check_note(check, &channels_section, item, "signed",
+            "does not go with stream: the topic comes from one of them");
+    if (c->stream.n == 0 && c->signed_param[0] == '\0')
+        conf_check_note(check, &channels_section, item, "channel",
+            "%.100s has no topic: give it a stream, or say where a signed name stands", c->channel);
+}
+
+void
+channel_options_check(struct conf_check *check, const struct conf_items *channels)
+{
+    const struct channel_options *items = channels->p;
+
+    for (size_t i = 0; i < channels->n; i++) {
+        check_item(check, i, &items[i]);
+        for (size_t k = 0; k < i; k++) {
+            if (strcmp(items[i].channel, items[k].channel) == 0)
+                conf_check_note(
+                    check, &channels_section, i, "channel", "%.100s has an item already", items[i].channel);
+        }
+    }
+}
