@@ -60,4 +60,11 @@ buf_slice(const struct buf *b)
     return slice_of(b->p, b->n);
 }
 
+/* What was put behind the first `at` bytes. */
+static inline struct slice
+buf_since(const struct buf *b, size_t at)
+{
+    return slice_of(at == 0 ? b->p : b->p + at, b->n - at);
+}
+
 #endif

@@ -8,14 +8,14 @@
 #include <string.h>
 
 const struct conf_section *const allconf_sections[] = {&bus_section, &log_section, &link_section,
-    &broker_section, &store_section, &topics_section, &limits_section, &ws_section, &http_section,
-    &tcp_section, &up_section, NULL};
+    &broker_section, &store_section, &topics_section, &limits_section, &ws_section, &cable_section,
+    &channels_section, &http_section, &tcp_section, &up_section, NULL};
 
 static void
 bind_all(struct allconf *c, struct conf_bind ret[ALLCONF_N_SECTIONS])
 {
     void *into[ALLCONF_N_SECTIONS] = {&c->bus, &c->log, &c->link, &c->broker, &c->store, &c->topics,
-        &c->limits, &c->ws, &c->http, &c->tcp, &c->up};
+        &c->limits, &c->ws, &c->cable, &c->channels, &c->http, &c->tcp, &c->up};
 
     for (size_t i = 0; i < ALLCONF_N_SECTIONS; i++)
         ret[i] = (struct conf_bind){allconf_sections[i], into[i]};
@@ -78,10 +78,46 @@ check_frontends(struct conf_check *check, const struct allconf *c)
 }
 
 static void
-check_path(struct conf_check *check, const char *name, const char *path)
+check_path(struct conf_check *check, const struct conf_section *section, const char *name, const char *path)
 {
     if (path[0] != '\0' && path[0] != '/')
-        conf_check_note(check, &ws_section, 0, name, "\"%.100s\" must begin with /", path);
+        conf_check_note(check, section, 0, name, "\"%.100s\" must begin with /", path);
+}
+
+/* Three addresses of one listener. */
+static void
+check_paths(struct conf_check *check, const struct allconf *c)
+{
+    check_path(check, &ws_section, "path", c->ws.path);
+    check_path(check, &ws_section, "raw_path", c->ws.raw_path);
+    check_path(check, &cable_section, "path", c->cable.path);
+    if (strcmp(c->ws.path, c->ws.raw_path) == 0)
+        note_pair(check, &ws_section, "path", &ws_section, "raw_path", "they must be two addresses");
+    if (strcmp(c->ws.path, c->cable.path) == 0)
+        note_pair(check, &ws_section, "path", &cable_section, "path", "they must be two addresses");
+    if (c->cable.path[0] != '\0' && strcmp(c->ws.raw_path, c->cable.path) == 0)
+        note_pair(check, &ws_section, "raw_path", &cable_section, "path", "they must be two addresses");
+}
+
+/* A secret in a file and in the environment: which? */
+static void
+check_secret(
+    struct conf_check *check, const char *file, const char *env, const char *file_name, const char *env_name)
+{
+    if (file[0] != '\0' && env[0] != '\0')
+        note_pair(check, &cable_section, file_name, &cable_section, env_name, "name one of them");
+}
+
+static void
+check_cable(struct conf_check *check, const struct allconf *c)
+{
+    const struct cable_options *o = &c->cable;
+
+    channel_options_check(check, &c->channels);
+    check_secret(
+        check, o->streams_secret_file, o->streams_secret_env, "streams_secret_file", "streams_secret_env");
+    check_secret(check, o->turbo_secret_file, o->turbo_secret_env, "turbo_secret_file", "turbo_secret_env");
+    check_secret(check, o->rails_secret_file, o->rails_secret_env, "rails_secret_file", "rails_secret_env");
 }
 
 /* What a browser sends as Origin: a scheme and a host, perhaps a port, and nothing after them. */
@@ -119,10 +155,8 @@ check_all(struct conf_check *check, void *arg)
     if (c->up.restart_delay_ms > c->up.restart_delay_max_ms)
         note_pair(check, &up_section, "restart_delay", &up_section, "restart_delay_max",
             "the longest is the shorter");
-    check_path(check, "path", c->ws.path);
-    check_path(check, "raw_path", c->ws.raw_path);
-    if (strcmp(c->ws.path, c->ws.raw_path) == 0)
-        note_pair(check, &ws_section, "path", &ws_section, "raw_path", "they must be two addresses");
+    check_paths(check, c);
+    check_cable(check, c);
     check_origins(check, &ws_section, "origins", &c->ws.origins);
     check_origins(check, &http_section, "cors_origins", &c->http.cors_origins);
     http_options_check(check, &c->http);

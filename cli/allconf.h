@@ -10,6 +10,7 @@
 #include "base/proc.h"
 #include "broker/options.h"
 #include "cli/options.h"
+#include "frontends/dialects/actioncable/options.h"
 #include "frontends/http/options.h"
 #include "frontends/sdk/options.h"
 #include "frontends/tcp/options.h"
@@ -25,6 +26,8 @@ struct allconf {
     struct conf_items topics; /* of struct topic_options */
     struct limits_options limits;
     struct ws_options ws;
+    struct cable_options cable;
+    struct conf_items channels; /* of struct channel_options */
     struct http_options http;
     struct tcp_options tcp;
     struct up_options up;
@@ -32,7 +35,7 @@ struct allconf {
 
 /* All sections in the order of the sample file; ends with NULL. */
 extern const struct conf_section *const allconf_sections[];
-#define ALLCONF_N_SECTIONS 11
+#define ALLCONF_N_SECTIONS 13
 
 /* As conf_load(), and then what holds between sections. ret must be zero. */
 int allconf_load(struct allconf *ret, const struct proc_args *args, struct conf_errors *errs);

@@ -23,4 +23,6 @@ COUNTER(put_off, "Deliveries thrown away because a slow client gets them from th
 COUNTER(bytes_in, "Bytes read from clients.")
 COUNTER(bytes_out, "Bytes written to clients.")
 COUNTER(writes, "Write calls to clients.")
+COUNTER(cable_ignored, "Commands of Action Cable clients that were malformed or not allowed, and so passed over.")
+COUNTER(cable_rejected, "Subscriptions of Action Cable clients that were rejected.")
 COUNTER(link_losses, "Times that the link to the broker was lost.")

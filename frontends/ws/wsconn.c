@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "frontends/sdk/block.h"
 #include "frontends/sdk/frontend.h"
+#include "frontends/ws/wscable.h"
 #include "frontends/ws/wsdeflate.h"
 #include "frontends/ws/wsserver.h"
 
@@ -249,6 +250,14 @@ wsconn_is_dead(const struct wsconn *c)
     return c->conn.is_paused || recv(c->conn.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0;
 }
 
+/* A protocol that has words for it of its own is told before the close frame. */
+static void
+wsconn_tell(struct wsconn *c, const char *reason)
+{
+    if (c->is_cable && c->state == WSCONN_OPEN)
+        wscable_tell(c, reason, true);
+}
+
 static void
 wsconn_keep_alive(struct wsconn *c)
 {
@@ -260,6 +269,7 @@ wsconn_keep_alive(struct wsconn *c)
         loop_timer_start(wsconn_loop(c), &c->timer, options->ping_interval_ms);
     } else if (wsconn_is_dead(c)) {
         c->conn.fe->counters.closed_timeout++;
+        wsconn_tell(c, "no_pong");
         wsconn_fail(c, WSFRAME_CODE_POLICY, "timeout: a ping was not answered");
     } else if (!c->is_pinged && quiet_ms < options->ping_interval_ms) {
         loop_timer_start(wsconn_loop(c), &c->timer, options->ping_interval_ms - quiet_ms);
@@ -275,6 +285,7 @@ wsconn_keep_alive(struct wsconn *c)
 static void
 wsconn_leave(struct wsconn *c)
 {
+    wsconn_tell(c, "server_restart");
     if (c->conn.fe->is_restarting)
         wsconn_close(
             c, WSFRAME_CODE_RESTART, slice_str("shutting_down: this server restarts; connect again"));
@@ -346,6 +357,7 @@ wsconn_on_overflow(struct conn *conn)
     if (room != CONN_ROOM_NONE || c->state != WSCONN_OPEN)
         return room;
     conn->fe->counters.closed_too_slow++;
+    wsconn_tell(c, "too_slow");
     wsconn_fail(c, WSFRAME_CODE_TRY_AGAIN, "too_slow: this client did not read fast enough");
     return CONN_ROOM_NONE;
 }
@@ -374,7 +386,10 @@ wsconn_on_closed(struct conn *conn, const char *reason)
         wsframe_fini(c->frame);
     free(c->is_upgraded ? (void *)c->frame : (void *)c->request);
     wsmessage_drop_held(c);
-    free(c->topic);
+    if (c->is_cable)
+        wscable_end(c);
+    else
+        free(c->topic);
     free(c);
 }
 

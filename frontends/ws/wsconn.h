@@ -12,6 +12,7 @@
 #define FRONTENDS_WS_WSCONN_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
 
@@ -24,6 +25,8 @@
 #include "frontends/ws/wstarget.h"
 
 struct dialect;
+struct httpreq;
+struct wscable;
 struct wsdeflate_params;
 struct wsserver;
 
@@ -44,7 +47,10 @@ struct wsconn {
     const struct dialect *dialect; /* NULL: raw */
     struct loop_timer timer;       /* handshake, pings, closing */
     struct wsconn_held *held;
-    uint8_t *topic; /* of raw */
+    union {
+        uint8_t *topic;        /* of raw */
+        struct wscable *cable; /* is_cable; NULL: turned away */
+    };
     /* Where a parser stopped; NULL while nothing is cut, which is nearly always. */
     union {
         struct httpreq_state *request; /* OPENING */
@@ -56,6 +62,7 @@ struct wsconn {
     uint8_t state;        /* enum wsconn_state */
     bool is_upgraded : 1; /* 101 was sent: frame is what the union holds */
     bool has_deflate : 1;
+    bool is_cable : 1;   /* it speaks Action Cable */
     bool is_pinged : 1;  /* and nothing has come since */
     bool is_waiting : 1; /* raw: 101 is held until the subscription stands; paused meanwhile */
     bool is_full : 1;    /* paused because it does not read its answers */
@@ -69,6 +76,12 @@ static inline struct wsserver *
 wsconn_server(const struct wsconn *c)
 {
     return c->conn.fe->state;
+}
+
+static inline struct wsconn *
+wsconn_of_session(struct session *s)
+{
+    return (struct wsconn *)(void *)((char *)s - offsetof(struct wsconn, session));
 }
 
 /* Serves the socket, which it takes. A listener_accept_fn; arg is the struct wsserver. */
@@ -100,9 +113,10 @@ void wsopen_refuse(struct wsconn *c, unsigned status, const char *reason);
 
 /* ---- wsmessage.c ---- */
 
-/* Makes the session: the native protocol's, or a raw one that subscribes at once. False without memory. */
-bool wsmessage_begin(
-    struct wsconn *c, const struct wstarget *target, int subprotocol, const struct wsdeflate_params *deflate);
+/* Makes the session: the native protocol's, a raw one that subscribes at once, or Action Cable's. False
+ * without memory. */
+bool wsmessage_begin(struct wsconn *c, const struct wstarget *target, const struct httpreq *req,
+    int subprotocol, const struct wsdeflate_params *deflate);
 /* The longest message that is taken. */
 size_t wsmessage_max(const struct wsconn *c);
 /* One whole message: done, answered, or held with the connection paused. */

@@ -4,6 +4,7 @@
 
 #include "frontends/ws/wsencoders.h"
 
+#include "frontends/dialects/actioncable/actioncable.h"
 #include "frontends/ws/wsdeflate.h"
 #include "frontends/ws/wsframe.h"
 
@@ -67,6 +68,12 @@ wsencoders_init(struct wsencoders *w, struct wsdeflate *deflate, uint64_t thresh
             &dialect_native_json, framing);
         dialect_encoder_init(&w->msgpack[i], i == 0 ? "ws/busbar.v1.msgpack" : "ws/busbar.v1.msgpack+deflate",
             &dialect_native_msgpack, framing);
+        dialect_encoder_init(&w->cable[i],
+            i == 0 ? "ws/actioncable-v1-json" : "ws/actioncable-v1-json+deflate", &dialect_actioncable,
+            framing);
+        dialect_encoder_init(&w->cable_ext[i],
+            i == 0 ? "ws/actioncable-v1-ext-json" : "ws/actioncable-v1-ext-json+deflate",
+            &dialect_actioncable_ext, framing);
         raw_encoder_init(&w->raw[i], i == 0 ? "ws/raw" : "ws/raw+deflate", framing);
     }
 }
@@ -88,6 +95,10 @@ wsencoders_find(
         return &w->json[i].base;
     case WSENCODERS_MSGPACK:
         return &w->msgpack[i].base;
+    case WSENCODERS_CABLE:
+        return &w->cable[i].base;
+    case WSENCODERS_CABLE_EXT:
+        return &w->cable_ext[i].base;
     default:
         return &w->raw[i].base;
     }

@@ -17,8 +17,13 @@ struct wsdeflate;
 struct wsdeflate_params;
 struct wsencoders;
 
-/* The order is that of the subprotocols. */
-enum wsencoders_dialect { WSENCODERS_JSON, WSENCODERS_MSGPACK, WSENCODERS_RAW };
+enum wsencoders_dialect {
+    WSENCODERS_JSON,
+    WSENCODERS_MSGPACK,
+    WSENCODERS_RAW,
+    WSENCODERS_CABLE,
+    WSENCODERS_CABLE_EXT,
+};
 
 /* Plain, and one for each window of 8 to 15 bits. */
 #define WSENCODERS_VARIANTS 9
@@ -35,6 +40,7 @@ struct wsencoders {
     struct buf scratch;
     struct wsencoders_framing framings[WSENCODERS_VARIANTS];
     struct dialect_encoder json[WSENCODERS_VARIANTS], msgpack[WSENCODERS_VARIANTS];
+    struct dialect_encoder cable[WSENCODERS_VARIANTS], cable_ext[WSENCODERS_VARIANTS];
     struct raw_encoder raw[WSENCODERS_VARIANTS];
 };
 

@@ -2,17 +2,19 @@
 /*
  * Messages of one WebSocket client: between its frames and its session.
  *
- * Native: text frames are JSON, binary frames MessagePack, and what is malformed is answered. Raw: each
- * message is a publish as it is, each delivery a bare payload; as there are no answers, an error is a close
- * code.
+ * Action Cable: see wscable.h. Native: text frames are JSON, binary frames MessagePack, and what is malformed
+ * is answered. Raw: each message is a publish as it is, each delivery a bare payload; as there are no
+ * answers, an error is a close code.
  */
 #include "config.h"
 
 #include "frontends/ws/wsconn.h"
 
+#include "frontends/dialects/actioncable/actioncable.h"
 #include "frontends/dialects/dialect.h"
 #include "frontends/dialects/raw/raw.h"
 #include "frontends/sdk/frontend.h"
+#include "frontends/ws/wscable.h"
 #include "frontends/ws/wsdeflate.h"
 #include "frontends/ws/wsserver.h"
 
@@ -23,13 +25,7 @@
 /* The one subscription of a raw client. */
 #define RAW_ID "1"
 
-static const struct session_ops native_ops, raw_ops;
-
-static struct wsconn *
-wsmessage_conn(struct session *s)
-{
-    return (struct wsconn *)(void *)((char *)s - offsetof(struct wsconn, session));
-}
+static const struct session_ops native_ops, raw_ops, cable_ops;
 
 /* ---- What was sent. ---- */
 
@@ -58,6 +54,8 @@ wsmessage_do(struct wsconn *c, struct slice payload, bool is_text)
 {
     struct request request;
 
+    if (c->is_cable)
+        return wscable_take(c, payload);
     if (c->dialect != NULL)
         return wsmessage_do_native(c, payload);
     raw_decode(payload, is_text, slice_of(c->topic, c->n_topic), &request);
@@ -89,6 +87,11 @@ wsmessage_drop_held(struct wsconn *c)
 void
 wsmessage_take(struct wsconn *c, struct slice payload, bool is_text)
 {
+    if (c->is_cable && (!is_text || c->cable == NULL)) {
+        if (c->cable != NULL)
+            wscable_note_ignored(c, "it is a binary message");
+        return;
+    }
     if (c->dialect != NULL && c->dialect->is_text != is_text) {
         wsconn_close(c, WSFRAME_CODE_UNSUPPORTED,
             slice_str(c->dialect->is_text
@@ -142,7 +145,7 @@ wsmessage_max(const struct wsconn *c)
 static void
 wsmessage_on_deliver(struct session *s, struct block *block, uint32_t at, uint32_t n)
 {
-    struct wsconn *c = wsmessage_conn(s);
+    struct wsconn *c = wsconn_of_session(s);
 
     if (c->state != WSCONN_OPEN)
         return;
@@ -153,7 +156,7 @@ wsmessage_on_deliver(struct session *s, struct block *block, uint32_t at, uint32
 static void
 native_on_answer(struct session *s, const struct answer *answer)
 {
-    struct wsconn *c = wsmessage_conn(s);
+    struct wsconn *c = wsconn_of_session(s);
 
     if (c->state == WSCONN_OPEN)
         frontend_send_answer(c->conn.fe, &c->conn, s, answer);
@@ -183,7 +186,7 @@ raw_close_code(enum error_code code)
 static void
 raw_on_answer(struct session *s, const struct answer *answer)
 {
-    struct wsconn *c = wsmessage_conn(s);
+    struct wsconn *c = wsconn_of_session(s);
     const char *sentence = error_code_sentence(answer->code);
     struct slice text = answer->text.n > 0 ? answer->text : slice_str(sentence);
     char reason[256];
@@ -203,13 +206,13 @@ raw_on_answer(struct session *s, const struct answer *answer)
 static void
 wsmessage_on_unblocked(struct session *s)
 {
-    wsmessage_retry(wsmessage_conn(s));
+    wsmessage_retry(wsconn_of_session(s));
 }
 
 static size_t
 wsmessage_queued(struct session *s)
 {
-    return wsmessage_conn(s)->conn.out_bytes;
+    return wsconn_of_session(s)->conn.out_bytes;
 }
 
 static const struct session_ops native_ops = {
@@ -222,6 +225,13 @@ static const struct session_ops native_ops = {
 static const struct session_ops raw_ops = {
     .on_deliver = wsmessage_on_deliver,
     .on_answer = raw_on_answer,
+    .on_unblocked = wsmessage_on_unblocked,
+    .queued = wsmessage_queued,
+};
+
+static const struct session_ops cable_ops = {
+    .on_deliver = wsmessage_on_deliver,
+    .on_answer = wscable_on_answer,
     .on_unblocked = wsmessage_on_unblocked,
     .queued = wsmessage_queued,
 };
@@ -249,20 +259,40 @@ raw_begin(struct wsconn *c, const struct wstarget *target)
     return true;
 }
 
-bool
-wsmessage_begin(
-    struct wsconn *c, const struct wstarget *target, int subprotocol, const struct wsdeflate_params *deflate)
-{
-    const struct wsencoders *encoders = &wsconn_server(c)->encoders;
-    enum wsencoders_dialect dialect = WSENCODERS_RAW;
+static const struct dialect *const dialects[] = {
+    [WSENCODERS_JSON] = &dialect_native_json,
+    [WSENCODERS_MSGPACK] = &dialect_native_msgpack,
+    [WSENCODERS_RAW] = NULL,
+    [WSENCODERS_CABLE] = &dialect_actioncable,
+    [WSENCODERS_CABLE_EXT] = &dialect_actioncable_ext,
+};
 
-    if (target->kind == WSTARGET_NATIVE)
-        dialect = subprotocol == WSENCODERS_MSGPACK ? WSENCODERS_MSGPACK : WSENCODERS_JSON;
-    if (dialect != WSENCODERS_RAW)
-        c->dialect = dialect == WSENCODERS_JSON ? &dialect_native_json : &dialect_native_msgpack;
-    session_init(&c->session, c->conn.fe, wsencoders_find(encoders, dialect, deflate),
-        dialect == WSENCODERS_RAW ? &raw_ops : &native_ops);
-    return dialect != WSENCODERS_RAW || raw_begin(c, target);
+/* subprotocol: index in the list of this kind of address, or -1: none was asked for. */
+static enum wsencoders_dialect
+wsmessage_dialect(enum wstarget_kind kind, int subprotocol)
+{
+    if (kind == WSTARGET_NATIVE)
+        return subprotocol == 1 ? WSENCODERS_MSGPACK : WSENCODERS_JSON;
+    if (kind == WSTARGET_CABLE)
+        return subprotocol == 1 ? WSENCODERS_CABLE_EXT : WSENCODERS_CABLE;
+    return WSENCODERS_RAW;
+}
+
+bool
+wsmessage_begin(struct wsconn *c, const struct wstarget *target, const struct httpreq *req, int subprotocol,
+    const struct wsdeflate_params *deflate)
+{
+    static const struct session_ops *const ops[] = {
+        [WSTARGET_NATIVE] = &native_ops, [WSTARGET_RAW] = &raw_ops, [WSTARGET_CABLE] = &cable_ops};
+    enum wsencoders_dialect dialect = wsmessage_dialect(target->kind, subprotocol);
+
+    c->dialect = dialects[dialect];
+    session_init(&c->session, c->conn.fe, wsencoders_find(&wsconn_server(c)->encoders, dialect, deflate),
+        ops[target->kind]);
+    if (target->kind == WSTARGET_RAW)
+        return raw_begin(c, target);
+    c->is_cable = target->kind == WSTARGET_CABLE;
+    return !c->is_cable || wscable_begin(c, dialect == WSENCODERS_CABLE_EXT, req);
 }
 
 /* ---- What was not sent. ---- */

@@ -14,8 +14,13 @@
 /* An upgrade has no body; a Cookie may be long. */
 static const struct httpreq_limits wsopen_limits = {.max_line = 8192, .max_head = 16384, .max_body = 0};
 
-/* In the order of enum wsencoders_dialect. */
-static const char *const wsopen_subprotocols[] = {"busbar.v1.json", "busbar.v1.msgpack"};
+/* In the order that wsmessage_dialect() knows. */
+#define N_SUBPROTOCOLS 2
+static const char *const wsopen_subprotocols[][N_SUBPROTOCOLS] = {
+    [WSTARGET_NATIVE] = {"busbar.v1.json", "busbar.v1.msgpack"},
+    [WSTARGET_RAW] = {NULL, NULL},
+    [WSTARGET_CABLE] = {"actioncable-v1-json", "actioncable-v1-ext-json"},
+};
 
 static struct slice
 wsopen_header(void *arg, const char *name, unsigned i)
@@ -68,6 +73,21 @@ wsopen_proceed(struct wsconn *c)
     conn_resume(&c->conn);
 }
 
+/* Rails does not tell a stranger what is at this address, and neither do we: what is no WebSocket, or comes
+ * from another site, finds nothing. */
+static void
+wsopen_refuse_shake(struct wsconn *c, const struct wstarget *target, const struct wshandshake_result *result)
+{
+    unsigned status = result->status;
+
+    if (target->kind == WSTARGET_CABLE && (status == 403 || status == 405 || status == 426)) {
+        log_debug("Action Cable: %s", result->reason);
+        wsopen_refuse(c, 404, "Page not found");
+        return;
+    }
+    wsopen_refuse(c, status, result->reason);
+}
+
 /* The address is good: the handshake decides. */
 static void
 wsopen_shake(struct wsconn *c, const struct httpreq *req, const struct wstarget *target)
@@ -77,9 +97,8 @@ wsopen_shake(struct wsconn *c, const struct httpreq *req, const struct wstarget 
         .version = 10 + req->minor,
         .header = wsopen_header,
         .header_arg = (void *)(uintptr_t)req};
-    const struct wshandshake_policy policy = {.subprotocols = wsopen_subprotocols,
-        .n_subprotocols =
-            target->kind == WSTARGET_NATIVE ? sizeof wsopen_subprotocols / sizeof wsopen_subprotocols[0] : 0,
+    const struct wshandshake_policy policy = {.subprotocols = wsopen_subprotocols[target->kind],
+        .n_subprotocols = target->kind == WSTARGET_RAW ? 0 : N_SUBPROTOCOLS,
         .origins = (const char *const *)options->origins.items,
         .n_origins = options->origins.n,
         .has_deflate = options->deflate};
@@ -89,15 +108,15 @@ wsopen_shake(struct wsconn *c, const struct httpreq *req, const struct wstarget 
     buf_reset(out);
     wshandshake_answer(&request, &policy, out, &result);
     if (result.status != 101) {
-        wsopen_refuse(c, result.status, result.reason);
+        wsopen_refuse_shake(c, target, &result);
         return;
     }
     wsconn_open(c, result.deflate.is_on);
-    if (target->kind == WSTARGET_NATIVE)
+    if (target->kind != WSTARGET_RAW)
         conn_send_copy(&c->conn, buf_slice(out));
     else if (!wsopen_wait(c, buf_slice(out)))
         return;
-    if (!wsmessage_begin(c, target, result.subprotocol, &result.deflate))
+    if (!wsmessage_begin(c, target, req, result.subprotocol, &result.deflate))
         conn_close(&c->conn, "no memory for its session");
     else if (c->is_waiting && !c->conn.is_closed)
         conn_pause(&c->conn);
@@ -132,7 +151,7 @@ wsopen_take(struct wsconn *c, uint8_t *data, size_t n)
         wsopen_refuse(c, (unsigned)req.status, req.reason);
         return n;
     }
-    wstarget_parse(req.path, req.query, wsconn_server(c)->options, &target);
+    wstarget_parse(req.path, req.query, wsconn_server(c)->options, wsconn_server(c)->cables.options, &target);
     if (target.status != 0)
         wsopen_refuse(c, target.status, target.reason);
     else

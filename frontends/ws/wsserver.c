@@ -5,6 +5,7 @@
 #include "frontends/ws/wsserver.h"
 
 #include "base/log.h"
+#include "frontends/dialects/actioncable/options.h"
 #include "frontends/sdk/block.h"
 #include "frontends/ws/wsconn.h"
 #include "frontends/ws/wsdeflate.h"
@@ -30,6 +31,7 @@ wsserver_free(void *state)
         return;
     server->listener = listener_close(server->listener);
     block_unref(server->ping);
+    wscables_fini(&server->cables);
     wsencoders_fini(&server->encoders);
     server->deflate = wsdeflate_free(server->deflate);
     buf_fini(&server->inflated);
@@ -50,19 +52,22 @@ wsserver_make_ping(struct wsserver *server)
 static int
 wsserver_start(struct frontend *fe, const void *options, void **ret_state)
 {
+    const struct wsserver_config *config = options;
     struct wsserver *server = calloc(1, sizeof *server);
     int r;
 
     if (server == NULL)
         return -ENOMEM;
     server->fe = fe;
-    server->options = options;
+    server->options = &config->ws;
     buf_init(&server->inflated, 0);
     buf_init(&server->scratch, 0);
     wsencoders_init(&server->encoders, NULL, server->options->deflate_threshold);
     r = wsdeflate_new(DEFLATE_LEVEL, &server->deflate);
     if (r == 0)
         r = wsserver_make_ping(server);
+    if (r == 0)
+        r = wscables_init(&server->cables, fe, &config->cable, &config->channels);
     server->encoders.deflate = server->deflate;
     if (r == 0 && server->options->listen.text == NULL) {
         log_error("ws.listen is empty: there is nothing to serve");
@@ -91,16 +96,35 @@ wsserver_stop(struct frontend *fe, void *state)
 static void
 wsserver_reload(struct frontend *fe, void *state, const void *options)
 {
+    const struct wsserver_config *config = options;
     struct wsserver *server = state;
 
     (void)fe;
-    server->options = options;
+    server->options = &config->ws;
+    wscables_reload(&server->cables, &config->cable, &config->channels);
     server->encoders.threshold = server->options->deflate_threshold;
 }
+
+static void
+wsserver_check(struct conf_check *check, const void *options)
+{
+    const struct wsserver_config *config = options;
+
+    channel_options_check(check, &config->channels);
+}
+
+static const struct frontend_section wsserver_sections[] = {
+    {&cable_section, offsetof(struct wsserver_config, cable)},
+    {&channels_section, offsetof(struct wsserver_config, channels)},
+};
 
 const struct frontend_kind wsserver_kind = {
     .name = "ws",
     .section = &ws_section,
+    .more = wsserver_sections,
+    .n_more = sizeof wsserver_sections / sizeof wsserver_sections[0],
+    .options_size = sizeof(struct wsserver_config),
+    .check = wsserver_check,
     .start = wsserver_start,
     .stop = wsserver_stop,
     .leave = wsconn_on_leave,

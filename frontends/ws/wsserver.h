@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The WebSocket frontend: the native protocol at one address (JSON or MessagePack by subprotocol), and each
- * topic bare at an address of its own. One connection is one session. docs/websocket.md is the manual.
+ * The WebSocket frontend: the native protocol at one address (JSON or MessagePack by subprotocol), Action
+ * Cable at another, and each topic bare at an address of its own. One connection is one session.
+ * docs/websocket.md is the manual.
  *
  *     wsserver    starts, stops, reloads; what connections have in common
  *     wsopen      from the first byte to the answer 101
  *     wsconn      frames, messages, pings, closing
+ *     wscable     Action Cable
  *     wstarget, wshandshake, wsframe, wsdeflate, wsencoders    pure
  */
 #ifndef FRONTENDS_WS_WSSERVER_H
@@ -14,6 +16,7 @@
 #include "base/buf.h"
 #include "frontends/sdk/frontend.h"
 #include "frontends/ws/options.h"
+#include "frontends/ws/wscable.h"
 #include "frontends/ws/wsencoders.h"
 
 struct block;
@@ -29,6 +32,14 @@ struct wsserver {
     struct buf inflated; /* of the message being handled */
     struct buf scratch;  /* answers of the transport itself: close frames, responses to upgrades */
     struct wsencoders encoders;
+    struct wscables cables;
+};
+
+/* The options of this frontend: begins with section ws. */
+struct wsserver_config {
+    struct ws_options ws;
+    struct cable_options cable;
+    struct conf_items channels; /* of struct channel_options */
 };
 
 extern const struct frontend_kind wsserver_kind;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads the address of an upgrade request by the options path and raw_path. */
+/* Reads the address of an upgrade request by the options path, raw_path and cable.path. */
 #include "config.h"
 
 #include "frontends/ws/wstarget.h"
@@ -27,13 +27,25 @@ wstarget_refuse(struct wstarget *t, unsigned status, const char *fmt, ...)
 }
 
 static void
-wstarget_refuse_path(struct wstarget *t, const struct ws_options *options)
+wstarget_refuse_path(struct wstarget *t, const struct ws_options *options, const struct cable_options *cable)
 {
-    bool has_raw = options->raw_path[0] != '\0';
+    bool has_raw = options->raw_path[0] != '\0', has_cable = cable->path[0] != '\0';
 
-    wstarget_refuse(t, 404, "There is nothing at this address: the WebSocket of the bus is %.80s%s%.80s%s",
-        options->path, has_raw ? ", that of a single topic " : "", options->raw_path,
-        has_raw ? "/{topic}" : "");
+    wstarget_refuse(t, 404,
+        "There is nothing at this address: the WebSocket of the bus is %.60s%s%.60s%s%s%.60s", options->path,
+        has_raw ? ", that of a single topic " : "", options->raw_path, has_raw ? "/{topic}" : "",
+        has_cable ? ", that of Action Cable " : "", cable->path);
+}
+
+/* A slash behind it is no other address. */
+static bool
+wstarget_is_cable(struct slice path, const char *cable_path)
+{
+    if (cable_path[0] == '\0')
+        return false;
+    if (path.n > 1 && path.p[path.n - 1] == '/' && path.n > strlen(cable_path))
+        path.n--;
+    return slice_is(path, cable_path);
 }
 
 /* What follows "/raw/", or .p NULL. */
@@ -99,7 +111,8 @@ wstarget_parse_query(struct wstarget *t, struct slice query)
 }
 
 void
-wstarget_parse(struct slice path, struct slice query, const struct ws_options *options, struct wstarget *ret)
+wstarget_parse(struct slice path, struct slice query, const struct ws_options *options,
+    const struct cable_options *cable, struct wstarget *ret)
 {
     struct slice part;
 
@@ -108,9 +121,13 @@ wstarget_parse(struct slice path, struct slice query, const struct ws_options *o
     buf_init(&ret->since, 4 * CURSOR_MAX);
     if (slice_is(path, options->path))
         return;
+    if (wstarget_is_cable(path, cable->path)) {
+        ret->kind = WSTARGET_CABLE;
+        return;
+    }
     part = wstarget_raw_part(path, options->raw_path);
     if (part.p == NULL) {
-        wstarget_refuse_path(ret, options);
+        wstarget_refuse_path(ret, options, cable);
         return;
     }
     ret->kind = WSTARGET_RAW;

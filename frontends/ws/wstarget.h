@@ -3,6 +3,7 @@
  * What the address of an upgrade request asks for. Pure.
  *
  *     /ws                       the bus's own protocol
+ *     /cable                    Action Cable
  *     /raw/chat%2Froom/1        the topic chat/room/1, bare: only messages from now on
  *     /raw/chat?since=CURSOR    first what came after the cursor
  *     /raw/chat?last=10         first the last ten
@@ -18,9 +19,10 @@
 #include "base/slice.h"
 #include "frontends/sdk/request.h"
 
+struct cable_options;
 struct ws_options;
 
-enum wstarget_kind { WSTARGET_NATIVE, WSTARGET_RAW };
+enum wstarget_kind { WSTARGET_NATIVE, WSTARGET_RAW, WSTARGET_CABLE };
 
 struct wstarget {
     enum wstarget_kind kind;
@@ -33,8 +35,8 @@ struct wstarget {
 };
 
 /* path and query as they stand in the request. Follow with wstarget_fini(), refused or not. */
-void wstarget_parse(
-    struct slice path, struct slice query, const struct ws_options *options, struct wstarget *ret);
+void wstarget_parse(struct slice path, struct slice query, const struct ws_options *options,
+    const struct cable_options *cable, struct wstarget *ret);
 void wstarget_fini(struct wstarget *target);
 
 #endif

@@ -221,6 +221,13 @@ class Bus:
     def ws(self, path="/ws", **options):
         return self._keep(clients.WsJson("127.0.0.1", self.ws_port, path, **options))
 
+    def cable(self, welcome=True, **options):
+        """An Action Cable client by hand, greeted."""
+        client = self._keep(clients.Cable("127.0.0.1", self.ws_port, **options))
+        if welcome:
+            client.expect(type="welcome")
+        return client
+
     def ws_raw(self, topic, **options):
         return self._keep(clients.WebSocket("127.0.0.1", self.ws_port, "/raw/" + topic, **options))
 

@@ -66,7 +66,7 @@ acaction_read(
     if (action.n > 0 && action.p[0] == '"') {
         at = scratch->n;
         json_unescape(scratch, slice_of(action.p + 1, action.n - 2));
-        ret->name = slice_of(scratch->p + at, scratch->n - at);
+        ret->name = buf_since(scratch, at);
     } else if (action.n == 0 || slice_is(action, "null")) {
         ret->name = slice_of(NULL, 0);
     } else {

@@ -4,8 +4,7 @@
 #include "frontends/dialects/actioncable/acchannels.h"
 
 #include "base/json.h"
-#include "frontends/dialects/actioncable/acsigned.h"
-#include "frontends/dialects/actioncable/actemplate.h"
+#include "frontends/dialects/actioncable/acexpand.h"
 #include "frontends/dialects/actioncable/options.h"
 #include "wire/names.h"
 
@@ -40,7 +39,7 @@ read_text(struct resolving *r, const char *name, struct slice *ret)
         raw.p[0] != '"')
         return false;
     json_unescape(r->out, slice_of(raw.p + 1, raw.n - 2));
-    *ret = slice_of(r->out->p + at, r->out->n - at);
+    *ret = buf_since(r->out, at);
     return !buf_failed(r->out);
 }
 
@@ -48,7 +47,7 @@ read_text(struct resolving *r, const char *name, struct slice *ret)
 static void
 take_stream(struct resolving *r, size_t at)
 {
-    struct slice topic = slice_of(r->out->p + at, r->out->n - at);
+    struct slice topic = buf_since(r->out, at);
 
     if (topic.n > 0 && topic.p[0] == '$')
         refuse(r, "its stream is one of the bus's own");
@@ -63,18 +62,16 @@ take_stream(struct resolving *r, size_t at)
 }
 
 static void
-resolve_signed(struct resolving *r, const char *param, struct slice secret)
+resolve_template(struct resolving *r, const char *text)
 {
-    struct slice text = {.n = 0};
-    const char *error;
-    size_t at;
+    const struct acexpand_values values = {.params = r->subscription->identifier,
+        .claims = r->subscription->claims,
+        .streams_secret = r->channels->streams_secret,
+        .turbo_secret = r->channels->turbo_secret,
+        .max_depth = r->subscription->max_depth};
+    size_t at = r->out->n;
+    const char *error = acexpand_put(text, &values, r->out);
 
-    if (!read_text(r, param, &text)) {
-        refuse(r, "it has no signed name of a stream");
-        return;
-    }
-    at = r->out->n;
-    error = acsigned_verify(text, secret, r->out);
     if (error != NULL)
         refuse(r, error);
     else
@@ -88,7 +85,7 @@ resolve_pubsub(struct resolving *r)
 
     if (read_text(r, SIGNED_PARAM, &name)) {
         r->ret->may_whisper = r->channels->has_whispers;
-        resolve_signed(r, SIGNED_PARAM, r->channels->streams_secret);
+        resolve_template(r, "{signed:" SIGNED_PARAM "}");
     } else if (!r->channels->has_public_streams) {
         refuse(r, "public streams are not allowed here (cable.public_streams)");
     } else if (!read_text(r, PUBLIC_PARAM, &name)) {
@@ -100,33 +97,12 @@ resolve_pubsub(struct resolving *r)
 }
 
 static void
-resolve_templates(struct resolving *r, const struct channel_options *c)
-{
-    const struct actemplate_values values = {.params = r->subscription->identifier,
-        .claims = r->subscription->claims,
-        .max_depth = r->subscription->max_depth};
-
-    for (size_t i = 0; i < c->stream.n && i < ACCHANNELS_STREAMS_MAX && r->ret->refused == NULL; i++) {
-        size_t at = r->out->n;
-        const char *error = actemplate_put(c->stream.items[i], &values, r->out);
-
-        if (error != NULL)
-            refuse(r, error);
-        else
-            take_stream(r, at);
-    }
-}
-
-static void
 resolve_item(struct resolving *r, const struct channel_options *c)
 {
     r->ret->channel = c;
     r->ret->may_whisper = c->whisper;
-    if (c->signed_param[0] == '\0')
-        resolve_templates(r, c);
-    else
-        resolve_signed(r, c->signed_param,
-            c->secret == CHANNEL_SECRET_TURBO ? r->channels->turbo_secret : r->channels->streams_secret);
+    for (size_t i = 0; i < c->stream.n && i < ACCHANNELS_STREAMS_MAX && r->ret->refused == NULL; i++)
+        resolve_template(r, c->stream.items[i]);
 }
 
 static const struct channel_options *
@@ -180,7 +156,7 @@ acchannels_resolve(const struct acchannels *channels, const struct acchannels_su
     else if (slice_is(name, PUBSUB))
         resolve_pubsub(&r);
     else if (slice_is(name, TURBO))
-        resolve_signed(&r, SIGNED_PARAM, channels->turbo_secret);
+        resolve_template(&r, "{turbo:" SIGNED_PARAM "}");
     else
         refuse(&r, "there is no such channel");
     settle_streams(&r);
@@ -196,13 +172,16 @@ list_has(const struct conf_list *list, struct slice name)
 }
 
 const char *
-acchannels_publish_topic(const struct acchannels_subscription *subscription,
-    const struct acresolved *resolved, struct slice action, struct buf *out, struct slice *ret_topic)
+acchannels_publish_topic(const struct acchannels *channels,
+    const struct acchannels_subscription *subscription, const struct acresolved *resolved,
+    struct slice action, struct buf *out, struct slice *ret_topic)
 {
     const struct channel_options *c = resolved->channel;
-    const struct actemplate_values values = {.params = subscription->identifier,
+    const struct acexpand_values values = {.params = subscription->identifier,
         .claims = subscription->claims,
         .action = action,
+        .streams_secret = channels->streams_secret,
+        .turbo_secret = channels->turbo_secret,
         .max_depth = subscription->max_depth};
     const char *error;
     size_t at = out->n;
@@ -213,8 +192,8 @@ acchannels_publish_topic(const struct acchannels_subscription *subscription,
         *ret_topic = resolved->streams[0];
         return NULL;
     }
-    error = actemplate_put(c->publish_topic, &values, out);
+    error = acexpand_put(c->publish_topic, &values, out);
     if (error == NULL)
-        *ret_topic = slice_of(out->p + at, out->n - at);
+        *ret_topic = buf_since(out, at);
     return error;
 }

@@ -50,7 +50,8 @@ void acchannels_resolve(const struct acchannels *channels, const struct acchanne
 
 /* The topic that an action publishes to. NULL, or why it does not, a clause for the log. The subscription was
  * resolved just before, into the same buffer; its other streams are void after. */
-const char *acchannels_publish_topic(const struct acchannels_subscription *subscription,
-    const struct acresolved *resolved, struct slice action, struct buf *out, struct slice *ret_topic);
+const char *acchannels_publish_topic(const struct acchannels *channels,
+    const struct acchannels_subscription *subscription, const struct acresolved *resolved,
+    struct slice action, struct buf *out, struct slice *ret_topic);
 
 #endif

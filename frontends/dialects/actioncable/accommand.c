@@ -42,7 +42,7 @@ decode_string(struct buf *scratch, struct slice raw)
     size_t at = scratch->n;
 
     json_unescape(scratch, slice_of(raw.p + 1, raw.n - 2));
-    return slice_of(scratch->p + at, scratch->n - at);
+    return buf_since(scratch, at);
 }
 
 /* A whole number; the fraction of one that has it is cut off. */
@@ -140,7 +140,7 @@ read_identifier(struct reader *r, struct accommand *c)
     c->identifier = decode_string(r->scratch, r->raw[M_IDENTIFIER]);
     at = r->scratch->n;
     json_put_string(r->scratch, c->identifier);
-    c->token = slice_of(r->scratch->p + at, r->scratch->n - at);
+    c->token = buf_since(r->scratch, at);
     if (c->token.n > r->identifier_max)
         return fail(r, "the identifier is longer than cable.identifier_bytes");
     return 0;
@@ -322,7 +322,7 @@ take_stream(struct slice key, bool has_escape, struct slice raw, void *arg)
 
     if (has_escape) {
         json_unescape(f->scratch, key);
-        name = slice_of(f->scratch->p + at, f->scratch->n - at);
+        name = buf_since(f->scratch, at);
     }
     if (slice_equal(name, f->stream))
         f->found = raw;

@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One item of the list channels. Columns: base/conf.h. ENUM choices stand in the order of the enums in
- * frontends/dialects/actioncable/options.h. */
+/* One item of the list channels. Columns: base/conf.h. */
 OPTION("channel", STRING, channel, LIVE, NULL, "1", "256", "ChatChannel",
     "The class of the channel, as clients name it.")
-OPTION("stream", LIST, stream, LIVE, "", "0", "8", "chat/{room}",
+OPTION("stream", LIST, stream, LIVE, NULL, "1", "8", "chat/{room}",
     "The topics whose messages its subscribers get, one or several. {name} stands for a parameter of the subscription, {claim:name} for "
-    "a claim of the token with which the client connected. A value is text, a number, true or false; a subscription "
-    "whose value is missing, or would bring a / or a wildcard with it, is rejected.")
-OPTION("signed", STRING, signed_param, LIVE, "", "0", "128", "signed_stream_name",
-    "The parameter that holds the name of the topic, signed by the application, if it comes from there and not from stream.")
-OPTION("secret", ENUM, secret, LIVE, "streams", "", "", "streams|turbo",
-    "Which of cable's secrets that name is signed with.")
+    "a claim of the token with which the client connected, {signed:name} and {turbo:name} for a parameter that holds a name which "
+    "the application signed with cable's streams_secret or turbo_secret. A value is text, a number, true or false; a subscription "
+    "whose value is missing, or would bring a / or a wildcard without being signed, is rejected.")
 OPTION("publish", LIST, publish, LIVE, "", "0", "64", "speak",
     "The actions that publish: what is performed becomes a message of publish_topic, without its member \"action\". "
     "What is sent without an action is receive.")

@@ -42,12 +42,6 @@ check_item(struct conf_check *check, size_t item, const struct channel_options *
     if (c->channel[0] == '$')
         conf_check_note(check, &channels_section, item, "channel",
             "\"%.100s\": names that begin with $ are built in", c->channel);
-    if (c->stream.n > 0 && c->signed_param[0] != '\0')
-        conf_check_note(check, &channels_section, item, "signed",
-            "does not go with stream: the topic comes from one of them");
-    if (c->stream.n == 0 && c->signed_param[0] == '\0')
-        conf_check_note(check, &channels_section, item, "channel",
-            "%.100s has no topic: give it a stream, or say where a signed name stands", c->channel);
 }
 
 void

@@ -5,9 +5,6 @@
 
 #include "base/conf.h"
 
-/* channel_options.secret */
-enum channel_secret { CHANNEL_SECRET_STREAMS, CHANNEL_SECRET_TURBO };
-
 /* One item. channels_section loads a struct conf_items whose p points to n of these. */
 struct channel_options {
 #define OPTION CONF_FIELD
@@ -15,7 +12,7 @@ struct channel_options {
 };
 extern const struct conf_section channels_section;
 
-/* What the table cannot say: bad templates, channels without a topic or given twice. */
+/* What the table cannot say: bad templates, channels that are given twice. */
 void channel_options_check(struct conf_check *check, const struct conf_items *channels);
 
 #endif

@@ -78,6 +78,11 @@ START_TEST(test_across_sections)
             "up.restart_delay: does not go with up.restart_delay_max: the longest"},
         {{"ws.path=ws", NULL}, "ws.path: \"ws\" must begin with /"},
         {{"ws.raw_path=/ws", NULL}, "ws.raw_path: does not go with ws.path: they must be"},
+        {{"cable.path=cable", NULL}, "cable.path: \"cable\" must begin with /"},
+        {{"cable.path=/ws", NULL}, "cable.path: does not go with ws.path: they must be"},
+        {{"cable.path=/raw", NULL}, "cable.path: does not go with ws.raw_path: they must be"},
+        {{"cable.turbo_secret_file=a", "cable.turbo_secret_env=B"},
+            "cable.turbo_secret_file: does not go with cable.turbo_secret_env: name one"},
         {{"ws.origins=https://a.example/", NULL}, "ws.origins: \"https://a.example/\" is no web site"},
         {{"http.cors_origins=https://a.example:1,a.example", NULL},
             "http.cors_origins: \"a.example\" is no web site"},
@@ -90,6 +95,8 @@ START_TEST(test_across_sections)
     }
     const char *fine[] = {"ws.enabled=false", "ws.listen=127.0.0.1:8080"};
     ck_assert_int_eq(load_set(fine, 2), 0);
+    const char *none[] = {"cable.path=", "ws.raw_path="};
+    ck_assert_int_eq(load_set(none, 2), 0);
 }
 END_TEST
 

@@ -5,7 +5,6 @@
 #include "frontends/dialects/actioncable/acchannels.h"
 
 #include "frontends/dialects/actioncable/acsigned.h"
-#include "frontends/dialects/actioncable/actemplate.h"
 #include "frontends/dialects/actioncable/options.h"
 
 #include <stdio.h>
@@ -69,7 +68,9 @@ setup(void)
                        "  publish_topic: 'services/{claim:sub}/{action}'\n"
                        "  whisper: true\n"
                        "- channel: 'CableReady::Stream'\n"
-                       "  signed: identifier\n") == 0,
+                       "  stream: '{signed:identifier}'\n"
+                       "- channel: Prefixed\n"
+                       "  stream: 'rails/{turbo:name}/{part}'\n") == 0,
         "%s", errors.at[0].what);
     channels = (struct acchannels){
         .items = &items, .streams_secret = slice_str("s3cr3t"), .turbo_secret = slice_str("s3cr3t")};
@@ -199,6 +200,9 @@ START_TEST(test_signed)
     gives("{\"channel\":\"Turbo::StreamsChannel\",\"signed_stream_name\":\"" TURBO_STREAM "\"}",
         "Z2lkOi8vYXBwL1Jvb20vMQ:messages ");
     gives("{\"channel\":\"CableReady::Stream\",\"identifier\":\"" CHAT_1 "\"}", "chat/1 ");
+    gives("{\"channel\":\"Prefixed\",\"name\":\"" CHAT_1 "\",\"part\":\"a\"}", "rails/chat/1/a ");
+    refuses("{\"channel\":\"Prefixed\",\"name\":\"" CHAT_1 "\",\"part\":\"a/b\"}", "a /");
+    refuses("{\"channel\":\"Prefixed\",\"name\":\"chat/1\",\"part\":\"a\"}", "not signed");
     refuses("{\"channel\":\"$pubsub\",\"signed_stream_name\":\"" AN_OBJECT "\"}", "no name");
     refuses("{\"channel\":\"$pubsub\",\"signed_stream_name\":\"" WITH_PURPOSE "\"}", "no name");
     refuses("{\"channel\":\"$pubsub\",\"signed_stream_name\":\"" NO_JSON "\"}", "no name");
@@ -271,7 +275,7 @@ publishes(const char *identifier, const char *action, const char *topic)
         .identifier = slice_str(identifier), .claims = slice_str(claims), .max_depth = 16};
     struct acresolved r = resolve(identifier);
     struct slice seen = {0};
-    const char *error = acchannels_publish_topic(&s, &r, slice_str(action), &out, &seen);
+    const char *error = acchannels_publish_topic(&channels, &s, &r, slice_str(action), &out, &seen);
 
     ck_assert_msg((error == NULL) == (topic != NULL), "%s: %s", action, error == NULL ? "taken" : error);
     ck_assert_msg(topic == NULL || slice_is(seen, topic), "%s: %.*s", action, SLICE_ARG(seen));
@@ -310,8 +314,7 @@ START_TEST(test_config)
     complains("channels: [{channel: A, stream: '$sys/{b}'}]", "bus's own");
     complains("channels: [{channel: A, stream: 'a/{action}'}]", "action");
     complains("channels: [{channel: A, stream: a, publish_topic: 'a/+'}]", "publish_topic");
-    complains("channels: [{channel: A, stream: a, signed: b}]", "does not go with");
-    complains("channels: [{channel: A}]", "no topic");
+    complains("channels: [{channel: A}]", "must be given");
     complains("channels: [{channel: $pubsub, stream: a}]", "built in");
     complains("channels: [{channel: A, stream: a}, {channel: A, stream: b}]", "already");
     ck_assert_int_eq(

@@ -9,7 +9,9 @@
 #define CURSOR "1f-42"
 
 static char path_text[] = "/ws", raw_text[] = "/raw", slash_text[] = "/raw/", none_text[] = "";
+static char cable_text[] = "/cable";
 static const struct ws_options options = {.path = path_text, .raw_path = raw_text};
+static const struct cable_options cable = {.path = cable_text}, no_cable = {.path = none_text};
 
 /* topic NULL: the bus's own protocol; status 0: taken. */
 static void
@@ -17,7 +19,7 @@ expect(const struct ws_options *o, const char *path, const char *query, unsigned
 {
     struct wstarget t;
 
-    wstarget_parse(slice_str(path), slice_str(query), o, &t);
+    wstarget_parse(slice_str(path), slice_str(query), o, &cable, &t);
     ck_assert_msg(
         t.status == status, "%s?%s: %u instead of %u (%s)", path, query, t.status, status, t.reason);
     ck_assert_msg((t.reason[0] != '\0') == (status != 0), "%s?%s: %s", path, query, t.reason);
@@ -75,17 +77,17 @@ START_TEST(test_where_to_begin)
 {
     struct wstarget t;
 
-    wstarget_parse(slice_str("/raw/a"), slice_str("x=1&since=" CURSOR "&token=b"), &options, &t);
+    wstarget_parse(slice_str("/raw/a"), slice_str("x=1&since=" CURSOR "&token=b"), &options, &cable, &t);
     ck_assert_uint_eq(t.status, 0);
     ck_assert_int_eq(t.from, FROM_SINCE);
     ck_assert(slice_is(buf_slice(&t.since), CURSOR));
     wstarget_fini(&t);
-    wstarget_parse(slice_str("/raw/a"), slice_str("last=10"), &options, &t);
+    wstarget_parse(slice_str("/raw/a"), slice_str("last=10"), &options, &cable, &t);
     ck_assert_uint_eq(t.status, 0);
     ck_assert_int_eq(t.from, FROM_LAST);
     ck_assert_uint_eq(t.last, 10);
     wstarget_fini(&t);
-    wstarget_parse(slice_str("/raw/a"), slice_str(""), &options, &t);
+    wstarget_parse(slice_str("/raw/a"), slice_str(""), &options, &cable, &t);
     ck_assert_int_eq(t.from, FROM_LIVE);
     wstarget_fini(&t);
     expect(&options, "/raw/a", "since=", 400, NULL);
@@ -112,4 +114,29 @@ START_TEST(test_raw_path)
 }
 END_TEST
 
-SUITE_MAIN("wstarget", test_paths, test_topics, test_where_to_begin, test_raw_path)
+static enum wstarget_kind
+cable_kind(const char *path, const struct cable_options *c, unsigned status)
+{
+    struct wstarget t;
+
+    wstarget_parse(slice_str(path), slice_str("jid=x"), &options, c, &t);
+    ck_assert_msg(t.status == status, "%s: %u", path, t.status);
+    wstarget_fini(&t);
+    return t.kind;
+}
+
+START_TEST(test_cable)
+{
+    ck_assert_int_eq(cable_kind("/cable", &cable, 0), WSTARGET_CABLE);
+    ck_assert_int_eq(cable_kind("/cable/", &cable, 0), WSTARGET_CABLE);
+    ck_assert_int_eq(cable_kind("/ws", &cable, 0), WSTARGET_NATIVE);
+    (void)cable_kind("/cable//", &cable, 404);
+    (void)cable_kind("/cable/x", &cable, 404);
+    (void)cable_kind("/cabl", &cable, 404);
+    (void)cable_kind("/", &cable, 404);
+    (void)cable_kind("/cable", &no_cable, 404);
+    (void)cable_kind("", &no_cable, 404);
+}
+END_TEST
+
+SUITE_MAIN("wstarget", test_cable, test_paths, test_topics, test_where_to_begin, test_raw_path)

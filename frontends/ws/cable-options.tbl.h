@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Section cable. Columns: base/conf.h. ENUM choices stand in the order of the enums in frontends/ws/options.h. */
+OPTION("path", STRING, path, LIVE, "/cable", "0", "256", "",
+    "The address of Action Cable's WebSocket; empty for none. Which pages may connect says ws.origins.")
+OPTION("ping_interval", TIME, ping_interval_ms, LIVE, "3s", "1s", "1m", "",
+    "How often each client gets the protocol's ping. Rails' own client takes a connection for dead after 6 s without one.")
+OPTION("identifier_bytes", BYTES, identifier_bytes, LIVE, "4KiB", "64", "16KiB", "",
+    "How long a subscription's identifier may be, as a JSON string.")
+OPTION("public_streams", BOOL, public_streams, LIVE, "false", "", "", "",
+    "Whether whoever connects may subscribe to any topic by its name, without a signature ($pubsub with stream_name).")
+OPTION("whisper", BOOL, whisper, LIVE, "false", "", "", "",
+    "Whether subscribers of signed streams ($pubsub) may whisper to each other; those of public ones may.")
+OPTION("streams_secret_file", PATH, streams_secret_file, LIVE, "", "0", "4096", "/etc/busbar/streams.secret",
+    "The file with the secret that stream names for $pubsub are signed with (AnyCable's streams_secret). It is read again "
+    "by a reload.")
+OPTION("streams_secret_env", STRING, streams_secret_env, LIVE, "", "0", "128", "BUSBAR_STREAMS_SECRET",
+    "The variable of the environment that holds it, instead of a file.")
+OPTION("turbo_secret_file", PATH, turbo_secret_file, LIVE, "", "0", "4096", "/etc/busbar/turbo.secret",
+    "The file with the secret of Turbo Streams (config.turbo.signed_stream_verifier_key).")
+OPTION("turbo_secret_env", STRING, turbo_secret_env, LIVE, "", "0", "128", "BUSBAR_TURBO_SECRET",
+    "The variable of the environment that holds it, instead of a file.")
+OPTION("rails_secret_file", PATH, rails_secret_file, LIVE, "", "0", "4096", "/etc/busbar/secret_key_base",
+    "The file with Rails' secret_key_base. Those of the two secrets that are not given are made from it as Rails does: "
+    "Turbo's is derived, that of $pubsub is secret_key_base itself.")
+OPTION("rails_secret_env", STRING, rails_secret_env, LIVE, "", "0", "128", "SECRET_KEY_BASE",
+    "The variable of the environment that holds it, instead of a file.")
+OPTION("rails_digest", ENUM, rails_digest, LIVE, "sha256", "", "", "sha256|sha1",
+    "How Rails derives keys: sha256 since Rails 7.0, sha1 in Rails 6.1 and in applications that kept it.")
+#undef OPTION

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Action Cable on a WebSocket: what a pure codec cannot hold.
+ *
+ *     wscable       a connection's greeting, commands, end
+ *     wscablesub    its subscriptions: identifiers on one side, the hub's subscriptions on the other
+ *     wscableping   the protocol's pings, of all connections
+ *     wscableconf   what all connections share: channels, secrets
+ *
+ * A command that is malformed or not allowed is passed over, logged (a line now and then) and counted, as
+ * Rails does; only a subscription that is refused is answered.
+ */
+#ifndef FRONTENDS_WS_WSCABLE_H
+#define FRONTENDS_WS_WSCABLE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/list.h"
+#include "base/slice.h"
+#include "frontends/dialects/actioncable/acchannels.h"
+#include "frontends/sdk/request.h"
+#include "frontends/ws/wscableping.h"
+
+struct accommand;
+struct cable_options;
+struct conf_items;
+struct frontend;
+struct httpreq;
+struct session;
+struct wsconn;
+
+/* What all connections share: in struct wsserver. */
+struct wscables {
+    struct frontend *fe;
+    const struct cable_options *options;
+    struct acchannels channels;
+    struct buf streams_secret, turbo_secret;
+    struct wscable_pings pings;
+    struct buf command;  /* what the command at hand was decoded to */
+    struct buf action;   /* what it performs */
+    struct buf resolved; /* its topics */
+    struct buf text;     /* a frame's payload that is being written */
+};
+
+/* What stands behind the token in the id of one of several streams. */
+#define WSCABLE_ID_ROOM 2u
+
+/* One connection's. */
+struct wscable {
+    struct wsconn *conn;
+    struct list in_slot; /* of the pings */
+    struct list subs;    /* struct wscable_sub, in the order of subscribing */
+    bool is_extended;
+};
+
+/* ---- wscableconf.c ---- */
+
+int wscables_init(struct wscables *all, struct frontend *fe, const struct cable_options *options,
+    const struct conf_items *channels);
+/* New options after a reload, which are used from here on even if a secret could not be read: then that one
+ * stays what it was. */
+void wscables_reload(
+    struct wscables *all, const struct cable_options *options, const struct conf_items *channels);
+void wscables_fini(struct wscables *all);
+
+/* ---- wscable.c ---- */
+
+/* 101 was sent and the session made: greets the client, or turns it away. False without memory. */
+bool wscable_begin(struct wsconn *c, bool is_extended, const struct httpreq *req);
+/* The connection is gone; NULL is fine. */
+void wscable_end(struct wsconn *c);
+/* One message. 0, or -EAGAIN: it cannot be published yet. */
+int wscable_take(struct wsconn *c, struct slice payload);
+/* Its turn to be pinged. */
+void wscable_on_ping(struct wsconn *c);
+void wscable_on_answer(struct session *s, const struct answer *answer);
+/* Tells it that it is about to be closed. */
+void wscable_tell(struct wsconn *c, const char *reason, bool reconnect);
+/* Sends what was put into wscables.text. */
+void wscable_send(struct wsconn *c);
+/* Something that the client sent was passed over. */
+void wscable_note_ignored(struct wsconn *c, const char *why);
+
+/* ---- wscablesub.c ---- */
+
+void wscable_subscribe(struct wsconn *c, const struct accommand *command);
+void wscable_unsubscribe(struct wsconn *c, const struct accommand *command);
+int wscable_perform(struct wsconn *c, const struct accommand *command);
+/* What a subscription of the hub has come to. */
+void wscable_on_sub_answer(struct wsconn *c, const struct answer *answer);
+void wscable_free_subs(struct wscable *cable);
+
+#endif

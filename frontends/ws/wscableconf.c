@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What all Action Cable connections share. */
+#include "config.h"
+
+#include "frontends/ws/wscable.h"
+
+#include <errno.h>
+
+#include "base/log.h"
+#include "base/secret.h"
+#include "frontends/dialects/actioncable/acsigned.h"
+#include "frontends/ws/options.h"
+#include "frontends/ws/wsconn.h"
+
+static void
+on_ping(struct list *member)
+{
+    struct wscable *cable = list_entry(member, struct wscable, in_slot);
+
+    wscable_on_ping(cable->conn);
+}
+
+/* What is not given is made from Rails' secret, if that is. */
+static int
+derive_turbo_secret(const struct cable_options *options, struct slice rails, struct buf *ret)
+{
+    uint8_t derived[ACSIGNED_TURBO_SECRET_SIZE];
+
+    if (acsigned_turbo_secret(rails, options->rails_digest == CABLE_RAILS_SHA1, derived) < 0) {
+        log_error("cable.rails_secret: no key could be derived from it");
+        return -EIO;
+    }
+    buf_put(ret, derived, sizeof derived);
+    explicit_bzero(derived, sizeof derived);
+    return buf_failed(ret) ? -ENOMEM : 0;
+}
+
+static int
+load_secrets(const struct cable_options *options, struct buf *ret_streams, struct buf *ret_turbo)
+{
+    struct buf streams, turbo, rails;
+    int r;
+
+    buf_init(&turbo, 0);
+    buf_init(&rails, 0);
+    r = secret_load(
+        options->streams_secret_file, options->streams_secret_env, "cable.streams_secret", &streams);
+    if (r == 0)
+        r = secret_load(options->turbo_secret_file, options->turbo_secret_env, "cable.turbo_secret", &turbo);
+    if (r == 0)
+        r = secret_load(options->rails_secret_file, options->rails_secret_env, "cable.rails_secret", &rails);
+    if (r == 0 && rails.n > 0 && turbo.n == 0)
+        r = derive_turbo_secret(options, buf_slice(&rails), &turbo);
+    if (r == 0 && rails.n > 0 && streams.n == 0)
+        buf_put_slice(&streams, buf_slice(&rails));
+    if (r == 0 && buf_failed(&streams))
+        r = -ENOMEM;
+    secret_fini(&rails);
+    if (r < 0) {
+        secret_fini(&streams);
+        secret_fini(&turbo);
+        return r;
+    }
+    *ret_streams = streams;
+    *ret_turbo = turbo;
+    return 0;
+}
+
+static void
+set_options(struct wscables *all, const struct cable_options *options, const struct conf_items *channels)
+{
+    all->options = options;
+    all->channels = (struct acchannels){.items = channels,
+        .streams_secret = buf_slice(&all->streams_secret),
+        .turbo_secret = buf_slice(&all->turbo_secret),
+        .has_public_streams = options->public_streams,
+        .has_whispers = options->whisper};
+}
+
+int
+wscables_init(struct wscables *all, struct frontend *fe, const struct cable_options *options,
+    const struct conf_items *channels)
+{
+    int r;
+
+    all->fe = fe;
+    buf_init(&all->command, 0);
+    buf_init(&all->action, 0);
+    buf_init(&all->resolved, 0);
+    buf_init(&all->text, 0);
+    wscable_pings_init(&all->pings, fe->loop, options->ping_interval_ms, on_ping);
+    r = load_secrets(options, &all->streams_secret, &all->turbo_secret);
+    if (r < 0)
+        return r;
+    set_options(all, options, channels);
+    return 0;
+}
+
+void
+wscables_reload(struct wscables *all, const struct cable_options *options, const struct conf_items *channels)
+{
+    struct buf streams, turbo;
+
+    if (load_secrets(options, &streams, &turbo) == 0) {
+        secret_fini(&all->streams_secret);
+        secret_fini(&all->turbo_secret);
+        all->streams_secret = streams;
+        all->turbo_secret = turbo;
+    } else {
+        log_warn("the secrets of Action Cable stay as they were");
+    }
+    set_options(all, options, channels);
+    wscable_pings_set_interval(&all->pings, options->ping_interval_ms);
+}
+
+void
+wscables_fini(struct wscables *all)
+{
+    if (all->fe == NULL)
+        return;
+    wscable_pings_fini(&all->pings);
+    secret_fini(&all->streams_secret);
+    secret_fini(&all->turbo_secret);
+    buf_fini(&all->command);
+    buf_fini(&all->action);
+    buf_fini(&all->resolved);
+    buf_fini(&all->text);
+}

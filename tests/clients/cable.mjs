@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+// Stock Action Cable clients in Node: node cable.mjs ws://HOST:PORT/cable KIND
+//   rails       @rails/actioncable, the current one
+//   rails61     @rails/actioncable of Rails 6.1
+//   anycable    @anycable/core with actioncable-v1-json
+//   anycable-ext    with actioncable-v1-ext-json
+import { createRequire } from 'node:module'
+import WebSocket from 'ws'
+import { obey, tell } from './orders.mjs'
+
+const require = createRequire(import.meta.url)
+const [, , address, kind] = process.argv
+let sockets = []
+
+// Their sockets, with an ear at each.
+class Socket extends WebSocket {
+    constructor(url, protocols, options) {
+        super(url, protocols, options)
+        sockets.push(this)
+        this.on('open', () => tell('socket', {state: 'open', protocol: this.protocol}))
+        this.on('close', code => tell('socket', {state: 'closed', code}))
+        this.on('message', data => {
+            const frame = JSON.parse(data.toString())
+            if (frame.type) tell('frame', frame)
+        })
+    }
+}
+
+/** What the page's author writes, with Rails' client. */
+async function rails() {
+    // What they expect of a browser when they are loaded.
+    globalThis.self ??= globalThis
+    globalThis.addEventListener ??= () => {}
+    globalThis.removeEventListener ??= () => {}
+    globalThis.document ??= {visibilityState: 'visible', addEventListener() {}, removeEventListener() {}}
+    const cable = require(kind === 'rails' ? '@rails/actioncable' : 'actioncable61')
+    cable.adapters.WebSocket = Socket
+    const consumer = cable.createConsumer(address)
+    const subscriptions = new Map()
+    return {
+        subscribe({name, params}) {
+            subscriptions.set(name, consumer.subscriptions.create(params, {
+                initialized() { tell('initialized', {name}) },
+                connected(how) { tell('connected', {name, reconnected: how?.reconnected ?? false}) },
+                disconnected(how) { tell('disconnected', {name, ...how}) },
+                rejected() { tell('rejected', {name}) },
+                received(data) { tell('received', {name, data}) },
+            }))
+        },
+        subscribe_many({n, channel}) {
+            for (let i = 0; i < n; i++)
+                this.subscribe({name: `s${i}`, params: {channel, room: i}})
+        },
+        perform({name, action, data}) { subscriptions.get(name).perform(action, data) },
+        send({name, data}) { subscriptions.get(name).send(data) },
+        unsubscribe({name}) { subscriptions.get(name).unsubscribe() },
+        // Stale sooner, so that a test need not wait so long: as an application may set it.
+        impatient({seconds}) { consumer.connection.monitor.constructor.staleThreshold = seconds },
+        silence() { sockets.at(-1)._socket.pause() },
+        disconnect() { consumer.disconnect() },
+    }
+}
+
+/** The same with AnyCable's. */
+async function anycable() {
+    const { createCable } = await import('@anycable/core')
+    let cable
+    const channels = new Map()
+    function begin(options = {}) {
+        cable = createCable(address, {
+            protocol: kind === 'anycable' ? 'actioncable-v1-json' : 'actioncable-v1-ext-json',
+            websocketImplementation: Socket, logLevel: 'error', reconnectStrategy: () => 100, ...options})
+        for (const event of ['connect', 'disconnect', 'close', 'info'])
+            cable.on(event, e => tell('cable', {state: event, reason: e?.reason, restored: e?.restored, reconnect: e?.reconnect}))
+    }
+    function watch(name, channel) {
+        channels.set(name, channel)
+        channel.on('connect', e => tell('connected', {name, ...e}))
+        channel.on('disconnect', e => tell('disconnected', {name, reason: e?.reason}))
+        channel.on('close', e => tell(e?.reason === 'rejected' || e?.name === 'SubscriptionRejectedError' ? 'rejected' : 'closed',
+            {name, reason: e?.reason}))
+        channel.on('message', (data, meta) => tell('received', {name, data, meta}))
+        channel.on('presence', event => tell('presence', {name, ...event}))
+        channel.on('info', info => tell('info', {name, ...info}))
+    }
+    return {
+        begin,
+        subscribe({name, params}) {
+            if (!cable) begin()
+            const {channel, ...rest} = params
+            watch(name, channel === '$pubsub' && rest.stream_name !== undefined ? cable.streamFrom(rest.stream_name)
+                : channel === '$pubsub' ? cable.streamFromSigned(rest.signed_stream_name) : cable.subscribeTo(channel, rest))
+        },
+        perform({name, action, data}) { channels.get(name).perform(action, data).catch(e => tell('failed', {name, message: e.message})) },
+        whisper({name, data}) { channels.get(name).whisper(data) },
+        join({name, id, info}) { channels.get(name).presence.join(id, info) },
+        leave({name}) { channels.get(name).presence.leave() },
+        async who({name}) {
+            try {
+                tell('who', {name, ...await channels.get(name).presence.info()})
+            } catch (e) {
+                tell('failed', {name, message: e.message})
+            }
+        },
+        unsubscribe({name}) { channels.get(name).disconnect() },
+        cut() { sockets.at(-1).terminate() },
+        disconnect() { cable.disconnect() },
+    }
+}
+
+await obey(await (kind.startsWith('rails') ? rails() : anycable()))
+for (const socket of sockets)
+    socket.terminate()
+process.exit(0)
