@@ -190,6 +190,5 @@ http_publish_start(struct http_conn *hc, const struct http_reply *reply, struct 
     buf_init(&p->held, 0);
     buf_init(&p->text, 0);
     p->request = request;
-    hc->server->fe->counters.publishes++;
     publish_try(p);
 }

@@ -334,6 +334,16 @@ def one_connection():
         assert [m["cursor"] for m in messages] == cursors
 
 
+def publishes_are_counted_once():
+    with Bus(frontends=("http", "tcp"), broker={"sys_interval": "200ms"}) as bus:
+        for i in range(3):
+            assert bus.http("POST", "/topics/a", str(i)).status == 200
+        tcp = bus.tcp()
+        tcp.sub("$sys/frontends/http.1")
+        figures = wait_until(lambda: (m := tcp.message()["data"])["publishes"] >= 3 and m, "the figures")
+        assert figures["publishes"] == 3, figures
+
+
 def slow_clients():
     with Bus(frontends=("http",), http={"header_timeout": "300ms", "body_timeout": "400ms", "idle_timeout": "1s"}) as bus:
         half = Raw(bus)
@@ -458,5 +468,5 @@ def streams_that_nobody_reads():
 
 if __name__ == "__main__":
     main([publish_and_poll, a_poll_is_held_until_there_is_something, who_left_is_let_go_at_once, kinds_and_headers_pass, kept_values,
-          event_streams, addresses_and_methods, pages_of_other_sites, strict, one_connection, slow_clients, large_answers_and_pages,
+          event_streams, addresses_and_methods, pages_of_other_sites, strict, one_connection, publishes_are_counted_once, slow_clients, large_answers_and_pages,
           the_broker_goes_and_comes, more_publishes_than_are_held_wait_their_turn, streams_that_nobody_reads])
