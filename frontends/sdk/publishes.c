@@ -92,6 +92,8 @@ publishes_add(struct publishes *p, struct session *s, const struct request *r, s
         return -ENOMEM;
     *publish = (struct publish){.number = p->next++,
         .session = s,
+        .ttl_ms = r->ttl_ms,
+        .delay_ms = r->delay_ms,
         .n_body = (uint32_t)r->body.n,
         .n_headers = (uint32_t)r->headers.n,
         .n_topic = (uint16_t)r->topic.n,

@@ -21,6 +21,7 @@ struct publish {
     uint64_t number;
     struct session *session; /* NULL: nobody waits for the answer any more */
     struct list in_session;
+    uint64_t ttl_ms, delay_ms; /* from when the broker gets it */
     uint32_t n_body, n_headers;
     uint16_t n_topic, n_type, n_key, n_once;
     uint8_t n_id;

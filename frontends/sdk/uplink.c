@@ -34,6 +34,8 @@ uplink_on_frame(struct link *link, const struct frame *f, void *arg)
     if (f->type == FRAME_REJECTED)
         return uplink_on_rejected(u, f);
     r = hub_on_frame(u->hub, f);
+    if (r == -ENOTSUP && f->type == FRAME_SCHEDULED)
+        return uplink_on_scheduled(u, f);
     if (r == -ENOTSUP)
         log_error("the broker sent a %s, which is no frame for a frontend", frame_name(f->type));
     if (r == 0 && f->type == FRAME_RESUMED) {

@@ -66,6 +66,7 @@ void uplink_publishing_fini(struct uplink *u);
 /* On a new link: everything without an answer goes again, in order. */
 void uplink_resend(struct uplink *u);
 int uplink_on_published(struct uplink *u, const struct frame *f);
+int uplink_on_scheduled(struct uplink *u, const struct frame *f);
 int uplink_on_rejected(struct uplink *u, const struct frame *f);
 
 #endif

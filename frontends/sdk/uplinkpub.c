@@ -40,6 +40,8 @@ uplink_put_publish(struct uplink *u, const struct publish *p)
                                .handle = handle,
                                .flags = p->is_retain ? MESSAGE_RETAIN : 0,
                                .kind = p->kind,
+                               .ttl_ms = p->ttl_ms,
+                               .delay_ms = p->delay_ms,
                                .type = publish_type(p),
                                .headers = publish_headers(p),
                                .key = publish_key(p),
@@ -233,6 +235,21 @@ uplink_on_published(struct uplink *u, const struct frame *f)
         answer.topic = publish_topic(publish);
         uplink_answer(publish, &answer);
     }
+    uplink_note_room(u);
+    return 0;
+}
+
+int
+uplink_on_scheduled(struct uplink *u, const struct frame *f)
+{
+    struct publish *publish = publishes_take(&u->held, f->scheduled.pub);
+    struct answer answer = {.type = ANSWER_SCHEDULED, .time_ms = f->scheduled.due_ms};
+
+    if (publish == NULL)
+        return 0;
+    answer.id = publish_id(publish);
+    answer.topic = publish_topic(publish);
+    uplink_answer(publish, &answer);
     uplink_note_room(u);
     return 0;
 }

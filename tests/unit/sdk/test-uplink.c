@@ -68,7 +68,13 @@ on_frame(struct link *link, const struct frame *f, void *arg)
     } else if (f->type == FRAME_PUBLISH) {
         buf_printf(
             &got, " %d to %d %.*s", (int)f->publish.pub, (int)f->publish.handle, SLICE_ARG(f->publish.body));
-        if (answers) {
+        if (f->publish.ttl_ms > 0 || f->publish.delay_ms > 0)
+            buf_printf(&got, " ttl %d delay %d", (int)f->publish.ttl_ms, (int)f->publish.delay_ms);
+        if (answers && f->publish.delay_ms > 0) {
+            frame_put_scheduled(link_buf(link), &(struct frame_scheduled){.pub = f->publish.pub,
+                                                    .due_ms = 1700000000000 + f->publish.delay_ms});
+            ck_assert_int_eq(link_commit(link), 0);
+        } else if (answers) {
             frame_put_published(
                 link_buf(link), &(struct frame_published){.pub = f->publish.pub, .seq = ++seq, .count = 1});
             ck_assert_int_eq(link_commit(link), 0);
@@ -160,6 +166,8 @@ on_answer(struct session *s, const struct answer *a)
     if (a->type == ANSWER_PUBLISHED)
         buf_printf(&told, "%.*s=%llx-%d ", SLICE_ARG(a->id), (unsigned long long)a->position.epoch,
             (int)a->position.seq);
+    else if (a->type == ANSWER_SCHEDULED)
+        buf_printf(&told, "%.*s at %llu ", SLICE_ARG(a->id), (unsigned long long)a->time_ms);
     else
         buf_printf(&told, "%.*s:%s ", SLICE_ARG(a->id), error_code_name(a->code));
 }
@@ -317,6 +325,30 @@ START_TEST(test_sends_again_what_has_no_answer)
 }
 END_TEST
 
+START_TEST(test_later)
+{
+    struct request r = {.op = REQUEST_PUB,
+        .id = slice_str("1"),
+        .topic = slice_str("t"),
+        .body = slice_str("x"),
+        .ttl_ms = 60000,
+        .delay_ms = 5000};
+
+    broker_start();
+    uplink_start(fe.uplink);
+    expect("RESUME 0-0; ");
+    answers = false;
+    ck_assert_int_eq(session_request(&session, &r), 0);
+    expect("NAME 0 t; PUBLISH 1 to 0 x ttl 60000 delay 5000; ");
+    broker_stop();
+    answers = true;
+    broker_start();
+    expect("RESUME e-100; NAME 0 t; PUBLISH 1 to 0 x ttl 60000 delay 5000; ");
+    expect_told("1 at 1700000005000 ");
+    ck_assert_uint_eq(uplink_n_held(fe.uplink), 0);
+}
+END_TEST
+
 START_TEST(test_an_answer_for_nobody)
 {
     broker_start();
@@ -417,5 +449,5 @@ START_TEST(test_parts)
 END_TEST
 
 SUITE_MAIN_WITH("uplink", setup, teardown, test_attaches_and_publishes, test_starts_before_the_broker,
-    test_sends_again_what_has_no_answer, test_an_answer_for_nobody, test_pushes_back,
+    test_sends_again_what_has_no_answer, test_later, test_an_answer_for_nobody, test_pushes_back,
     test_says_when_the_broker_is_away_too_long, test_refusals, test_parts)
