@@ -70,9 +70,12 @@ asks_on_settled(struct hub *hub, const struct frame *frame)
     const struct frame_settled *f = &frame->settled;
     struct answer answer = {.type = ANSWER_DONE, .count = f->count};
     struct ask *ask;
-    int r = ask_find(
-        hub, f->req, "SETTLED", OP(WITHDRAW) | OP(REPLY) | OP(SETTLE) | OP(PURGE) | OP(REDRIVE), &ask);
+    int r;
 
+    if (members_asked(f->req))
+        return members_on_settled(hub, frame);
+    r = ask_find(
+        hub, f->req, "SETTLED", OP(WITHDRAW) | OP(REPLY) | OP(SETTLE) | OP(PURGE) | OP(REDRIVE), &ask);
     if (r < 0 || ask == NULL)
         return r;
     if (ask->op == REQUEST_REPLY || (ask->op == REQUEST_SETTLE && ask->outcome != SETTLE_EXTEND))
@@ -174,8 +177,11 @@ asks_on_present(struct hub *hub, const struct frame *frame)
         .n_links = f->n_connections,
         .time_ms = f->since_ms};
     struct ask *ask;
-    int r = ask_find(hub, f->req, "PRESENT", OP(WHO), &ask);
+    int r;
 
+    if (members_asked(f->req))
+        return members_on_present(hub, frame);
+    r = ask_find(hub, f->req, "PRESENT", OP(WHO), &ask);
     if (r == 0 && ask != NULL)
         (void)ask_tell(ask, &answer);
     return r;
@@ -191,5 +197,7 @@ asks_on_who_end(struct hub *hub, const struct frame *frame)
         .presence = f->mode <= PRESENCE_COUNT ? (enum presence_mode)f->mode : PRESENCE_OFF,
         .position = {hub->position.epoch, f->seq}};
 
+    if (members_asked(f->req))
+        return members_on_who_end(hub, frame);
     return asks_on_list_end(hub, f->req, "WHO_END", OP(WHO), &answer);
 }

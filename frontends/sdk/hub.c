@@ -195,6 +195,7 @@ hub_on_attached(struct hub *hub)
         filter_ask(f);
     }
     takers_list(hub);
+    members_list(hub);
 }
 
 void
@@ -227,6 +228,7 @@ hub_on_down(struct hub *hub)
         }
         free(req);
     }
+    members_on_down(hub);
     asks_on_down(hub);
 }
 
@@ -322,6 +324,7 @@ hub_on_resumed(struct hub *hub, const struct frame *frame)
             filter_ask(hub->filters[i]);
     }
     sub_proceed_all(hub);
+    members_on_resumed(hub);
     recover_poll_draining(hub);
     return 0;
 }
@@ -398,6 +401,7 @@ hub_new(struct frontend *fe, const struct hub_sink *sink, struct hub **ret)
     list_init(&hub->live);
     asks_init(&hub->asks);
     takers_init(&hub->takers);
+    members_init(hub);
     *ret = hub;
     return 0;
 }
@@ -410,6 +414,7 @@ hub_free(struct hub *hub)
     loop_timer_stop(hub->fe->loop, &hub->drain_timer);
     asks_fini(&hub->asks);
     takers_fini(&hub->takers);
+    members_fini(hub);
     bus_topic_forget_all(hub);
     for (size_t i = 0; i < hub->n_filter_slots; i++) {
         if (hub->filters[i] != NULL)

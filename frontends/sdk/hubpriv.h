@@ -10,6 +10,7 @@
  *     bustopic.c  the broker's handles for topics
  *     asks.h      requests, and whatever else is answered by number
  *     takers.h    consumers: queues and responders
+ *     members.h   presence
  *
  * Callbacks of sessions (on_answer, on_deliver) may end that session, and with it its subs. So: lists are
  * walked in ways that bear it; a struct sub_watch around a callback tells whether the sub is still there; and
@@ -29,6 +30,7 @@
 #include "frontends/sdk/frontend.h"
 #include "frontends/sdk/gaplist.h"
 #include "frontends/sdk/hub.h"
+#include "frontends/sdk/members.h"
 #include "frontends/sdk/session.h"
 #include "frontends/sdk/takers.h"
 #include "wire/filtertree.h"
@@ -135,6 +137,7 @@ struct sub {
     uint8_t state; /* enum sub_state */
     uint8_t n_members;
     uint16_t n_id;
+    bool is_events; /* of a watch (members.h): it has the id of another one, and nobody is told of it */
     struct list in_session, in_state; /* in_state: of the hub, by state */
     union {
         struct join *join; /* while it is not live */
@@ -209,6 +212,7 @@ struct hub {
 
     struct asks asks;
     struct takers takers;
+    struct members members;
 };
 
 static inline struct slice
@@ -289,6 +293,8 @@ void sub_go_live(struct sub *sub);
 /* Ends it and says why. */
 void sub_fail(struct sub *sub, enum error_code code, struct slice text);
 void sub_free(struct sub *sub);
+/* To events of presence, for a sub that is live; WAITING. NULL if memory ran out. */
+struct sub *sub_new_events(struct sub *main, struct slice filter);
 /* Tells the session; false if the sub is gone after. */
 bool sub_answer(struct sub *sub, struct answer *answer);
 /* What happened to the stream of live subs: reset, or a gap in topics that they match. */

@@ -29,6 +29,8 @@ OPTION("requests_held", COUNT, requests_held, LIVE, "10000", "0", "1000000", "",
     "unavailable.")
 OPTION("request_hold_bytes", BYTES, request_hold_bytes, LIVE, "16MiB", "64KiB", "16GiB", "",
     "How many bytes of them, and of replies and acks that the broker has not confirmed.")
+OPTION("presences_per_client", COUNT, presences_per_client, LIVE, "100", "1", "1000000", "",
+    "On how many topics one client may be there, or look who is.")
 OPTION("memory_max", BYTES, memory_max, LIVE, "0", "0", "1TiB", "",
     "How much resident memory one frontend process may use; 0 for no limit. Once nine tenths are used, new connections, "
     "publishes and subscriptions are refused until there is room again. A limit of the process's address space or data "

@@ -7,11 +7,14 @@
 
 #include "frontends/sdk/session.h"
 
+#include "base/json.h"
 #include "base/memguard.h"
+#include "base/utf8.h"
 #include "frontends/sdk/asks.h"
 #include "frontends/sdk/frontend.h"
 #include "frontends/sdk/frontendpriv.h"
 #include "frontends/sdk/hub.h"
+#include "frontends/sdk/members.h"
 #include "frontends/sdk/takers.h"
 #include "frontends/sdk/uplink.h"
 #include "wire/names.h"
@@ -71,6 +74,8 @@ session_party(struct session *s)
     if (s->party != NULL) {
         list_init(&s->party->asks);
         list_init(&s->party->takers);
+        list_init(&s->party->attendances);
+        list_init(&s->party->watches);
     }
     return s->party;
 }
@@ -220,6 +225,52 @@ session_check_taker(struct session *s, const struct request *r)
     return false;
 }
 
+/* Who one is, if one is somebody. */
+static bool
+session_check_member(struct session *s, const struct request *r)
+{
+    if (r->op == REQUEST_SUB && r->member.n == 0)
+        return false;
+    if (r->member.n == 0 || r->member.n > MEMBER_ID_MAX || !utf8_is_valid(r->member.p, r->member.n))
+        return session_answer_error(
+                   s, r, ERROR_REQUEST_INVALID, "The id of a member is 1 to 255 bytes of UTF-8.") == 0;
+    if (r->info.n > 0 && (r->info.n > MEMBER_INFO_MAX ||
+                             json_check(r->info.p, r->info.n, (unsigned)s->fe->limits->json_depth, NULL) < 0))
+        return session_answer_error(
+                   s, r, ERROR_REQUEST_INVALID, "The info of a member is JSON of at most 4096 bytes.") == 0;
+    return false;
+}
+
+/* Where somebody may be. */
+static bool
+session_check_place(struct session *s, const struct request *r, struct slice topic)
+{
+    const char *wrong = topic_name_error(topic);
+
+    if (wrong == NULL && topic.n > TOPIC_MAX_BYTES - (sizeof PRESENCE_PREFIX - 1))
+        wrong = "for presence it has at most 1014 bytes";
+    if (wrong != NULL)
+        return session_refuse_name(s, r, ERROR_TOPIC_INVALID, wrong) == 0;
+    return topic.p[0] == '$' &&
+           session_answer_error(s, r, ERROR_NOT_ALLOWED, "Nobody is there on the bus's own topics.") == 0;
+}
+
+/* Of one that wants presence. */
+static bool
+session_check_watch(struct session *s, const struct request *r)
+{
+    for (size_t i = 0; i < r->n_filters; i++) {
+        if (session_check_place(s, r, r->filters[i]))
+            return true;
+    }
+    if (session_check_member(s, r))
+        return true;
+    if (members_has_room(s, r))
+        return false;
+    return session_answer_error(s, r, ERROR_LIMIT_REACHED,
+               "limits.presences_per_client: this client is there on too many topics") == 0;
+}
+
 static int
 session_do_sub(struct session *s, const struct request *r)
 {
@@ -232,7 +283,7 @@ session_do_sub(struct session *s, const struct request *r)
         refused = session_check_taker(s, r);
     else
         refused = session_check_filters(s, r);
-    if (refused)
+    if (refused || (r->wants_presence && session_check_watch(s, r)))
         return 0;
     if (r->from == FROM_SINCE && cursor_parse(r->since, &since) < 0)
         return session_answer_error(s, r, ERROR_CURSOR_INVALID, "");
@@ -281,12 +332,34 @@ session_check_body(struct session *s, const struct request *r)
     return session_answer_error(s, r, ERROR_MESSAGE_TOO_LARGE, "") == 0;
 }
 
+/* None of ours has other characters; and one that is not UTF-8 would be no frame. */
+static bool
+session_is_token(struct slice token)
+{
+    for (size_t i = 0; i < token.n; i++) {
+        if (token.p[i] <= ' ' || token.p[i] >= 0x7f)
+            return false;
+    }
+    return token.n > 0 && token.n <= TOKEN_MAX;
+}
+
 static bool
 session_check_token(struct session *s, const struct request *r, enum error_code code)
 {
-    return (r->token.n == 0 || r->token.n > TOKEN_MAX) &&
+    return !session_is_token(r->token) &&
            session_answer_error(
                s, &(struct request){.op = r->op, .id = r->id, .topic = r->topic}, code, "") == 0;
+}
+
+/* Of a request or a reply. */
+static bool
+session_check_words(struct session *s, const struct request *r)
+{
+    if (utf8_is_valid(r->type.p, r->type.n) && utf8_is_valid(r->key.p, r->key.n) &&
+        utf8_is_valid(r->failure.p, r->failure.n) && r->failure.n <= REASON_MAX)
+        return false;
+    return session_answer_error(s, r, ERROR_REQUEST_INVALID,
+               "Type and key are UTF-8, and so is what went wrong, in at most 1024 bytes.") == 0;
 }
 
 static int
@@ -333,7 +406,8 @@ session_do_topics(struct session *s, const struct request *r)
 static int
 session_do_ask(struct session *s, const struct request *r)
 {
-    if (session_check_send(s, r) || session_check_id(s, r) || session_check_body(s, r))
+    if (session_check_send(s, r) || session_check_id(s, r) || session_check_body(s, r) ||
+        session_check_words(s, r))
         return 0;
     if (!r->is_async && r->timeout_ms > TIMEOUT_MAX_MS)
         return session_answer_error(
@@ -363,19 +437,11 @@ session_do_withdraw(struct session *s, const struct request *r)
     return 0;
 }
 
-/* The reason for a failure, of a reply or of work. */
-static bool
-session_check_failure(struct session *s, const struct request *r)
-{
-    return r->failure.n > REASON_MAX && session_answer_error(s, r, ERROR_REQUEST_INVALID,
-                                            "What went wrong is to be said in at most 1024 bytes.") == 0;
-}
-
 static int
 session_do_reply(struct session *s, const struct request *r)
 {
     if (session_check_id(s, r) || session_check_token(s, r, ERROR_CALL_UNKNOWN) || session_check_body(s, r) ||
-        session_check_failure(s, r))
+        session_check_words(s, r))
         return 0;
     hub_reply(s->fe->hub, s, r);
     return 0;
@@ -386,8 +452,7 @@ session_do_reply(struct session *s, const struct request *r)
 static int
 session_do_settle(struct session *s, const struct request *r)
 {
-    if (!session_check_id(s, r) && !session_check_token(s, r, ERROR_LEASE_LOST) &&
-        !session_check_failure(s, r))
+    if (!session_check_id(s, r) && !session_check_token(s, r, ERROR_LEASE_LOST) && !session_check_words(s, r))
         hub_settle(s->fe->hub, s, r);
     return 0;
 }
@@ -453,8 +518,10 @@ session_do_who(struct session *s, const struct request *r)
 {
     struct request who = *r;
 
-    if (session_check_id(s, r) || session_check_topic(s, r))
+    if (session_check_id(s, r) || session_check_place(s, r, r->topic))
         return 0;
+    if (!utf8_is_valid(r->after.p, r->after.n))
+        return session_answer_error(s, r, ERROR_REQUEST_INVALID, "\"after\" is not UTF-8.");
     if (who.limit > LIST_MAX)
         who.limit = LIST_MAX;
     asks_who(s->fe->hub, s, &who);
@@ -462,9 +529,19 @@ session_do_who(struct session *s, const struct request *r)
 }
 
 static int
-session_do_presence(struct session *s, const struct request *r)
+session_do_join(struct session *s, const struct request *r)
 {
-    return session_answer_error(s, r, ERROR_OP_UNKNOWN, "");
+    if (!session_check_id(s, r) && !session_check_place(s, r, r->topic) && !session_check_member(s, r))
+        members_join(s->fe->hub, s, r);
+    return 0;
+}
+
+static int
+session_do_leave(struct session *s, const struct request *r)
+{
+    if (!session_check_id(s, r) && !session_check_place(s, r, r->topic))
+        members_depart(s->fe->hub, s, r);
+    return 0;
 }
 
 int
@@ -487,8 +564,8 @@ session_request(struct session *s, const struct request *request)
         [REQUEST_PURGE] = session_do_purge,
         [REQUEST_REDRIVE] = session_do_purge,
         [REQUEST_WHO] = session_do_who,
-        [REQUEST_JOIN] = session_do_presence,
-        [REQUEST_LEAVE] = session_do_presence,
+        [REQUEST_JOIN] = session_do_join,
+        [REQUEST_LEAVE] = session_do_leave,
     };
     struct frontend_counters *counters = &s->fe->counters;
     int r;

@@ -107,6 +107,10 @@ sub_proceed(struct sub *sub)
             return;
         wants_more = wants_more || f->may_retain;
     }
+    if (sub->is_events) {
+        members_on_ready(sub);
+        return;
+    }
     if (wants_more) {
         if (hub->phase == HUB_LIVE)
             recover_ask(sub);
@@ -152,6 +156,8 @@ sub_go_live(struct sub *sub)
     sub_set_state(sub, SUB_LIVE);
     sub->last_seq = hub->seq;
     s->is_single = is_single;
+    if (s->party != NULL && !sub->is_events)
+        members_on_live(sub);
 }
 
 /* A session that had one live sub of one filter gets others beside it, or is back to one. */
@@ -201,7 +207,7 @@ sub_find(const struct session *s, struct slice id)
     for (const struct list *it = s->subs.next; it != &s->subs; it = it->next) {
         struct sub *sub = list_entry(it, struct sub, in_session);
 
-        if (slice_equal(sub_id(sub), id))
+        if (!sub->is_events && slice_equal(sub_id(sub), id))
             return sub;
     }
     return NULL;
@@ -276,6 +282,20 @@ sub_new(struct hub *hub, struct session *s, const struct request *r, struct posi
     return sub;
 }
 
+struct sub *
+sub_new_events(struct sub *main, struct slice filter)
+{
+    const struct request r = {.op = REQUEST_SUB, .id = sub_id(main), .filters = &filter, .n_filters = 1};
+    struct hub *hub = sub_hub(main);
+    struct sub *sub = sub_new(hub, main->session, &r, (struct position){0});
+
+    if (sub == NULL)
+        return NULL;
+    sub->is_events = true;
+    hub->n_subs--; /* no client's */
+    return sub;
+}
+
 static bool
 session_has_room(const struct session *s, const struct request *r)
 {
@@ -312,6 +332,11 @@ hub_subscribe(struct hub *hub, struct session *s, const struct request *r, struc
     if (s->is_single && !session_give_pending(s))
         return;
     sub = sub_new(hub, s, r, since);
+    if (sub != NULL && r->wants_presence && members_watch(sub, r) < 0) {
+        sub_free(sub);
+        session_settle(s);
+        sub = NULL;
+    }
     if (sub == NULL)
         session_answer(s, r, ANSWER_ERROR, ERROR_INTERNAL);
     else
@@ -326,6 +351,8 @@ sub_free(struct sub *sub)
     struct hub *hub = sub_hub(sub);
     struct session *s = sub->session;
 
+    if (s->party != NULL && !sub->is_events)
+        members_unwatch(sub, true);
     for (struct sub_watch *w = hub->watches; w != NULL; w = w->outer) {
         if (w->sub == sub)
             w->sub = NULL;
@@ -351,7 +378,7 @@ sub_free(struct sub *sub)
     }
     s->n_subs--;
     s->n_filters -= (uint32_t)(sub->n_id / ID_WEIGHT_BYTES);
-    hub->n_subs--;
+    hub->n_subs -= !sub->is_events;
     list_remove(&sub->in_session);
     list_remove(&sub->in_state);
     if (sub->state != SUB_LIVE)
@@ -368,6 +395,8 @@ sub_fail(struct sub *sub, enum error_code code, struct slice text)
     uint8_t id[REQUEST_SUB_ID_MAX];
     struct answer answer = {.type = ANSWER_ERROR, .id = slice_of(id, sub->n_id), .code = code, .text = text};
 
+    if (sub->is_events)
+        sub = members_main(sub);
     memcpy(id, sub_id(sub).p, sub->n_id);
     sub_free(sub);
     session_settle(s);
@@ -402,6 +431,8 @@ hub_leave(struct hub *hub, struct session *s)
 {
     if (hub == NULL)
         return;
+    if (s->party != NULL)
+        members_leave(hub, s);
     while (!list_empty(&s->subs))
         sub_free(list_entry(s->subs.next, struct sub, in_session));
     s->is_single = false;
@@ -441,6 +472,11 @@ sub_set_back(struct sub *sub, struct position to)
     }
     sub->join = join;
     sub->session->is_single = false; /* after: a single leaves its group as one */
+    if (sub->is_events) {
+        sub_set_state(sub, SUB_WAITING);
+        members_on_ready(sub);
+        return 0;
+    }
     sub_set_state(sub, SUB_DRAINING);
     return 0;
 }
@@ -501,6 +537,8 @@ sub_tell_one_reset(struct sub *sub, const struct gaplist *gaps)
     struct answer answer = {.type = ANSWER_STATE, .state = STATE_RESET, .position = sub_hub(sub)->position};
 
     sub->last_seq = answer.position.seq; /* the new store counts from where it likes */
+    if (sub->is_events)
+        return true;
     return sub_answer(sub, &answer);
 }
 
@@ -527,6 +565,8 @@ sub_tell_one_gap(struct sub *sub, const struct gaplist *gaps)
         .type = ANSWER_STATE, .state = STATE_GAP, .position = live_position(sub_hub(sub))};
     struct slice names[GAPLIST_MAX];
 
+    if (sub->is_events)
+        return true; /* who watches is told anew who is there */
     for (size_t i = 0; i < gaps->n && answer.n_gaps < GAPLIST_MAX; i++) {
         if (sub_matches(sub, gaps->items[i]))
             names[answer.n_gaps++] = gaps->items[i];
