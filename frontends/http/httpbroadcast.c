@@ -21,6 +21,7 @@
 #include "frontends/dialects/actioncable/acbroadcast.h"
 #include "frontends/http/httpencode.h"
 #include "frontends/http/httpserver.h"
+#include "frontends/sdk/badge.h"
 
 #define KEY_PHRASE "broadcast-cable"
 #define BEARER "bearer "
@@ -137,22 +138,6 @@ broadcast_stop(struct broadcast *p, enum error_code code)
     broadcast_look(p);
 }
 
-/* MessagePack: {"busbar-exclude": sid}. */
-static void
-put_exclude(struct buf *out, struct slice sid)
-{
-    static const char name[] = HTTP_BROADCAST_EXCLUDE;
-    _Static_assert(sizeof name - 1 < 32, "a fixstr");
-
-    buf_put_byte(out, 0x81);
-    buf_put_byte(out, (uint8_t)(0xa0 | (sizeof name - 1)));
-    buf_put_str(out, name);
-    buf_put_byte(out, 0xda); /* str 16 */
-    buf_put_byte(out, (uint8_t)(sid.n >> 8));
-    buf_put_byte(out, (uint8_t)sid.n);
-    buf_put_slice(out, sid);
-}
-
 /* 0, or what session_request() says. */
 static int
 broadcast_one(struct broadcast *p, size_t i)
@@ -170,7 +155,7 @@ broadcast_one(struct broadcast *p, size_t i)
     buf_reset(&scratch->headers);
     buf_reset(&scratch->text);
     if (m->exclude.n > 0)
-        put_exclude(&scratch->headers, m->exclude);
+        badge_put_exclude(&scratch->headers, m->exclude);
     buf_put_slice(&scratch->text, buf_slice(&p->once));
     if (p->once.n > 0 && p->b.n > 1)
         buf_printf(&scratch->text, ".%zu", i);

@@ -168,9 +168,6 @@ void http_presence_start(struct http_conn *hc, const struct http_reply *reply, s
 
 /* --- httpbroadcast.c --- */
 
-/* The header of a message that tells its Action Cable frontends which session is not to get it. */
-#define HTTP_BROADCAST_EXCLUDE "busbar-exclude"
-
 /* Reads the key that the options name: 0, or negative errno after logging why; the old one is then kept. */
 int http_broadcast_load(struct http_server *server);
 void http_broadcast_forget(struct http_server *server);

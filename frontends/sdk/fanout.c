@@ -10,6 +10,7 @@
 #include "frontends/sdk/hubpriv.h"
 
 #include "base/log.h"
+#include "frontends/sdk/badge.h"
 #include "frontends/sdk/block.h"
 
 #include <errno.h>
@@ -343,6 +344,30 @@ fanout_has_hole(const struct hub *hub, const struct bus_topic *t, uint64_t prev)
     return false;
 }
 
+/* The message is not for this session: its subscriptions count it as delivered. One that gets its group's
+ * whole block has to get what stands before it now, and everything piece by piece from here on. */
+static void
+fanout_exclude(struct hub *hub, struct session *s, uint64_t seq)
+{
+    if (s->is_single) {
+        struct sub *sub = list_entry(s->subs.next, struct sub, in_session);
+        struct sub_watch watch;
+
+        sub_watch_begin(&watch, sub);
+        fanout_deliver_pending(&sub->members[0]);
+        if (!sub_watch_end(hub, &watch) || !s->is_single)
+            return;
+        fanout_set_single(&sub->members[0], false);
+        s->is_single = false;
+    }
+    for (const struct list *it = s->subs.next; it != &s->subs; it = it->next) {
+        struct sub *sub = list_entry(it, struct sub, in_session);
+
+        if (sub->state == SUB_LIVE && sub->last_seq < seq)
+            sub->last_seq = seq;
+    }
+}
+
 int
 fanout_on_message(struct hub *hub, const struct frame *frame)
 {
@@ -385,6 +410,12 @@ fanout_on_message(struct hub *hub, const struct frame *frame)
         .key = f->key,
         .body = f->body,
     };
+    if (f->headers.n > 0) {
+        struct session *excluded = badges_excluded(&hub->fe->badges, f->headers);
+
+        if (excluded != NULL)
+            fanout_exclude(hub, excluded, f->seq);
+    }
     hub->n_walking++;
     for (size_t i = 0; i < t->n_matches; i++)
         filter_give(hub, t->matches[i], &m, (f->flags & MESSAGE_RETAIN) != 0);

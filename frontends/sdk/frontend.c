@@ -5,6 +5,7 @@
 
 #include "frontends/sdk/frontend.h"
 
+#include "frontends/sdk/badge.h"
 #include "frontends/sdk/block.h"
 #include "frontends/sdk/conn.h"
 #include "frontends/sdk/connpriv.h"
@@ -62,6 +63,7 @@ frontend_init(struct frontend *fe, struct loop *loop, const struct limits_option
     buf_init(&fe->scratch.text, 0);
     buf_init(&fe->scratch.headers, 0);
     buf_init(&fe->encode_scratch, 0);
+    badges_init(&fe->badges);
     fe->read_buffer = conn_read_buffer_new();
     if (fe->read_buffer == NULL || peers_new(&fe->peers) < 0) {
         frontend_fini(fe);
@@ -85,6 +87,7 @@ frontend_fini(struct frontend *fe)
     buf_fini(&fe->scratch.text);
     buf_fini(&fe->scratch.headers);
     buf_fini(&fe->encode_scratch);
+    table_fini(&fe->badges);
 }
 
 void

@@ -20,6 +20,7 @@
 #include "base/list.h"
 #include "base/loop.h"
 #include "base/slice.h"
+#include "base/table.h"
 #include "frontends/sdk/conn.h"
 #include "frontends/sdk/options.h"
 #include "frontends/sdk/position.h"
@@ -75,6 +76,7 @@ struct frontend {
     struct loop_timer slow_poll;
     struct peers *peers;          /* connections by address */
     struct peer *accepted;        /* of the listener's call under way, until conn_open_take() takes it */
+    struct table badges;          /* of sessions that messages may exclude: badge.h */
     uint64_t fd_limit;            /* descriptors this process may have; 0: unknown */
     bool shares_port;             /* several workers listen on one port */
     struct listen_passed *passed; /* sockets that were passed to this process; NULL after the start */

@@ -6,6 +6,7 @@
 
 #include "tests/unit/sdk/suite.h"
 
+#include "frontends/sdk/badge.h"
 #include "frontends/sdk/block.h"
 #include "frontends/sdk/frontend.h"
 #include "frontends/sdk/session.h"
@@ -216,10 +217,17 @@ subscribed(uint64_t filter, uint64_t seq, bool retained)
 }
 
 static int
-message(uint64_t handle, uint64_t seq, uint64_t prev, const char *body)
+message_with(struct slice headers, uint64_t handle, uint64_t seq, uint64_t prev, const char *body)
 {
     return give((struct frame){.type = FRAME_MESSAGE,
-        .message = {.handle = handle, .seq = seq, .prev = prev, .body = slice_str(body)}});
+        .message = {
+            .handle = handle, .seq = seq, .prev = prev, .headers = headers, .body = slice_str(body)}});
+}
+
+static int
+message(uint64_t handle, uint64_t seq, uint64_t prev, const char *body)
+{
+    return message_with(slice_of(NULL, 0), handle, seq, prev, body);
 }
 
 static void
@@ -1024,6 +1032,56 @@ START_TEST(test_filters_linger)
 }
 END_TEST
 
+/* What a session is not to get is delivered to the others, in its place. */
+START_TEST(test_exclude)
+{
+    struct badge badge, other;
+    struct client x, y;
+    struct buf headers;
+
+    client_begin(&x);
+    client_begin(&y);
+    attach();
+    sub(&x, "1", "a/1", NULL);
+    subscribed(1, 10, false);
+    sub(&y, "1", "a/1", NULL);
+    expect(&x, "SUBSCRIBED(1,live,e-10) ");
+    expect(&y, "SUBSCRIBED(1,live,e-10) ");
+    badge_init(&badge, &x.session);
+    badge_init(&other, &y.session);
+    ck_assert_int_eq(badges_add(&fe.badges, &badge), 0);
+    buf_init(&headers, 0);
+    badge_put_exclude(&headers, badge_session_id(&badge));
+    ck_assert_int_eq(message(1, 11, 0, "a"), 0);
+    ck_assert_int_eq(message_with(buf_slice(&headers), 1, 12, 11, "not for x"), 0);
+    ck_assert_int_eq(message(1, 13, 12, "b"), 0);
+    loop_settle(loop);
+    expect(&x, "1:a/1=a 1:a/1=b ");
+    expect(&y, "1:a/1=a 1:a/1=not for x 1:a/1=b ");
+    sub(&x, "2", "a/+", NULL); /* by any of its subscriptions */
+    subscribed(2, 13, false);
+    ck_assert_int_eq(message_with(buf_slice(&headers), 1, 14, 13, "nor this"), 0);
+    ck_assert_int_eq(message_with(buf_slice(&headers), 2, 15, 0, "nor that"), 0);
+    ck_assert_int_eq(message(1, 16, 14, "c"), 0);
+    loop_settle(loop);
+    expect(&x, "SUBSCRIBED(2,live,e-13) 1:a/1=c 2:a/1=c ");
+    expect(&y, "1:a/1=nor this 1:a/1=c ");
+    /* Somebody who is not here, and headers that say something else. */
+    buf_reset(&headers);
+    badge_put_exclude(&headers, badge_session_id(&other));
+    ck_assert_int_eq(message_with(buf_slice(&headers), 1, 17, 16, "d"), 0);
+    ck_assert_int_eq(message_with(slice_of("\x82\xa1x\xa1y\xa1z\xa0", 8), 1, 18, 17, "e"), 0);
+    loop_settle(loop);
+    expect(&x, "1:a/1=d 2:a/1=d 1:a/1=e 2:a/1=e ");
+    expect(&y, "1:a/1=d 1:a/1=e ");
+    badges_remove(&fe.badges, &badge);
+    badges_remove(&fe.badges, &other);
+    buf_fini(&headers);
+    client_end(&x);
+    client_end(&y);
+}
+END_TEST
+
 START_TEST(test_long_ids)
 {
     char long_id[REQUEST_SUB_ID_MAX + 2] = {0}, wanted[3 * REQUEST_SUB_ID_MAX];
@@ -1065,4 +1123,4 @@ SUITE_MAIN_WITH("hub", setup, teardown, test_live, test_joining_within_a_turn, t
     test_pages_wait_for_the_client, test_gaps_are_told_once, test_large_pages_are_cut,
     test_recovery_goes_on_on_another_link, test_kept_values_first, test_many_kept_values_spill,
     test_leaving_on_the_answer, test_lists, test_dropped_is_told_later, test_set_back, test_values,
-    test_filters_linger, test_long_ids)
+    test_filters_linger, test_long_ids, test_exclude)
