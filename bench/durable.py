@@ -10,8 +10,6 @@ recovery  messages per second to one client that comes back, from memory, from t
 restart   from kill -9 of the broker under `busbar up` to what was published after it, for many clients and topics
 """
 import argparse
-import importlib.machinery
-import importlib.util
 import json
 import os
 import resource
@@ -24,10 +22,10 @@ import subprocess
 import sys
 import time
 
-_loader = importlib.machinery.SourceFileLoader("run", os.path.join(os.path.dirname(os.path.abspath(__file__)), "run"))
-run = importlib.util.module_from_spec(importlib.util.spec_from_loader("run", _loader))
 sys.dont_write_bytecode = True
-_loader.exec_module(run)
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from bench import servers  # noqa: E402
+from bench.servers import cpu_seconds, end_when_told, median_of  # noqa: E402
 
 EVERYTHING = {"messages": 100000000, "age": "1d", "bytes": "0"}
 LOADS = [("1 publisher, 1 in flight", ["--topics", "1", "--window", "1"]),
@@ -37,36 +35,23 @@ LOADS = [("1 publisher, 1 in flight", ["--topics", "1", "--window", "1"]),
 DEADLINE = 120
 
 
-class Busbar(run.Peer):
-    """A broker with busbar-tcp; sync None: it keeps messages in memory. link: link.transport."""
+class Busbar(servers.Busbar):
+    """A broker with busbar-tcp; sync None: it keeps messages in memory. is_up: under `busbar up`."""
 
-    proto = "busbar-tcp"
-
-    def __init__(self, build, sync=None, history=None, up=False, link="nanomsg"):
-        super().__init__()
-        self.build, self.port = build, run.free_port()
-        config = {
-            "runtime_dir": self.dir + "/run", "log": {"level": "warn"}, "link": {"transport": link},
-            "broker": {"backend": "memory" if sync is None else "sqlite", "history_max": "16GiB"},
-            "limits": {"connections": 100000, "queue_bytes": "16MiB", "publish_hold_time": "2m"},
-            "tcp": {"listen": f"127.0.0.1:{self.port}"},
-            "topics": [{"match": "#", "history": history or EVERYTHING}],
-        }
+    def __init__(self, build, sync=None, is_up=False, link="nanomsg"):
+        self.is_up = is_up
+        sections = {"broker": {"backend": "memory" if sync is None else "sqlite"}}
         if sync is not None:
-            config["store"] = {"path": self.dir + "/busbar.db", "sync": sync}
-        self.config = os.path.join(self.dir, "busbar.yaml")
-        with open(self.config, "w") as f:
-            json.dump(config, f)
-        if up:
-            only = [x for kind in ("ws", "http") for x in ("--set", f"{kind}.enabled=false")]
-            run.wait_for_port(self.port, self.spawn(os.path.join(build, "cli/busbar"), "up", "-c", self.config, *only))
-        else:
-            self.start_broker()
-            run.wait_for_port(self.port, self.spawn(os.path.join(build, "frontends/tcp/busbar-tcp"), "--config", self.config))
+            sections["store"] = {"path": "busbar.db", "sync": sync}  # in its own folder, where it runs
+        super().__init__(build, "tcp", link=link, history=EVERYTHING, **sections)
         self.wait_until_it_answers()
 
-    def start_broker(self):
-        self.broker = self.spawn(os.path.join(self.build, "broker/busbar-broker"), "--config", self.config)
+    def start(self, ports, workers, kind):
+        if not self.is_up:
+            super().start(ports, workers, kind)
+            return
+        only = [x for other in ("ws", "http") for x in ("--set", f"{other}.enabled=false")]
+        self.listens(self.spawn(os.path.join(self.build, "cli/busbar"), "up", "-c", self.config, *only))
 
     def restart_broker(self):
         self.processes.remove(self.broker)
@@ -106,52 +91,22 @@ class Busbar(run.Peer):
         return None
 
 
-class JetStream(run.Peer):
-    proto = "jetstream"
-
-    def __init__(self, build, setting=None):
-        super().__init__()
-        self.port = run.free_port()
-        run.wait_for_port(self.port, self.spawn("nats-server", "-a", "127.0.0.1", "-p", str(self.port), "-js", "-sd", self.dir + "/js"))
-        stream = json.dumps({"name": "BENCH", "subjects": ["bench.>"], "retention": "limits", "storage": "file", "max_consumers": -1,
-                             "max_msgs": -1, "max_bytes": -1, "max_age": 0, "max_msg_size": -1, "num_replicas": 1, "discard": "old"})
-        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as s:
-            s.sendall(f'CONNECT {{"verbose":false}}\r\nSUB _INBOX.a 1\r\nPUB $JS.API.STREAM.CREATE.BENCH _INBOX.a {len(stream)}\r\n'
-                      f"{stream}\r\n".encode())
-            text = b""
-            while b'"created"' not in text:
-                data = s.recv(65536)
-                if not data or b'"error"' in text:
-                    raise SystemExit(f"bench: nats-server: {text!r}")
-                text += data
-
-
-class Redis(run.Peer):
-    proto = "redis"
-
-    def __init__(self, build, setting):
-        super().__init__()
-        self.port = run.free_port()
-        run.wait_for_port(self.port, self.spawn("redis-server", "--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--dir", self.dir,
-                                                "--appendonly", "yes", "--appendfsync", setting))
-
-
-def servers(build):
-    """(name, what an acknowledgement says, how to start it)"""
-    yield "busbar, memory", "in memory", lambda: Busbar(build)
-    yield "busbar, memory, link: unix", "in memory", lambda: Busbar(build, link="unix")
+def kinds(build):
+    """(name, what an acknowledgement says, the generator's protocol, how to start it)"""
+    yield "busbar, memory", "in memory", "busbar-tcp", lambda: Busbar(build)
+    yield "busbar, memory, link: unix", "in memory", "busbar-tcp", lambda: Busbar(build, link="unix")
     if has_sqlite(build):
-        yield "busbar, sync: none", "write()", lambda: Busbar(build, "none")
-        yield "busbar, sync: interval", "write(), fsync 100 ms later", lambda: Busbar(build, "interval")
-        yield "busbar, sync: interval, link: unix", "write(), fsync 100 ms later", lambda: Busbar(build, "interval", link="unix")
+        yield "busbar, sync: none", "write()", "busbar-tcp", lambda: Busbar(build, "none")
+        yield "busbar, sync: interval", "write(), fsync 100 ms later", "busbar-tcp", lambda: Busbar(build, "interval")
+        yield "busbar, sync: interval, link: unix", "write(), fsync 100 ms later", "busbar-tcp", lambda: Busbar(build, "interval", link="unix")
     if shutil.which("nats-server"):
-        yield "nats-server, JetStream", "write(), fsync minutes later", lambda: JetStream(build)
+        yield "nats-server, JetStream", "write(), fsync minutes later", "jetstream", lambda: servers.JetStream(build)
     if shutil.which("redis-server"):
-        yield "redis, everysec", "write(), fsync 1 s later", lambda: Redis(build, "everysec")
-        yield "redis, always", "fsync", lambda: Redis(build, "always")
+        yield "redis, everysec", "write(), fsync 1 s later", "redis", lambda: servers.Redis(build, "everysec")
+        yield "redis, always", "fsync", "redis", lambda: servers.Redis(build, "always")
     if has_sqlite(build):
-        yield "busbar, sync: always", "fsync", lambda: Busbar(build, "always")
-        yield "busbar, sync: always, link: unix", "fsync", lambda: Busbar(build, "always", link="unix")
+        yield "busbar, sync: always", "fsync", "busbar-tcp", lambda: Busbar(build, "always")
+        yield "busbar, sync: always, link: unix", "fsync", "busbar-tcp", lambda: Busbar(build, "always", link="unix")
 
 
 def has_sqlite(build):
@@ -162,7 +117,7 @@ def has_sqlite(build):
 
 def disk(seconds=2):
     """What this disk gives to who appends 100 bytes and calls fdatasync()."""
-    peer = run.Peer()
+    peer = servers.Server()
     times = []
     try:
         fd = os.open(os.path.join(peer.dir, "disk"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -185,21 +140,21 @@ def acks(args):
     rows = {}
     for n in range(args.rounds):
         rows.setdefault(("write() and fdatasync()", "", ""), []).append(disk())
-        for name, says, start in servers(args.build):
+        for name, says, proto, start in kinds(args.build):
             print(f"bench: acks, {name}, round {n + 1} of {args.rounds}", file=sys.stderr)
             for load, arguments in LOADS:
                 peer = start()
                 try:
-                    g = run.generator(args.build, peer, peer.proto, ["acks", *arguments, "--seconds", str(args.seconds)])
+                    g = servers.generator(args.build, peer, proto, ["acks", *arguments, "--seconds", str(args.seconds)])
                     out, err = g.communicate(timeout=DEADLINE)
                     result = json.loads(out) if g.returncode == 0 else {"error": err.strip()}
-                except SystemExit as e:
+                except RuntimeError as e:
                     result = {"error": str(e)}
                 finally:
                     peer.close()
                 rows.setdefault((name, says, load), []).append(result)
     if not args.json:
-        d = run.median_of(rows[("write() and fdatasync()", "", "")])
+        d = median_of(rows[("write() and fdatasync()", "", "")])
         print(f"\n## acks: publishes of 100 bytes that were acknowledged, TCP\n\nThis disk: {d['per_s']:,.0f} appends of 100 bytes with "
               f"fdatasync() per second, one after the other; p50 {d['p50_us']:,.0f} µs, p99 {d['p99_us']:,.0f} µs.\n")
     for load, _ in LOADS:
@@ -208,7 +163,7 @@ def acks(args):
         for (name, says, of_load), results in rows.items():
             if of_load != load:
                 continue
-            r = run.median_of(results)
+            r = median_of(results)
             if args.json:
                 print(json.dumps({"table": "acks", "server": name, "load": load, **r}))
             elif "error" in r:
@@ -221,7 +176,7 @@ def acks(args):
 
 def replay(peer, filter_, cursor, n_messages, n_times):
     """One client asks for everything after cursor, a few times over."""
-    cpu, began = run.cpu_seconds(peer.pids()), time.monotonic()
+    cpu, began = cpu_seconds(peer.pids()), time.monotonic()
     for _ in range(n_times):
         with peer.connect() as s:
             s.sendall(json.dumps({"op": "sub", "id": 1, "topic": filter_, "since": cursor}).encode() + b"\n")
@@ -236,7 +191,7 @@ def replay(peer, filter_, cursor, n_messages, n_times):
             if b'"recovered"' not in head.split(b"\n")[0]:
                 raise RuntimeError(f"instead of recovered: {head[:300]!r}")
     n = n_messages * n_times
-    return {"messages_per_s": n / (time.monotonic() - began), "cpu_s_per_million": (run.cpu_seconds(peer.pids()) - cpu) * 1e6 / n}
+    return {"messages_per_s": n / (time.monotonic() - began), "cpu_s_per_million": (cpu_seconds(peer.pids()) - cpu) * 1e6 / n}
 
 
 def recovery(args):
@@ -267,7 +222,7 @@ def recovery(args):
         print(f"\n## recovery: {n:,} messages of 100 bytes to one client that comes back, TCP\n\n"
               "| what | from | messages/s | CPU s per million |\n|---|---|---|---|")
     for (what, store), results in rows.items():
-        r = run.median_of(results)
+        r = median_of(results)
         if args.json:
             print(json.dumps({"table": "recovery", "what": what, "from": store, **r}))
         elif "error" in r:
@@ -334,7 +289,7 @@ def restart(args):
     for round_ in range(args.rounds):
         for store in ["memory", *(["sqlite"] if has_sqlite(args.build) else [])]:
             print(f"bench: restart, {store}, round {round_ + 1} of {args.rounds}", file=sys.stderr)
-            peer = Busbar(args.build, None if store == "memory" else "interval", up=True)
+            peer = Busbar(args.build, None if store == "memory" else "interval", is_up=True)
             crowd = None
             try:
                 peer.publish([(f"bench/{i % n}", "kept") for i in range(10 * n)])
@@ -350,7 +305,7 @@ def restart(args):
         print(f"\n## restart: kill -9 of the broker under `busbar up`, {n:,} TCP clients, each with a topic of its own that keeps 10 messages\n\n"
               "| store | the first of what was published after the kill, ms | to all clients, ms | told of a reset |\n|---|---|---|---|")
     for store, results in rows.items():
-        r = run.median_of(results)
+        r = median_of(results)
         if args.json:
             print(json.dumps({"table": "restart", "store": store, **r}))
         elif "error" in r:
@@ -383,6 +338,7 @@ TABLES = {"acks": acks, "recovery": recovery, "restart": restart}
 
 
 def main():
+    end_when_told()
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--build", required=True, help="the build folder")
     parser.add_argument("--rounds", type=int, default=3)
