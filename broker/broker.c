@@ -20,6 +20,7 @@
 #include "broker/listing.h"
 #include "broker/outbox.h"
 #include "broker/publish.h"
+#include "broker/queue.h"
 #include "broker/request.h"
 #include "broker/responders.h"
 #include "broker/runtime.h"
@@ -138,6 +139,7 @@ static void
 broker_on_record(struct record *record, void *arg)
 {
     outbox_deliver(arg, record);
+    queue_on_record(record);
 }
 
 static int
@@ -181,6 +183,9 @@ broker_open_store(struct broker *broker)
         .on_record = broker_on_record,
         .on_appended = publish_on_appended,
         .on_topic = broker_on_topic,
+        .on_group = queue_on_group,
+        .on_group_item = queue_on_group_item,
+        .on_saved = queue_on_saved,
         .on_broken = broker_on_broken,
         .arg = broker,
     };
@@ -196,6 +201,7 @@ broker_open_store(struct broker *broker)
         return r == -EWOULDBLOCK ? PROC_EXIT_IN_USE : PROC_EXIT_FAILURE;
     }
     broker->last_seq = broker->store_ops->last_seq(broker->store);
+    queues_start(broker);
     return 0;
 }
 
@@ -386,6 +392,8 @@ broker_init(struct broker *broker)
     if (r == 0)
         r = responders_new(&broker->responders);
     if (r == 0)
+        r = queues_new(broker, &broker->queues);
+    if (r == 0)
         r = requests_new(broker, &broker->requests);
     if (r == 0)
         r = settings_new(&broker->config.topics, broker->options.max_message, &broker->settings);
@@ -474,8 +482,11 @@ broker_free(struct broker *broker)
     hello_stop(broker);
     if (broker->peers != NULL)
         links_close(broker);
-    if (broker->store != NULL)
+    if (broker->store != NULL) {
+        queues_stop(broker);
         broker->store_ops->close(broker->store);
+    }
+    queues_free(broker->queues);
     topics_fini(broker);
     publish_fini(broker);
     interest_fini(&broker->interest);

@@ -22,6 +22,7 @@ struct control;
 struct memguard;
 struct peer;
 struct publish_pending;
+struct queues;
 struct requests;
 struct responders;
 struct settings;
@@ -81,6 +82,7 @@ struct broker {
     struct topics topics;
     struct interest interest;
     struct responders *responders;
+    struct queues *queues;
     struct requests *requests;
     uint64_t n_consumers; /* of all links */
     struct peer **peers;  /* by slot; NULL: free */

@@ -11,6 +11,7 @@
 #include "broker/broker.h"
 #include "broker/links.h"
 #include "broker/outbox.h"
+#include "broker/queue.h"
 #include "broker/request.h"
 #include "broker/settings.h"
 #include "wire/frame.h"
@@ -22,6 +23,7 @@
 #define CONSUMER_BYTES 512u
 
 static const struct consumer_ops *const modes[CONSUMER_MODES] = {
+    [CONSUMER_QUEUE] = &queue_consumer_ops,
     [CONSUMER_RESPONDER] = &request_consumer_ops,
 };
 

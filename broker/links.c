@@ -67,7 +67,7 @@ void
 peer_update_pause(struct peer *peer)
 {
     bool is_paused = peer->held != NULL || peer->recoveries_by_req.n_used >= PEER_RECOVERIES_MAX ||
-                     peer->recovery_bytes >= PEER_RECOVERY_BYTES_MAX;
+                     peer->recovery_bytes >= PEER_RECOVERY_BYTES_MAX || peer->n_peeks >= PEER_PEEKS_MAX;
 
     if (!peer_is_attached(peer))
         return;

@@ -33,6 +33,7 @@ struct topic;
  * clients that come back is no fault of the frontend. */
 #define PEER_RECOVERIES_MAX 16384u
 #define PEER_RECOVERY_BYTES_MAX (16u * 1024 * 1024)
+#define PEER_PEEKS_MAX 64u /* likewise */
 #define PEER_STATS_MAX (16u * 1024)
 
 enum peer_phase { PEER_OFFERED, PEER_LISTING, PEER_BEHIND, PEER_LIVE, PEER_PARTING };
@@ -102,6 +103,7 @@ struct peer {
     size_t looked_bytes;   /* what its looking at topics costs, as if it were bytes */
     size_t spent_bytes; /* by recoveries since `work` ran last: a batch full of RECOVERs has one share, too */
     unsigned n_listings;   /* in broker->listings */
+    unsigned n_peeks;      /* PEEKs that are not answered */
     unsigned n_reads;      /* of the store, under way: the peer is not freed before they end */
     struct loop_hook work; /* at the end of the turn: answers, catching up, recoveries */
 

@@ -101,7 +101,7 @@ pack_message(struct buf *out, const struct record *record)
                                /* Of what is not kept there is no telling that something is missing. */
                                .prev = setting_is_volatile(topic->setting) ? 0 : record->prev,
                                .time_ms = (uint64_t)record->time_ms,
-                               .flags = record->flags,
+                               .flags = record->flags & MESSAGE_RETAIN,
                                .kind = record->kind,
                                .type = record->type,
                                .headers = record->headers,
@@ -180,7 +180,7 @@ outbox_put_replay(struct peer *peer, uint64_t req, const struct record *record)
                               .seq = record->seq,
                               .prev = record->prev,
                               .time_ms = (uint64_t)record->time_ms,
-                              .flags = record->flags,
+                              .flags = record->flags & MESSAGE_RETAIN,
                               .kind = record->kind,
                               .type = record->type,
                               .headers = record->headers,

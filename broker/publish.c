@@ -13,6 +13,8 @@
 #include "broker/links.h"
 #include "broker/outbox.h"
 #include "broker/payload.h"
+#include "broker/queue.h"
+#include "broker/queuegroup.h"
 #include "broker/settings.h"
 #include "broker/topic.h"
 #include "wire/errors.h"
@@ -33,10 +35,13 @@ struct publish_pending {
     struct topic *topic; /* pinned */
     uint64_t session;    /* of the peer, which may be gone by now; 0: the broker's own */
     uint64_t pub;
-    int64_t due_ms; /* of one with a delay */
+    int64_t due_ms;     /* of one with a delay */
+    publish_done_fn fn; /* of the broker's own: may be NULL */
+    void *arg;
     unsigned slot;
     bool may_retain; /* it may have changed the retained value */
     bool is_delayed;
+    bool is_counted; /* in the topic's queue */
 };
 
 /* A publish that the store had no room for: tried again when it has answered others, and by a timer;
@@ -63,6 +68,8 @@ pending_give_back(struct broker *broker, struct publish_pending *pending)
 {
     pending->topic->n_pins--;
     broker->n_scheduling -= pending->is_delayed;
+    if (pending->is_counted)
+        pending->topic->queue->n_appending--;
     pending->next = broker->free_pending;
     broker->free_pending = pending;
 }
@@ -139,6 +146,8 @@ publish_on_appended(void *cookie, int error, enum append_outcome outcome, uint64
     struct publish_pending *pending = cookie;
     struct broker *broker = arg;
     struct peer *peer = pending->session != 0 ? links_find(broker, pending->slot, pending->session) : NULL;
+    publish_done_fn fn;
+    void *fn_arg;
 
     if (error == 0 && outcome == APPEND_OK) {
         if (pending->may_retain)
@@ -160,7 +169,11 @@ publish_on_appended(void *cookie, int error, enum append_outcome outcome, uint64
         else
             publish_reject(peer, pending->pub, ERROR_STORE_FAILED, NULL);
     }
+    fn = pending->fn;
+    fn_arg = pending->arg;
     pending_give_back(broker, pending);
+    if (fn != NULL)
+        fn(fn_arg, error, outcome, seq);
     if (broker->n_held > 0)
         loop_defer(broker->loop, &broker->held_hook);
 }
@@ -169,25 +182,30 @@ publish_on_appended(void *cookie, int error, enum append_outcome outcome, uint64
 
 /* Takes the record. 0: the answer comes or came; negative errno: none will. */
 static int
-publish_append_take(
-    struct broker *broker, struct topic *topic, struct record *record, const struct peer *peer, uint64_t pub)
+append_take(
+    struct broker *broker, struct record *record, const struct peer *peer, const struct publish_pending *what)
 {
     struct publish_pending *pending = pending_take(broker);
     struct store_origin origin = {0};
+    struct topic *topic = what->topic;
     int r;
 
     if (pending == NULL) {
         record_unref(record);
         return -ENOMEM;
     }
-    *pending = (struct publish_pending){
-        .topic = topic, .pub = pub, .due_ms = record->due_ms, .is_delayed = record->due_ms != 0};
+    *pending = *what;
+    pending->due_ms = record->due_ms;
+    pending->is_delayed = record->due_ms != 0;
     broker->n_scheduling += pending->is_delayed;
+    pending->is_counted = topic->queue != NULL;
+    if (pending->is_counted)
+        topic->queue->n_appending++;
     pending->may_retain = (record->flags & RECORD_RETAIN) != 0 || topic->setting->limits.keeps_last_retained;
     if (peer != NULL) {
         pending->slot = peer->slot;
         pending->session = peer->session;
-        origin = (struct store_origin){.boot = peer->boot, .pub = pub};
+        origin = (struct store_origin){.boot = peer->boot, .pub = what->pub};
     }
     topic->n_pins++;
     topic->used_s = (uint32_t)(loop_now_ms(broker->loop) / 1000);
@@ -195,6 +213,19 @@ publish_append_take(
     if (r < 0)
         pending_give_back(broker, pending);
     return r;
+}
+
+static int
+publish_append_take(
+    struct broker *broker, struct topic *topic, struct record *record, const struct peer *peer, uint64_t pub)
+{
+    return append_take(broker, record, peer, &(struct publish_pending){.topic = topic, .pub = pub});
+}
+
+int
+publish_take(struct broker *broker, struct topic *topic, struct record *record, publish_done_fn fn, void *arg)
+{
+    return append_take(broker, record, NULL, &(struct publish_pending){.topic = topic, .fn = fn, .arg = arg});
 }
 
 static void
@@ -256,24 +287,36 @@ publish_drop_peer(struct peer *peer)
     peer->broker->n_held--;
 }
 
-void
-publish_own(struct broker *broker, struct slice name, struct slice json)
+static void
+own(struct broker *broker, struct slice name, enum message_kind kind, struct slice body)
 {
     struct topic *topic;
     struct record *record;
     int r = topic_get(broker, name, &topic);
 
     if (r == 0) {
-        record = record_new(slice_of(NULL, 0), slice_of(NULL, 0), slice_of(NULL, 0), json);
+        record = record_new(slice_of(NULL, 0), slice_of(NULL, 0), slice_of(NULL, 0), body);
         r = record == NULL ? -ENOMEM : 0;
     }
     if (r == 0) {
-        record->kind = json.n > 0 ? MESSAGE_JSON : MESSAGE_TEXT; /* nothing is no JSON */
+        record->kind = (uint8_t)kind;
         record->flags = MESSAGE_RETAIN;
         r = publish_append_take(broker, topic, record, NULL, 0);
     }
     if (r < 0)
         log_warn("could not publish %.*s: %s", SLICE_ARG(name), strerror(-r));
+}
+
+void
+publish_own(struct broker *broker, struct slice name, struct slice json)
+{
+    own(broker, name, json.n > 0 ? MESSAGE_JSON : MESSAGE_TEXT, json); /* nothing is no JSON */
+}
+
+void
+publish_own_bytes(struct broker *broker, struct slice name, struct slice bytes)
+{
+    own(broker, name, MESSAGE_BINARY, bytes);
 }
 
 /* ---- Names. ---- */
@@ -522,6 +565,8 @@ publish_on_publish(struct peer *peer, const struct frame *f)
     code = find_topic(peer, peer->handles[p->handle], &topic, &message);
     if (code == ERROR_NONE)
         code = check_publish(topic, p, &message);
+    if (code == ERROR_NONE && queue_is_full(peer->broker, topic))
+        code = ERROR_QUEUE_FULL;
     if (code == ERROR_NONE)
         code = check_delay(peer->broker, topic, p->delay_ms, &message);
     if (code != ERROR_NONE) {

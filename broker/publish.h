@@ -13,6 +13,7 @@
 struct broker;
 struct frame;
 struct peer;
+struct topic;
 
 int publish_on_name(struct peer *peer, const struct frame *f);
 int publish_on_publish(struct peer *peer, const struct frame *f);
@@ -29,6 +30,14 @@ void publish_flush_run(struct peer *peer);
 /* A publish of the broker's own, JSON, kept as the retained value; failure is logged. An empty body clears
  * the value. */
 void publish_own(struct broker *broker, struct slice topic, struct slice json);
+/* The same, of bytes that are no JSON. */
+void publish_own_bytes(struct broker *broker, struct slice topic, struct slice bytes);
+
+/* A record of the broker's own, as it is; takes one reference. fn is called when the store has answered,
+ * perhaps before this returns. 0, or negative errno: it will not be. */
+typedef void (*publish_done_fn)(void *arg, int error, enum append_outcome outcome, uint64_t seq);
+int publish_take(
+    struct broker *broker, struct topic *topic, struct record *record, publish_done_fn fn, void *arg);
 
 /* The link is gone. */
 void publish_drop_peer(struct peer *peer);

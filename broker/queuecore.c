@@ -457,7 +457,8 @@ queuecore_restore(
         return -ENOMEM;
     item->is_known = true;
     item->is_dead = (n_deliveries & QUEUECORE_DEAD) != 0;
-    item->n_deliveries = n_deliveries & ~QUEUECORE_DEAD;
+    item->outlives = (n_deliveries & QUEUECORE_OUTLIVES) != 0;
+    item->n_deliveries = n_deliveries & QUEUECORE_DELIVERIES;
     if (state == ITEM_LEASED)
         state_enter(q, item, QUEUE_LEASED);
     else if (until_ms != 0)
@@ -643,6 +644,7 @@ lease_begin(struct queuecore *q, struct queue_item *item, struct queue_holder *h
     state_leave(q, item);
     state_enter(q, item, QUEUE_LEASED);
     item->holder = holder;
+    item->outlives = holder->is_outlived;
     list_push_back(&holder->leases, &item->in_state);
     item->avoid = 0;
     set_deadline(q, item, until_ms);
@@ -656,6 +658,10 @@ queuecore_lease(struct queuecore *q, struct queue_item *item, struct queue_holde
     item->n_deliveries++;
     item->leased_ms = now_ms;
     lease_begin(q, item, holder, until_ms);
+    if (holder->is_outlived) { /* nobody will say that he holds it */
+        make_dirty(q, item);
+        return;
+    }
     list_remove(&item->in_save);
     list_push_back(&q->young, &item->in_save);
 }
@@ -883,7 +889,8 @@ put_item(struct buf *out, const struct queue_item *item)
     struct store_item saved = {
         .seq = item->seq,
         .until_ms = item->state == QUEUE_LEASED || item->state == QUEUE_WAITING ? (int64_t)item->until_ms : 0,
-        .n_deliveries = item->n_deliveries | (item->is_dead ? QUEUECORE_DEAD : 0),
+        .n_deliveries = item->n_deliveries | (item->is_dead ? QUEUECORE_DEAD : 0) |
+                        (item->state == QUEUE_LEASED && item->outlives ? QUEUECORE_OUTLIVES : 0),
         .state = item->state == QUEUE_LEASED ? ITEM_LEASED : ITEM_READY,
     };
 

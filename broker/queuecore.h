@@ -39,13 +39,17 @@
 #define QUEUECORE_REASONS_MAX (1u << 20)
 /* In store_item.n_deliveries: it is to go to the dead letters, however often it was given out. */
 #define QUEUECORE_DEAD 0x80000000u
+/* Likewise: its lease goes on though nobody says that he has it. */
+#define QUEUECORE_OUTLIVES 0x40000000u
+#define QUEUECORE_DELIVERIES 0x3fffffffu
 
 enum queue_state { QUEUE_READY, QUEUE_BLOCKED, QUEUE_WAITING, QUEUE_LEASED, QUEUE_DYING };
 
 /* Who has leases; embedded in the caller's own. */
 struct queue_holder {
     struct list leases;
-    uint64_t id; /* not 0, never used again: a message that comes back goes to another one first */
+    uint64_t id;      /* not 0, never used again: a message that comes back goes to another one first */
+    bool is_outlived; /* by its leases */
 };
 
 struct queue_key;
@@ -55,13 +59,14 @@ struct queue_item {
     uint64_t until_ms; /* LEASED, WAITING: the end of that. READY: until then not to `avoid`. 0: none */
     int64_t time_ms;   /* of the message; 0: not read yet */
     uint32_t n_deliveries;
-    size_t heap_at;   /* in the heap of deadlines, from 1; 0: not there */
-    uint8_t state;    /* enum queue_state */
-    bool is_read;     /* the reading has come to it; one that was restored or held is known before that */
-    bool is_known;    /* the store has, or had, an item for it */
-    bool is_purged;   /* done, but its holder may settle it yet */
-    bool is_dead;     /* given up, not given out too often */
-    bool is_fetching; /* the caller's */
+    size_t heap_at; /* in the heap of deadlines, from 1; 0: not there */
+    uint8_t state;  /* enum queue_state */
+    bool is_read;   /* the reading has come to it; one that was restored or held is known before that */
+    bool is_known;  /* the store has, or had, an item for it */
+    bool is_purged; /* done, but its holder may settle it yet */
+    bool is_dead;   /* given up, not given out too often */
+    bool outlives;  /* LEASED: its holder, or the broker before us */
+    bool is_busy;   /* the caller's: an append for it is under way */
     struct record *record; /* NULL: to be read again */
     struct queue_holder *holder;
     uint64_t avoid; /* the id of the holder that had it last; 0: anybody */

@@ -13,6 +13,7 @@
 #include "broker/links.h"
 #include "broker/listing.h"
 #include "broker/publish.h"
+#include "broker/queue.h"
 #include "broker/recovery.h"
 #include "broker/request.h"
 #include "broker/subscribe.h"
@@ -35,6 +36,11 @@ static const router_handler_fn handlers[FRAME_N] = {
     [FRAME_UNCONSUME] = consumers_on_unconsume,
     [FRAME_CREDIT] = consumers_on_credit,
     [FRAME_HOLD] = consumers_on_hold,
+    [FRAME_SETTLE] = queue_on_settle,
+    [FRAME_QUEUES] = queue_on_queues,
+    [FRAME_PEEK] = queue_on_peek,
+    [FRAME_PURGE] = queue_on_purge,
+    [FRAME_REDRIVE] = queue_on_redrive,
     [FRAME_REQUEST] = request_on_request,
     [FRAME_ABANDON] = request_on_abandon,
     [FRAME_RESULT] = request_on_result,

@@ -29,7 +29,7 @@ struct settings {
     struct pair usual;      /* what matches no item */
     struct pair dead;       /* likewise, below dead/ */
     struct setting sys;     /* $sys */
-    struct setting replies; /* $replies */
+    struct setting replies; /* $replies, and what the bus keeps for itself below $queues */
     struct setting bus;     /* other names with '$' */
     char **texts;           /* that settings point to */
     size_t n_texts;
@@ -300,7 +300,7 @@ settings_find(const struct settings *settings, struct slice topic)
         return &pair->presence;
     if ((pair = find_pair_below(settings, topic, WHISPER_PREFIX)) != NULL)
         return &pair->whisper;
-    if (has_prefix(topic, REPLIES_PREFIX))
+    if (has_prefix(topic, REPLIES_PREFIX) || has_prefix(topic, "$queues/"))
         return &settings->replies;
     return &settings->bus;
 }

@@ -11,6 +11,7 @@
 #include "broker/broker.h"
 #include "broker/links.h"
 #include "broker/publish.h"
+#include "broker/queue.h"
 #include "broker/request.h"
 #include "wire/frame.h"
 #include "wire/link.h"
@@ -65,6 +66,7 @@ static void
 publish_broker(struct broker *broker, struct buf *out)
 {
     const struct broker_counters *c = &broker->counters;
+    const struct queue_totals *q = queues_totals(broker->queues);
     struct store_stats stats;
 
     broker->store_ops->stats(broker->store, &stats);
@@ -93,6 +95,17 @@ publish_broker(struct broker *broker, struct buf *out)
     put_figure(out, "malformed", c->malformed);
     put_figure(out, "refused", c->refused);
     put_figure(out, "refused_memory", c->refused_memory);
+    put_figure(out, "queues", q->n_groups);
+    put_figure(out, "queue_given", q->n_given);
+    put_figure(out, "queue_given_again", q->n_given_again);
+    put_figure(out, "queue_done", q->n_done);
+    put_figure(out, "queue_leases_ended", q->n_ended);
+    put_figure(out, "queue_leased", q->n_leased);
+    put_figure(out, "queue_dead", q->n_dead);
+    put_figure(out, "queue_lost", q->n_lost);
+    put_figure(out, "queue_expired", q->n_expired);
+    put_figure(out, "queue_refused", q->n_refused);
+    put_figure(out, "queue_cache_bytes", q->cache_bytes);
     put_figure(out, "stored_messages", stats.n_records);
     put_figure(out, "stored_bytes", stats.n_bytes);
     put_figure(out, "stored_scheduled", stats.n_scheduled);

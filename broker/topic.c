@@ -13,6 +13,7 @@
 #include "broker/broker.h"
 #include "broker/linkset.h"
 #include "broker/outbox.h"
+#include "broker/queue.h"
 #include "broker/settings.h"
 #include "wire/names.h"
 
@@ -40,6 +41,7 @@ topic_free(struct broker *broker, struct topic *topic)
 {
     if (links_are_many(broker))
         free(topic->links.many);
+    queue_on_topic_gone(topic);
     free(topic);
 }
 
@@ -151,6 +153,11 @@ topic_new(struct broker *broker, struct slice name, struct topic **ret)
     if (r < 0)
         return r;
     r = broker->store_ops->topic_open(broker->store, name, topic, &topic->setting->limits, &topic->store);
+    if (r == 0) {
+        r = queue_on_setting(broker, topic, true);
+        if (r < 0)
+            broker->store_ops->topic_drop(broker->store, topic->store);
+    }
     if (r < 0) {
         (void)table_remove(&broker->topics.by_name, name);
         handle_give_back(&broker->topics, topic);
@@ -170,7 +177,7 @@ topic_restore(struct broker *broker, struct slice name, struct store_topic *stor
         return r;
     (*ret)->store = store;
     topic_note_retained(broker, *ret);
-    return 0;
+    return queue_on_setting(broker, *ret, false);
 }
 
 int
@@ -286,6 +293,8 @@ topics_apply_settings(struct broker *broker)
         broker->store_ops->topic_limit(broker->store, topic->store, &topic->setting->limits);
         topic_note_retained(broker, topic);
         topic->links_generation = 0;
+        if (queue_on_setting(broker, topic, true) < 0)
+            log_error("memory ran out: %.*s is no queue", SLICE_ARG(topic_name(topic)));
     }
 }
 
@@ -295,6 +304,7 @@ topic_forget(struct broker *broker, struct topic *topic)
     struct topics *t = &broker->topics;
 
     assert(topic->n_pins == 0);
+    queue_on_topic_gone(topic);
     outbox_forget_topic(broker, topic);
     broker->store_ops->topic_drop(broker->store, topic->store);
     topic->store = NULL;

@@ -18,6 +18,7 @@
 #include "base/table.h"
 
 struct broker;
+struct queue_topic;
 struct setting;
 struct store_topic;
 
@@ -26,6 +27,7 @@ struct store_topic;
 struct topic {
     const struct setting *setting;
     struct store_topic *store;
+    struct queue_topic *queue; /* NULL: it has no queues, and is none */
     union {
         uint64_t one;   /* if a linkset is one word, as it is with up to 64 links */
         uint64_t *many; /* else; NULL until somebody asked */

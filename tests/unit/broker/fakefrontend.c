@@ -69,6 +69,8 @@ bus_write_config(struct bus *bus, const char *yaml)
 
     ck_assert_ptr_nonnull(file);
     fprintf(file, "runtime_dir: %s\nlog:\n  level: warn\n%s", bus->runtime_dir, yaml != NULL ? yaml : "");
+    if (bus->is_durable)
+        fprintf(file, "store: {path: %s/store.db}\n", bus->dir);
     ck_assert_int_eq(fclose(file), 0);
 }
 
@@ -77,8 +79,9 @@ spawn_broker(struct bus *bus, const char *log)
 {
     const char *build = getenv("BUSBAR_BUILD");
     char program[512];
-    char option[] = "--config", set[] = "--set", backend[] = "broker.backend=memory";
-    char *argv[] = {program, option, bus->config_path, set, backend, NULL};
+    char option[] = "--config", set[] = "--set";
+    char backend[] = "broker.backend=memory", durable[] = "broker.backend=sqlite";
+    char *argv[] = {program, option, bus->config_path, set, bus->is_durable ? durable : backend, NULL};
     const char *name = getenv("BUSBAR_TEST_BROKER"); /* another program in its place */
     const char *sanitizer = getenv("ASAN_OPTIONS");
     posix_spawn_file_actions_t actions;
@@ -120,10 +123,10 @@ bus_spawn_another(struct bus *bus)
     return spawn_broker(bus, "/dev/null");
 }
 
-void
-bus_start(struct bus *bus, const char *yaml)
+static void
+start(struct bus *bus, const char *yaml, bool is_durable)
 {
-    *bus = (struct bus){0};
+    *bus = (struct bus){.is_durable = is_durable};
     strcpy(bus->dir, "/tmp/bbtest-XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(bus->dir));
     snprintf(bus->runtime_dir, sizeof(bus->runtime_dir), "%s/run", bus->dir);
@@ -131,6 +134,18 @@ bus_start(struct bus *bus, const char *yaml)
     bus_write_config(bus, yaml);
     ck_assert_int_eq(loop_new(&bus->loop), 0);
     bus_spawn(bus);
+}
+
+void
+bus_start(struct bus *bus, const char *yaml)
+{
+    start(bus, yaml, false);
+}
+
+void
+bus_start_durable(struct bus *bus, const char *yaml)
+{
+    start(bus, yaml, true);
 }
 
 int
@@ -296,6 +311,10 @@ static void
 note_dispatch(struct fake *f, const struct frame_dispatch *d)
 {
     note_token(f->lease, sizeof(f->lease), d->lease);
+    f->leases = realloc(f->leases, (f->n_leases + 1) * sizeof(f->leases[0]));
+    f->leases[f->n_leases].seq = d->seq;
+    note_token(f->leases[f->n_leases].text, sizeof(f->leases[0].text), d->lease);
+    f->n_leases++;
     add_line(f, "DISPATCH %" PRIu64 " %.*s seq=%" PRIu64 " n=%" PRIu64 " %.*s", d->consumer,
         SLICE_ARG(d->topic), d->seq, d->n_deliveries, shown(d->body), (const char *)d->body.p);
 }
@@ -589,6 +608,7 @@ fake_close(struct fake *f)
     for (size_t i = 0; i < f->n_lines; i++)
         free(f->lines[i]);
     free(f->lines);
+    free(f->leases);
     memset(f, 0, sizeof(*f));
 }
 
@@ -731,6 +751,29 @@ fake_reply(
                                            .message = code != NULL ? text : slice_of(NULL, 0),
                                            .kind = MESSAGE_TEXT,
                                            .body = code != NULL ? slice_of(NULL, 0) : text});
+    ck_assert_int_eq(link_commit(f->link), 0);
+}
+
+const char *
+fake_lease(const struct fake *f, uint64_t seq)
+{
+    for (size_t i = f->n_leases; i > 0; i--)
+        if (f->leases[i - 1].seq == seq)
+            return f->leases[i - 1].text;
+    ck_abort_msg("%s: no lease of %" PRIu64, f->name, seq);
+    return NULL;
+}
+
+void
+fake_settle(
+    struct fake *f, uint64_t req, uint64_t consumer, const char *lease, uint64_t outcome, uint64_t delay_ms)
+{
+    frame_put_settle(link_buf(f->link), &(struct frame_settle){.req = req,
+                                            .consumer = consumer,
+                                            .lease = slice_str(lease),
+                                            .outcome = outcome,
+                                            .delay_ms = delay_ms,
+                                            .reason = slice_str(outcome == 1 || outcome == 3 ? "why" : "")});
     ck_assert_int_eq(link_commit(f->link), 0);
 }
 

@@ -28,6 +28,7 @@ struct bus {
     char dir[64], runtime_dir[80], config_path[80];
     pid_t broker;
     struct loop *loop;
+    bool is_durable;      /* the broker keeps messages in a file */
     uint64_t hello_epoch; /* what the next HELLO says that its frontend knew */
 };
 
@@ -57,10 +58,16 @@ struct fake {
     uint64_t n_messages, last_message_seq;
     char lease[80], call[80], request_id[80]; /* of the last DISPATCH, CALL, ACCEPTED */
     uint64_t call_timeout_ms;
+    struct fake_lease {
+        uint64_t seq;
+        char text[80];
+    } * leases; /* of all DISPATCHes */
+    size_t n_leases;
 };
 
 /* yaml: the config beside runtime_dir, e.g. "topics: [...]"; NULL for none. */
 void bus_start(struct bus *bus, const char *yaml);
+void bus_start_durable(struct bus *bus, const char *yaml); /* with a store that outlives the broker */
 void bus_write_config(struct bus *bus, const char *yaml);
 void bus_spawn(struct bus *bus);                   /* the broker, again after bus_kill() */
 void bus_kill(struct bus *bus, int signal_number); /* and waits; SIGTERM: must end with 0 */
@@ -100,6 +107,12 @@ void fake_abandon(struct fake *f, uint64_t req);
 /* A reply of text; code not NULL: a failure, and body is what went wrong. */
 void fake_reply(
     struct fake *f, uint64_t req, uint64_t consumer, const char *call, const char *code, const char *body);
+
+/* The last lease of the message. */
+const char *fake_lease(const struct fake *f, uint64_t seq);
+/* SETTLE, with 0 done, 1 to be tried again after delay_ms, 2 more time, 3 dead. */
+void fake_settle(
+    struct fake *f, uint64_t req, uint64_t consumer, const char *lease, uint64_t outcome, uint64_t delay_ms);
 
 /* The next line (TOPIC and FORGET are passed over, unless asked for) must be this. */
 void fake_expect(struct fake *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

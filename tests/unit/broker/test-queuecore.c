@@ -39,8 +39,8 @@ add(struct queuecore *q, uint64_t seq, const char *key)
 static void
 holder_init(struct queue_holder *holder, uint64_t id)
 {
+    *holder = (struct queue_holder){.id = id};
     list_init(&holder->leases);
-    holder->id = id;
 }
 
 /* Gives out the next one. 0: there is none. */
