@@ -165,6 +165,8 @@ struct store_read {
     size_t n_topics;
     uint64_t since;       /* only seq > since */
     uint64_t last;        /* if not 0: of each topic at most its last so many; since is then ignored */
+    int64_t since_ms;     /* with last: records that were appended before this are not wanted; they may come,
+                           * where     leaving them out would be more work */
     uint64_t max_records; /* 0: no limit */
     size_t max_bytes;     /* stop after about so many bytes (at least one record) */
     /* Results, in order of seq; record is borrowed. Nor wants(), on_record() nor on_gap() may append, open,

@@ -23,13 +23,13 @@
 #define TURN_BYTES (1024u * 1024)
 #define STEP_COST 4096u      /* of a step that finds next to nothing, in the currency of TURN_BYTES */
 #define LOOK_COST 64u        /* of a topic that is looked at: a step over very many of them ends the turn */
-#define NOTED_MAX (1u << 20) /* records of modes 1 and 2 */
+#define NOTED_MAX (1u << 20) /* records of modes 1 to 3 */
 #define LAST_MAX 1000000u    /* of one topic */
 
 enum recovery_stage {
     STAGE_WAITING,
-    STAGE_LAST,    /* mode 1: the store is asked for the last of each topic */
-    STAGE_PUTTING, /* modes 1 and 2: what was noted is put */
+    STAGE_LAST,    /* modes 1 and 3: the store is asked for the last of each topic */
+    STAGE_PUTTING, /* modes 1 to 3: what was noted is put */
     STAGE_SINCE,   /* the store is read since the position */
 };
 
@@ -39,7 +39,8 @@ struct recovery {
     struct peer *peer;
     struct list in_peer; /* waiting or running */
     uint64_t mode, epoch, since;
-    uint64_t count;      /* mode 0: how many may still come, if has_count; mode 1: of each topic */
+    uint64_t count;      /* mode 0: how many may still come, if has_count; modes 1 and 3: of each topic */
+    int64_t since_ms;    /* mode 3, else 0 */
     bool has_wildcard;   /* a filter has one */
     bool reads_wildcard; /* one that is not below '$' */
     bool has_count, is_running, is_reading, is_cancelled, has_more;
@@ -48,7 +49,7 @@ struct recovery {
 
     struct filtertree *tree;     /* all filters, if one has a wildcard */
     struct store_topic **topics; /* else: during a read, those that there are */
-    struct record **noted;       /* modes 1 and 2, in order of seq; their topics are pinned */
+    struct record **noted;       /* modes 1 to 3, in order of seq; their topics are pinned */
     size_t n_noted, noted_at, noted_room;
 
     struct strs filters; /* into packed[] */
@@ -312,6 +313,8 @@ recovery_on_last(struct record *record, void *arg)
 {
     struct recovery *r = arg;
 
+    if (record->time_ms < r->since_ms)
+        return;
     if (!r->has_more && recovery_is_wanted(r) && recovery_note(r, record) < 0)
         r->has_more = true;
 }
@@ -364,7 +367,7 @@ recovery_note_all_retained(struct recovery *r)
 
 /* ---- Reading the store. ---- */
 
-/* The answer to mode 1 is noted: from here on it is like mode 0. */
+/* The answer to modes 1 and 3 is noted: from here on it is like mode 0. */
 static void
 recovery_on_noted(struct recovery *r, uint64_t upto, bool is_cut_short)
 {
@@ -457,6 +460,7 @@ recovery_read(struct recovery *r)
         return error;
     if (r->stage == STAGE_LAST) {
         read.last = r->count;
+        read.since_ms = r->since_ms;
         read.max_records = NOTED_MAX;
         read.on_record = recovery_on_last;
     } else {
@@ -610,7 +614,7 @@ recovery_on_recover(struct peer *peer, const struct frame *f)
 
     if (what != NULL)
         return peer_complain(peer, f, "%s", what);
-    if (asked->req == 0 || asked->mode > RECOVER_RETAINED)
+    if (asked->req == 0 || asked->mode > RECOVER_TIME)
         return peer_complain(peer, f, "request 0, or mode %llu", (unsigned long long)asked->mode);
     r = calloc(1, sizeof(*r) + asked->filters.packed.n);
     if (r == NULL)
@@ -625,7 +629,8 @@ recovery_on_recover(struct peer *peer, const struct frame *f)
     r->epoch = asked->epoch;
     r->since = asked->seq;
     r->has_count = asked->mode == RECOVER_SINCE && asked->count > 0;
-    r->count = asked->mode == RECOVER_LAST && asked->count > LAST_MAX ? LAST_MAX : asked->count;
+    r->count = asked->mode != RECOVER_SINCE && asked->count > LAST_MAX ? LAST_MAX : asked->count;
+    r->since_ms = asked->mode == RECOVER_TIME && asked->seq <= INT64_MAX ? (int64_t)asked->seq : 0;
     r->has_wildcard = has_wildcard;
     r->reads_wildcard = reads_wildcard;
     gaps_init(&r->gaps);

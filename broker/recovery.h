@@ -8,7 +8,9 @@
  *
  *     mode 0   read since the cursor until nothing is left
  *     mode 1   the last `count` of each topic as they are now are noted (by reference) and replayed, then
- * read on from there mode 2   the same with the retained values
+ *              read on from there
+ *     mode 2   the same with the retained values
+ *     mode 3   as mode 1, but only those that were published at or after a time
  */
 #ifndef BROKER_RECOVERY_H
 #define BROKER_RECOVERY_H

@@ -35,7 +35,7 @@ enum frame_direction { TO_BROKER = 1, TO_FRONTEND = 2, BOTH = 3 };
 
 enum message_kind { MESSAGE_BINARY = 0, MESSAGE_TEXT = 1, MESSAGE_JSON = 2 };
 enum message_flag { MESSAGE_RETAIN = 1 };
-enum recover_mode { RECOVER_SINCE = 0, RECOVER_LAST = 1, RECOVER_RETAINED = 2 };
+enum recover_mode { RECOVER_SINCE = 0, RECOVER_LAST = 1, RECOVER_RETAINED = 2, RECOVER_TIME = 3 };
 enum recover_state { STATE_LIVE = 0, STATE_RECOVERED = 1, STATE_GAP = 2, STATE_RESET = 3 };
 enum presence_mode { PRESENCE_OFF = 0, PRESENCE_MEMBERS = 1, PRESENCE_COUNT = 2 };
 enum slow_policy { SLOW_DISCONNECT = 0, SLOW_DROP_OLDEST = 1, SLOW_CONFLATE = 2, SLOW_CATCH_UP = 3 };

@@ -154,7 +154,8 @@ FRAME_END(gap, GAP)
 /* ---- Recovery for one joiner. ---- */
 
 /* Replay for one client what matches any of `filters`. `mode`: 0 since the position, 1 the last `count` messages of
- * each topic, 2 the retained value of each topic. All of it must be covered by SUBSCRIBEs of this link sent
+ * each topic, 2 the retained value of each topic, 3 of the last `count` messages of each topic those published at or after
+ * `seq`, here in milliseconds since 1970. All of it must be covered by SUBSCRIBEs of this link sent
  * before, so that what follows the answer is live. `req` is the frontend's number, not 0, not in use.
  * Mode 0 takes `count` as the most messages to replay, 0 for all. */
 FRAME_BEGIN(recover, RECOVER, 20, TO_BROKER)

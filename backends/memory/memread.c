@@ -62,6 +62,22 @@ topic_last(const struct store_topic *topic, uint64_t n)
     return at;
 }
 
+/* The place of the first that is not older, as far as they are in the order of time; not before `at`. */
+static uint32_t
+topic_from_time(const struct store_topic *topic, uint32_t at, int64_t since_ms)
+{
+    uint32_t from = topic->n_places;
+
+    while (from > at) {
+        const struct record *record = memory_topic_at(topic, from - 1)->record;
+
+        if (record != NULL && record->time_ms < since_ms)
+            break;
+        from--;
+    }
+    return from;
+}
+
 static int
 source_add(struct backend *b, const struct store_read *read, struct store_topic *topic)
 {
@@ -70,6 +86,8 @@ source_add(struct backend *b, const struct store_read *read, struct store_topic 
     memory_topic_trim(b, topic, loop_wall_ms(b->loop));
     if (read->last > 0) {
         at = topic_last(topic, read->last);
+        if (read->since_ms > 0)
+            at = topic_from_time(topic, at, read->since_ms);
     } else {
         if (topic->evicted_seq > read->since && !topic->shared->limits.is_unrecoverable)
             read->on_gap(topic->cookie, topic->evicted_seq, read->arg);

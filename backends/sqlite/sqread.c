@@ -79,6 +79,9 @@ source_is_cached(const struct backend *b, const struct reading *r, const struct 
 {
     uint64_t wanted = topic->now.n;
 
+    if (r->read.last > 0 && r->read.since_ms > 0 && topic->n_cached > 0 &&
+        topic_cached(topic, 0)->at->record->time_ms < r->read.since_ms)
+        return true; /* what is not cached is older still */
     if (r->read.last > 0)
         wanted = r->read.last < wanted ? r->read.last : wanted;
     else if (r->read.since >= b->cache_floor)
@@ -114,6 +117,18 @@ first_above(const struct store_topic *topic, uint64_t seq)
     return low;
 }
 
+/* The first of the last so many before `end` that is not too old. */
+static uint32_t
+first_of_last(const struct reading *r, const struct store_topic *topic, uint32_t end)
+{
+    uint32_t n = end > r->read.last ? end - (uint32_t)r->read.last : 0;
+
+    while (r->read.since_ms > 0 && end > n &&
+           topic_cached(topic, end - 1)->at->record->time_ms >= r->read.since_ms)
+        end--;
+    return r->read.since_ms > 0 ? end : n;
+}
+
 /* The first that is wanted; NULL: none is. */
 static struct cached *
 source_first(const struct reading *r, const struct store_topic *topic, uint32_t *ret_n)
@@ -123,7 +138,7 @@ source_first(const struct reading *r, const struct store_topic *topic, uint32_t 
     if (r->read.last == 0)
         n = first_above(topic, r->read.since);
     else
-        n = end > r->read.last ? end - (uint32_t)r->read.last : 0;
+        n = first_of_last(r, topic, end);
     if (n >= end)
         return NULL;
     *ret_n = n;

@@ -321,6 +321,8 @@ filter_give(struct hub *hub, struct filter *f, const struct message *m, bool is_
 {
     if (is_retain)
         f->may_retain = true;
+    if (f->quiet_ms < m->time_ms)
+        f->quiet_ms = m->time_ms;
     for (const struct list *it = f->joining.next; it != &f->joining; it = it->next)
         member_sub(list_entry(it, struct member, in_owner))->join->ignored = m->seq;
     for (struct list *it = f->groups.next, *next; it != &f->groups; it = next) {

@@ -187,6 +187,7 @@ filter_on_subscribed(struct hub *hub, const struct frame *frame)
         return 0; /* listed again on a new link: RESUME says where it goes on */
     f->state = FILTER_LIVE;
     f->since = frame->subscribed.seq;
+    f->quiet_ms = (uint64_t)loop_wall_ms(hub->fe->loop);
     filter_proceed_joining(f);
     return 0;
 }

@@ -67,6 +67,8 @@ struct filter {
     enum filter_state state;
     uint64_t since;  /* what matches above it comes */
     bool may_retain; /* a kept value may exist that matches */
+    uint64_t
+        quiet_ms; /* the wall clock when it went live or, if that is later, the time of its last message */
     uint32_t n_members;
     struct list groups;
     struct list joining;      /* members of subs that are not live */
@@ -111,7 +113,9 @@ enum sub_state {
 
 /* What a sub needs only until it is live. */
 struct join {
-    uint32_t number; /* in the marks of its replay; no group has it */
+    bool tells_live;
+    uint64_t since_ms; /* FROM_TIME */
+    uint32_t number;   /* in the marks of its replay; no group has it */
     enum request_from from;
     struct position since;
     uint64_t last;

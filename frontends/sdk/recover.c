@@ -71,6 +71,10 @@ recover_put(struct sub *sub, uint64_t req)
     if (!join->is_answered && join->from == FROM_LAST) {
         f.mode = RECOVER_LAST;
         f.count = join->last;
+    } else if (!join->is_answered && join->from == FROM_TIME) {
+        f.mode = RECOVER_TIME;
+        f.count = REQUEST_TIME_MESSAGES;
+        f.seq = join->since_ms;
     } else if (join->is_spilling || (!join->is_answered && join->from == FROM_LIVE)) {
         f.mode = RECOVER_RETAINED;
         f.count = 0;

@@ -22,6 +22,7 @@
 #define REQUEST_ID_MAX 64
 /* A dialect whose subscriptions have longer names asks for more (session.id_max); never more than this. */
 #define REQUEST_SUB_ID_MAX (16u * 1024)
+#define REQUEST_TIME_MESSAGES 1000u
 /* One subscription may name several filters: they share one order and one cursor. */
 #define REQUEST_FILTERS_MAX 64
 
@@ -59,7 +60,7 @@ enum request_role {
 /* As in the SETTLE frame. */
 enum settle_outcome { SETTLE_DONE, SETTLE_RETRY, SETTLE_EXTEND, SETTLE_DEAD };
 
-enum request_from { FROM_LIVE, FROM_SINCE, FROM_LAST };
+enum request_from { FROM_LIVE, FROM_SINCE, FROM_LAST, FROM_TIME };
 
 struct request {
     enum request_op op;
@@ -71,6 +72,9 @@ struct request {
     enum request_from from;
     struct slice since; /* FROM_SINCE, also of PEEK (after it): a cursor, not yet parsed */
     uint64_t last;      /* FROM_LAST: messages of each topic */
+    uint64_t since_ms;  /* FROM_TIME: in milliseconds since 1970; as far as it is kept, and at most
+                         * REQUEST_TIME_MESSAGES of each topic */
+    bool tells_live;    /* ANSWER_LIVE is wanted */
 
     enum request_role role;
     struct slice group;    /* CONSUMER, RESPONDER; also QUEUES (after), PEEK, PURGE, REDRIVE */
@@ -126,6 +130,7 @@ enum answer_type {
     ANSWER_CALL,    /* unasked, of a responder: message, token (the call), n_deliveries, time_ms: how long one
                        waits */
     ANSWER_ERROR,   /* code, text; of and token if it was a SETTLE or a REPLY */
+    ANSWER_LIVE,    /* of a SUB with tells_live: all that it asked for was delivered, what follows is live */
     ANSWER_STATE,   /* unasked, of one subscription: state, position, gaps: what happened to its stream */
     ANSWER_DROPPED, /* unasked: count messages of topic were dropped because this client reads too slowly */
     ANSWER_CLOSING, /* the connection is about to be closed by us: code, text */

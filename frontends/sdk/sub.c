@@ -96,6 +96,7 @@ sub_proceed(struct sub *sub)
 {
     struct hub *hub = sub_hub(sub);
     bool wants_more = sub->join->from != FROM_LIVE;
+    bool is_quiet = sub->join->from == FROM_TIME; /* nothing came since then: that needs no asking */
     struct answer answer = {.type = ANSWER_SUBSCRIBED, .state = STATE_LIVE};
 
     if (hub->phase == HUB_RESUMING || hub->position.epoch == 0)
@@ -106,12 +107,13 @@ sub_proceed(struct sub *sub)
         if (f->state != FILTER_LIVE)
             return;
         wants_more = wants_more || f->may_retain;
+        is_quiet = is_quiet && f->quiet_ms < sub->join->since_ms;
     }
     if (sub->is_events) {
         members_on_ready(sub);
         return;
     }
-    if (wants_more) {
+    if (wants_more && !is_quiet) {
         if (hub->phase == HUB_LIVE)
             recover_ask(sub);
         return;
@@ -141,7 +143,8 @@ sub_go_live(struct sub *sub)
 {
     struct hub *hub = sub_hub(sub);
     struct session *s = sub->session;
-    bool is_single = s->n_subs == 1 && sub->n_members == 1;
+    bool is_single = s->n_subs == 1 && sub->n_members == 1, tells_live;
+    struct answer answer = {.type = ANSWER_LIVE, .position = sub_position(sub)};
 
     for (unsigned i = 0; i < sub->n_members; i++) {
         struct member *m = &sub->members[i];
@@ -152,10 +155,13 @@ sub_go_live(struct sub *sub)
             return;
         }
     }
+    tells_live = sub->join->tells_live;
     join_free(sub->join);
     sub_set_state(sub, SUB_LIVE);
     sub->last_seq = hub->seq;
     s->is_single = is_single;
+    if (tells_live && !sub_answer(sub, &answer))
+        return;
     if (s->party != NULL && !sub->is_events)
         members_on_live(sub);
 }
@@ -263,8 +269,13 @@ sub_new(struct hub *hub, struct session *s, const struct request *r, struct posi
         return NULL;
     }
     *sub = (struct sub){.session = s, .n_id = (uint16_t)r->id.n, .join = join};
-    *join = (struct join){
-        .number = ++hub->last_group, .from = r->from, .since = since, .last = r->last, .count = PAGE_FIRST};
+    *join = (struct join){.number = ++hub->last_group,
+        .from = r->from,
+        .since = since,
+        .last = r->last,
+        .count = PAGE_FIRST,
+        .since_ms = r->since_ms,
+        .tells_live = r->tells_live};
     list_init(&sub->in_state);
     list_push_back(&s->subs, &sub->in_session);
     s->n_subs++;

@@ -195,6 +195,8 @@ START_TEST(read_of_the_last_n_takes_n_of_each_topic_without_gaps)
     read_with(f, &r, 3, (struct store_read){.last = 2, .since = 100});
     check_seen(&r, "5 6 b");
     ck_assert_uint_eq(r.gap[0], 0);
+    read_with(f, &r, 3, (struct store_read){.last = 2, .since_ms = 1});
+    check_seen(&r, "5 6 b");
     read_with(f, &r, 3, (struct store_read){.last = 10});
     check_seen(&r, "4 5 6 b");
     ck_assert_uint_eq(r.gap[0], 0);

@@ -461,6 +461,11 @@ START_TEST(last_messages_and_retained_values_are_replayed)
     fake_recover(&f, 2, "a", RECOVER_LAST, 0, 0, 1);
     fake_expect(&f, "REPLAY 2 a seq=4 prev=3 a3");
     fake_expect(&f, "RECOVERED 2 state=0 seq=7 more=0");
+    fake_recover(&f, 2, "a", RECOVER_TIME, 0, 1, 1);
+    fake_expect(&f, "REPLAY 2 a seq=4 prev=3 a3");
+    fake_expect(&f, "RECOVERED 2 state=0 seq=7 more=0");
+    fake_recover(&f, 2, "a", RECOVER_TIME, 0, UINT64_C(1) << 62, 1); /* some time after the sun is gone */
+    fake_expect(&f, "RECOVERED 2 state=0 seq=7 more=0");
     fake_recover(&f, 3, "#", RECOVER_RETAINED, 0, 0, 0);
     fake_expect(&f, "REPLAY 3 r/1 seq=1 prev=0 kept");
     fake_expect(&f, "RECOVERED 3 state=0 seq=7 more=0");

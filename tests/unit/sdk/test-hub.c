@@ -64,6 +64,7 @@ on_answer(struct session *s, const struct answer *a)
     static const char *const names[] = {[ANSWER_SUBSCRIBED] = "SUBSCRIBED",
         [ANSWER_UNSUBSCRIBED] = "UNSUBSCRIBED",
         [ANSWER_ERROR] = "ERROR",
+        [ANSWER_LIVE] = "LIVE",
         [ANSWER_STATE] = "STATE",
         [ANSWER_TOPIC] = "TOPIC",
         [ANSWER_TOPICS_END] = "END",
@@ -1032,6 +1033,53 @@ START_TEST(test_filters_linger)
 }
 END_TEST
 
+static void
+sub_time(struct client *x, const char *id, const char *topic, uint64_t since_ms)
+{
+    struct slice filter = slice_str(topic);
+    const struct request r = {.op = REQUEST_SUB,
+        .id = slice_str(id),
+        .filters = &filter,
+        .n_filters = 1,
+        .from = FROM_TIME,
+        .since_ms = since_ms,
+        .tells_live = true};
+
+    ck_assert_int_eq(session_request(&x->session, &r), 0);
+}
+
+/* What was published since a time; nothing is asked when nothing can have come. */
+START_TEST(test_since_a_time)
+{
+    uint64_t now = (uint64_t)loop_wall_ms(loop);
+    char wanted[100];
+    struct client x;
+
+    client_begin(&x);
+    attach();
+    sub_time(&x, "1", "a/1", 5000);
+    subscribed(1, 10, false);
+    ck_assert_str_eq(frames(), "SUBSCRIBE 1 a/1; RECOVER 1 mode 3 0-5000 count 1000 a/1; ");
+    replay(1, 1, 9, "9");
+    recovered(1, STATE_LIVE, 10, false);
+    expect(&x, "SUBSCRIBED(1,live,e-8) 1:a/1=9 LIVE(1) ");
+    sub_time(&x, "2", "a/1", now + 60000);
+    ck_assert_str_eq(frames(), "");
+    expect(&x, "SUBSCRIBED(2,live,e-10) LIVE(2) ");
+    ck_assert_int_eq(
+        give((struct frame){.type = FRAME_MESSAGE,
+            .message = {.handle = 1, .seq = 11, .time_ms = now + 70000, .body = slice_str("x")}}),
+        0);
+    loop_settle(loop);
+    expect(&x, "1:a/1=x 2:a/1=x ");
+    sub_time(&x, "3", "a/1", now + 70000);
+    (void)snprintf(
+        wanted, sizeof wanted, "RECOVER 1 mode 3 0-%llu count 1000 a/1; ", (unsigned long long)(now + 70000));
+    ck_assert_str_eq(frames(), wanted);
+    client_end(&x);
+}
+END_TEST
+
 /* What a session is not to get is delivered to the others, in its place. */
 START_TEST(test_exclude)
 {
@@ -1123,4 +1171,4 @@ SUITE_MAIN_WITH("hub", setup, teardown, test_live, test_joining_within_a_turn, t
     test_pages_wait_for_the_client, test_gaps_are_told_once, test_large_pages_are_cut,
     test_recovery_goes_on_on_another_link, test_kept_values_first, test_many_kept_values_spill,
     test_leaving_on_the_answer, test_lists, test_dropped_is_told_later, test_set_back, test_values,
-    test_filters_linger, test_long_ids, test_exclude)
+    test_filters_linger, test_long_ids, test_exclude, test_since_a_time)
