@@ -1073,8 +1073,7 @@ START_TEST(test_since_a_time)
     loop_settle(loop);
     expect(&x, "1:a/1=x 2:a/1=x ");
     sub_time(&x, "3", "a/1", now + 70000);
-    (void)snprintf(
-        wanted, sizeof wanted, "RECOVER 1 mode 3 0-%llu count 1000 a/1; ", (unsigned long long)(now + 70000));
+    (void)snprintf(wanted, sizeof wanted, "RECOVER 1 mode 3 0-%d count 1000 a/1; ", (int)(now + 70000));
     ck_assert_str_eq(frames(), wanted);
     client_end(&x);
 }
