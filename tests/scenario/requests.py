@@ -1,7 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests and replies over the native protocol: on every transport, and whatever dies in between each request gets exactly
 one reply or one clear error."""
-from tests.support.bus import Bus, main, wait_until
+import collections
+import os
+import random
+import threading
+import time
+
+from tests.support.bus import SANITIZED, Bus, main, wait_until
+from tests.support.clients import Closed
+
+N_REQUESTS = 2000 if SANITIZED else 10000
+N_RESPONDERS = 8
 
 
 def round_trip_on_every_transport():
@@ -117,5 +127,154 @@ def broker_killed():
         assert answer["op"] == "reply" or answer["code"] == "no_responder", answer
 
 
+# ---- Responders that die. ----
+
+class Responder(threading.Thread):
+    """Answers n with n + 1; dies now and then in the middle of its work, without a word, and comes back."""
+
+    def __init__(self, connect, seed):
+        super().__init__(daemon=True)
+        self.connect, self.random = connect, random.Random(seed)
+        self.n_calls, self.n_deaths, self.error = 0, 0, None
+        self.stopping = threading.Event()
+
+    def run(self):
+        try:
+            while not self.stopping.is_set():
+                try:
+                    self.live(self.connect())
+                except (Closed, OSError):
+                    time.sleep(0.01)  # its server died, and is not back yet
+        except Exception as e:
+            self.error = e
+
+    def live(self, client):
+        client.sub("svc/add", respond=True, prefetch=self.random.choice([1, 4, 16]))
+        left = self.random.randrange(50, 600)  # to live, in calls
+        while left > 0 and not self.stopping.is_set():
+            m = client.try_recv(0.1)
+            if m is None:
+                continue
+            if m["op"] == "error":
+                assert m["code"] in ("call_unknown", "unavailable"), m
+                continue
+            assert m["op"] == "request", m
+            left -= 1
+            self.n_calls += 1
+            if left > 0:
+                client.send(op="reply", call=m["call"], data=m["data"] + 1)
+        client.close()
+        self.n_deaths += 1
+
+
+class Asker(threading.Thread):
+    """Asks so many times at least, some at once, until it is enough; keeps what each was answered."""
+
+    def __init__(self, client, n):
+        super().__init__(daemon=True)
+        self.client, self.n, self.n_sent = client, n, 0
+        self.answers = collections.defaultdict(list)
+        self.error = None
+        self.enough = threading.Event()
+
+    def run(self):
+        try:
+            while True:
+                wants_more = self.n_sent < self.n or not self.enough.is_set()
+                if not wants_more and len(self.answers) == self.n_sent:
+                    break
+                while wants_more and self.n_sent - len(self.answers) < 100:
+                    self.client.send(op="request", id=self.n_sent, topic="svc/add", data=self.n_sent, timeout=20000)
+                    self.n_sent += 1
+                m = self.client.recv(60)
+                self.answers[m["id"]].append(m)
+            while (m := self.client.try_recv(0.5)) is not None:  # more than one
+                self.answers[m.get("id")].append(m)
+        except Exception as e:
+            self.error = e
+
+    def check(self, allowed):
+        if self.error:
+            raise self.error
+        codes = collections.Counter()
+        for id in range(self.n_sent):
+            assert len(self.answers[id]) == 1, (id, self.answers[id])
+            m = self.answers[id][0]
+            if m["op"] == "reply":
+                assert m["data"] == id + 1, m
+            else:
+                assert m["op"] == "error" and m["code"] in allowed and m["message"], m
+            codes[m.get("code", "reply")] += 1
+        assert set(self.answers) == set(range(self.n_sent))
+        return codes
+
+
+def figures(bus):
+    client = bus.tcp()
+    client.sub("$sys/broker")
+    data = client.message()["data"]
+    client.close()
+    return data
+
+
+def run_requests(bus, allowed, disturb=lambda chance: None):
+    """Asks over tcp, in two clients; responders are on both transports. What each was answered, by code."""
+    seed = int(os.environ.get("BUSBAR_SEED") or random.randrange(1 << 30))
+    chance = random.Random(seed)
+    responders = [Responder(bus.tcp if i % 2 else bus.ws, seed + i) for i in range(N_RESPONDERS)]
+    for r in responders:
+        r.start()
+    probe = bus.tcp()
+
+    def is_answered():
+        probe.send(op="request", id=0, topic="svc/add", data=1)
+        return probe.recv()["op"] == "reply"
+
+    wait_until(is_answered, "a responder")
+    askers = [Asker(bus.tcp(), N_REQUESTS // 2) for _ in range(2)]
+    for a in askers:
+        a.start()
+    disturb(chance)
+    for a in askers:
+        a.enough.set()
+    for a in askers:
+        a.join(120)
+        assert not a.is_alive(), f"hangs: {a.n_sent} sent, {len(a.answers)} answered"
+    for r in responders:
+        r.stopping.set()
+    for r in responders:
+        r.join(30)
+        if r.error:
+            raise r.error
+    codes = sum((a.check(allowed) for a in askers), collections.Counter())
+    print(f"seed {seed}: {dict(codes)}, {sum(r.n_deaths for r in responders)} times a responder died", flush=True)
+    wait_until(lambda: (f := figures(bus)) and f["requests_open"] == 0 and f["requests_waiting"] == 0,
+               "nothing of it is left in the broker")
+    return codes
+
+
+def responders_die():
+    """10,000 requests, 8 responders that die at random: each request has one reply, or is told that its responder was lost."""
+    with Bus(frontends=("ws.1", "tcp.1")) as bus:
+        codes = run_requests(bus, {"responder_gone", "no_responder"})
+        assert codes["reply"] > N_REQUESTS * 0.8, codes
+        assert codes["responder_gone"] > 0, codes
+
+
+def everything_dies():
+    """The same while the broker and a server process of responders are killed: one reply or one clear error for each."""
+    with Bus(frontends=("ws.1", "tcp.1")) as bus:
+        def disturb(chance):
+            for victim in ["broker", "ws.1"] * (2 if SANITIZED else 4):
+                time.sleep(chance.uniform(0.1, 0.4))
+                bus.kill(victim)
+                time.sleep(chance.uniform(0, 0.3))
+                bus.start(victim)
+
+        codes = run_requests(bus, {"responder_gone", "no_responder", "unavailable"}, disturb)
+        assert codes["unavailable"] > 0 and codes["reply"] > N_REQUESTS * 0.5, codes
+
+
 if __name__ == "__main__":
-    main([round_trip_on_every_transport, errors, turns, responder_unsubscribes, half_closed_asker, broker_killed])
+    main([round_trip_on_every_transport, errors, turns, responder_unsubscribes, half_closed_asker, broker_killed,
+          responders_die, everything_dies])
