@@ -400,7 +400,7 @@ hub_new(struct frontend *fe, const struct hub_sink *sink, struct hub **ret)
     list_init(&hub->draining);
     list_init(&hub->live);
     asks_init(&hub->asks);
-    takers_init(&hub->takers);
+    takers_init(hub);
     members_init(hub);
     *ret = hub;
     return 0;
@@ -413,7 +413,7 @@ hub_free(struct hub *hub)
         return NULL;
     loop_timer_stop(hub->fe->loop, &hub->drain_timer);
     asks_fini(&hub->asks);
-    takers_fini(&hub->takers);
+    takers_fini(hub);
     members_fini(hub);
     bus_topic_forget_all(hub);
     for (size_t i = 0; i < hub->n_filter_slots; i++) {
@@ -437,6 +437,8 @@ hub_after_writes(struct hub *hub)
 {
     if (!list_empty(&hub->draining))
         recover_poll_draining(hub);
+    if (!list_empty(&hub->takers.parked))
+        takers_poll_parked(hub);
 }
 
 size_t

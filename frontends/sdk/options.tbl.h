@@ -29,6 +29,9 @@ OPTION("requests_held", COUNT, requests_held, LIVE, "10000", "0", "1000000", "",
     "unavailable.")
 OPTION("request_hold_bytes", BYTES, request_hold_bytes, LIVE, "16MiB", "64KiB", "16GiB", "",
     "How many bytes of them, and of replies and acks that the broker has not confirmed.")
+OPTION("work_bytes", BYTES, work_bytes, LIVE, "16MiB", "64KiB", "1GiB", "",
+    "How much work (messages of queues, requests) may wait for one client that reads too slowly. More ends its subscription, "
+    "and the work goes to others.")
 OPTION("presences_per_client", COUNT, presences_per_client, LIVE, "100", "1", "1000000", "",
     "On how many topics one client may be there, or look who is.")
 OPTION("memory_max", BYTES, memory_max, LIVE, "0", "0", "1TiB", "",

@@ -40,6 +40,7 @@ struct party {
     uint32_t n_asks;    /* those that count in limits.requests_per_client */
     uint32_t n_lists;   /* those that are answered by many lines */
     uint32_t n_takers;
+    uint64_t n_parked_bytes; /* in limits.work_bytes */
     uint32_t n_presences; /* in limits.presences_per_client */
 };
 

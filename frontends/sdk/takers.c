@@ -2,10 +2,9 @@
 /* Consumers as their clients see them: begun, given work, ended. */
 #include "config.h"
 
-#include "frontends/sdk/takers.h"
+#include "frontends/sdk/takerspriv.h"
 
 #include "base/log.h"
-#include "frontends/sdk/hubpriv.h"
 #include "frontends/sdk/message.h"
 #include "wire/names.h"
 
@@ -13,47 +12,6 @@
 #include <stdlib.h>
 
 #define FLAG_OUTLIVES 1u
-
-/* Given to a client, and not known to be settled. */
-struct work {
-    struct taker *taker;
-    struct list in_taker;
-    uint8_t n_token;
-    uint8_t token[];
-};
-
-struct taker {
-    struct hub *hub;
-    struct session *session;
-    uint64_t number;
-    struct list in_session, in_all;
-    struct list works; /* the oldest first */
-    uint32_t n_works, credit;
-    struct position since;
-    bool is_responder, outlives_session;
-    bool is_answered; /* the client knows that it is one */
-    uint16_t n_id, n_topic;
-    uint8_t n_group;
-    uint8_t bytes[]; /* id, topic, group */
-};
-
-static inline struct slice
-taker_id(const struct taker *t)
-{
-    return slice_of(t->bytes, t->n_id);
-}
-
-static inline struct slice
-taker_topic(const struct taker *t)
-{
-    return slice_of(t->bytes + t->n_id, t->n_topic);
-}
-
-static inline struct slice
-taker_group(const struct taker *t)
-{
-    return slice_of(t->bytes + t->n_id + t->n_topic, t->n_group);
-}
 
 static struct slice
 work_key(const void *value)
@@ -63,12 +21,21 @@ work_key(const void *value)
     return slice_of(w->token, w->n_token);
 }
 
-void
-takers_init(struct takers *takers)
+static void
+takers_on_parked_timer(void *arg)
 {
-    *takers = (struct takers){0};
+    takers_poll_parked(arg);
+}
+
+void
+takers_init(struct hub *hub)
+{
+    struct takers *takers = &hub->takers;
+
+    *takers = (struct takers){.parked_timer = {.fn = takers_on_parked_timer, .arg = hub}};
     numbers_init(&takers->numbers);
     list_init(&takers->all);
+    list_init(&takers->parked);
     table_init(&takers->works, work_key);
 }
 
@@ -157,6 +124,7 @@ taker_free(struct taker *t)
 
     while (!list_empty(&t->works))
         work_free(list_entry(t->works.next, struct work, in_taker));
+    taker_drop_parked(t);
     numbers_remove(&hub->takers.numbers, t->number);
     list_remove(&t->in_session);
     list_remove(&t->in_all);
@@ -166,22 +134,31 @@ taker_free(struct taker *t)
     free(t);
 }
 
+static void
+taker_put_unconsume(const struct taker *t)
+{
+    struct hub *hub = t->hub;
+
+    if (hub->phase == HUB_AWAY)
+        return;
+    frame_put_unconsume(hub->sink.begin(hub->sink.arg), &(struct frame_unconsume){.consumer = t->number});
+    hub->sink.commit(hub->sink.arg);
+}
+
 /* The client does not want it any more. */
 static void
 taker_end(struct taker *t)
 {
-    struct hub *hub = t->hub;
-
-    if (hub->phase != HUB_AWAY) {
-        frame_put_unconsume(hub->sink.begin(hub->sink.arg), &(struct frame_unconsume){.consumer = t->number});
-        hub->sink.commit(hub->sink.arg);
-    }
+    taker_put_unconsume(t);
     taker_free(t);
 }
 
 void
-takers_fini(struct takers *takers)
+takers_fini(struct hub *hub)
 {
+    struct takers *takers = &hub->takers;
+
+    loop_timer_stop(hub->fe->loop, &takers->parked_timer);
     while (!list_empty(&takers->all))
         taker_free(list_entry(takers->all.next, struct taker, in_all));
     table_fini(&takers->works);
@@ -216,6 +193,8 @@ taker_new(struct hub *hub, struct session *s, const struct request *r, struct po
         .n_group = (uint8_t)r->group.n};
     put(put(put(t->bytes, r->id), topic), r->group);
     list_init(&t->works);
+    list_init(&t->parked);
+    list_init(&t->in_parked);
     t->number = numbers_add(&hub->takers.numbers, t);
     if (t->number == 0) {
         free(t);
@@ -288,6 +267,28 @@ takers_leave(struct hub *hub, struct session *s)
         taker_end(list_entry(s->party->takers.next, struct taker, in_session));
 }
 
+/* The client is told that it is none any more. */
+static void
+taker_free_and_tell(struct taker *t, enum error_code code, struct slice text)
+{
+    struct answer answer = {.type = ANSWER_ERROR, .code = code, .text = text};
+    struct session *s = t->session;
+    uint8_t id[REQUEST_SUB_ID_MAX];
+
+    answer.id = slice_of(id, t->n_id);
+    put(id, taker_id(t));
+    taker_free(t);
+    s->fe->counters.request_errors++;
+    s->ops->on_answer(s, &answer);
+}
+
+void
+taker_fail(struct taker *t, enum error_code code, struct slice text)
+{
+    taker_put_unconsume(t);
+    taker_free_and_tell(t, code, text);
+}
+
 /* ---- The link. ---- */
 
 void
@@ -355,38 +356,89 @@ int
 takers_on_unconsumable(struct hub *hub, const struct frame *frame)
 {
     const struct frame_unconsumable *f = &frame->unconsumable;
-    struct answer answer = {.type = ANSWER_ERROR, .code = error_code_find(f->code), .text = f->message};
-    uint8_t id[REQUEST_SUB_ID_MAX];
-    struct session *s;
     struct taker *t;
     int r = taker_find(hub, f->consumer, "UNCONSUMABLE", &t);
 
-    if (r < 0 || t == NULL)
-        return r;
-    answer.id = slice_of(id, t->n_id);
-    put(id, taker_id(t));
-    s = t->session;
-    taker_free(t);
-    s->fe->counters.request_errors++;
-    s->ops->on_answer(s, &answer);
-    return 0;
+    if (r == 0 && t != NULL)
+        taker_free_and_tell(t, error_code_find(f->code), f->message);
+    return r;
 }
 
-/* Gives it to the client. */
-static int
-taker_give(struct taker *t, struct answer *answer)
+static void
+taker_tell_work(struct taker *t, const struct frame_dispatch *f, uint64_t ago_ms, struct answer *answer)
 {
-    uint8_t id[REQUEST_SUB_ID_MAX];
-    int r = taker_note_work(t, answer->token);
+    struct hub *hub = t->hub;
+    char cursor[CURSOR_MAX];
+    const struct message m = {.topic = f->topic,
+        .cursor = slice_of(cursor, cursor_format(cursor, (struct position){hub->position.epoch, f->seq})),
+        .seq = f->seq,
+        .time_ms = f->time_ms,
+        .kind = f->kind <= MESSAGE_JSON ? (enum message_kind)f->kind : MESSAGE_BINARY,
+        .type = f->type,
+        .headers = f->headers,
+        .key = f->key,
+        .body = f->body};
 
-    if (r < 0) {
-        log_error("the broker gave out work that cannot be kept: %s", strerror(-r));
-        return r;
-    }
-    answer->id = slice_of(id, t->n_id);
-    put(id, taker_id(t));
+    hub->fe->counters.leases++;
+    *answer = (struct answer){.type = ANSWER_WORK,
+        .id = answer->id,
+        .message = &m,
+        .token = f->lease,
+        .n_deliveries = f->n_deliveries,
+        .time_ms = f->lease_ms - ago_ms};
     t->session->ops->on_answer(t->session, answer);
-    return 0;
+}
+
+static void
+taker_tell_call(struct taker *t, const struct frame_call *f, uint64_t ago_ms, struct answer *answer)
+{
+    const struct message m = {.topic = f->topic,
+        .kind = f->kind <= MESSAGE_JSON ? (enum message_kind)f->kind : MESSAGE_BINARY,
+        .type = f->type,
+        .headers = f->headers,
+        .key = f->key,
+        .body = f->body};
+
+    t->hub->fe->counters.calls++;
+    *answer = (struct answer){.type = ANSWER_CALL,
+        .id = answer->id,
+        .message = &m,
+        .token = f->call,
+        .n_deliveries = f->n_deliveries,
+        .time_ms = f->timeout_ms - ago_ms};
+    t->session->ops->on_answer(t->session, answer);
+}
+
+void
+taker_tell(struct taker *t, const struct frame *frame, uint64_t ago_ms)
+{
+    bool is_call = frame->type == FRAME_CALL;
+    uint64_t time_ms = is_call ? frame->call.timeout_ms : frame->dispatch.lease_ms;
+    uint8_t id[REQUEST_SUB_ID_MAX]; /* it may end in the call */
+    struct answer answer = {.id = slice_of(id, t->n_id)};
+
+    if (ago_ms > 0 && ago_ms >= time_ms)
+        return; /* too late: somebody else has it */
+    put(id, taker_id(t));
+    if (is_call)
+        taker_tell_call(t, &frame->call, ago_ms, &answer);
+    else
+        taker_tell_work(t, &frame->dispatch, ago_ms, &answer);
+}
+
+/* It is the client's from now on, whether or not it can be told at once. */
+static int
+taker_give(struct taker *t, const struct frame *frame, struct slice token)
+{
+    int r = taker_note_work(t, token);
+
+    if (r == 0 && taker_is_behind(t))
+        r = taker_park(t, frame);
+    else if (r == 0)
+        taker_tell(t, frame, 0);
+    if (r < 0)
+        log_error("the broker gave out work that cannot be kept: %s", strerror(-r));
+    return r;
 }
 
 /* It crossed with the end of its consumer. A lease that outlives it would be nobody's. */
@@ -401,55 +453,22 @@ taker_give_back(struct hub *hub, struct slice lease)
 int
 takers_on_dispatch(struct hub *hub, const struct frame *frame)
 {
-    const struct frame_dispatch *f = &frame->dispatch;
-    char cursor[CURSOR_MAX];
-    const struct message m = {.topic = f->topic,
-        .cursor = slice_of(cursor, cursor_format(cursor, (struct position){hub->position.epoch, f->seq})),
-        .seq = f->seq,
-        .time_ms = f->time_ms,
-        .kind = f->kind <= MESSAGE_JSON ? (enum message_kind)f->kind : MESSAGE_BINARY,
-        .type = f->type,
-        .headers = f->headers,
-        .key = f->key,
-        .body = f->body};
-    struct answer answer = {.type = ANSWER_WORK,
-        .message = &m,
-        .token = f->lease,
-        .n_deliveries = f->n_deliveries,
-        .time_ms = f->lease_ms};
     struct taker *t;
-    int r = taker_find(hub, f->consumer, "DISPATCH", &t);
+    int r = taker_find(hub, frame->dispatch.consumer, "DISPATCH", &t);
 
     if (r < 0)
         return r;
-    if (t == NULL) {
-        taker_give_back(hub, f->lease);
-        return 0;
-    }
-    hub->fe->counters.leases++;
-    return taker_give(t, &answer);
+    if (t != NULL)
+        return taker_give(t, frame, frame->dispatch.lease);
+    taker_give_back(hub, frame->dispatch.lease);
+    return 0;
 }
 
 int
 takers_on_call(struct hub *hub, const struct frame *frame)
 {
-    const struct frame_call *f = &frame->call;
-    const struct message m = {.topic = f->topic,
-        .kind = f->kind <= MESSAGE_JSON ? (enum message_kind)f->kind : MESSAGE_BINARY,
-        .type = f->type,
-        .headers = f->headers,
-        .key = f->key,
-        .body = f->body};
-    struct answer answer = {.type = ANSWER_CALL,
-        .message = &m,
-        .token = f->call,
-        .n_deliveries = f->n_deliveries,
-        .time_ms = f->timeout_ms};
     struct taker *t;
-    int r = taker_find(hub, f->consumer, "CALL", &t);
+    int r = taker_find(hub, frame->call.consumer, "CALL", &t);
 
-    if (r < 0 || t == NULL)
-        return r;
-    hub->fe->counters.calls++;
-    return taker_give(t, &answer);
+    return r < 0 || t == NULL ? r : taker_give(t, frame, frame->call.call);
 }

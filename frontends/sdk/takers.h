@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "base/list.h"
+#include "base/loop.h"
 #include "base/slice.h"
 #include "base/table.h"
 #include "frontends/sdk/numbers.h"
@@ -34,11 +35,15 @@ struct takers {
     struct numbers numbers;
     struct list all;    /* of struct taker */
     struct table works; /* of struct work, by token */
+    struct list parked; /* of struct taker: what waits for its client */
+    struct loop_timer parked_timer;
     size_t n;
 };
 
-void takers_init(struct takers *takers);
-void takers_fini(struct takers *takers);
+void takers_init(struct hub *hub);
+void takers_fini(struct hub *hub);
+/* Those who read again are given what waits for them. */
+void takers_poll_parked(struct hub *hub);
 
 /* A SUB with the role of a consumer or a responder, whose names, prefetch and id were checked and whose id is
  * not in use. */

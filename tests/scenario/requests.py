@@ -12,6 +12,7 @@ from tests.support.clients import Closed
 
 N_REQUESTS = 2000 if SANITIZED else 10000
 N_RESPONDERS = 8
+FIGURES = {"sys_interval": "200ms"}
 
 
 def round_trip_on_every_transport():
@@ -255,7 +256,7 @@ def run_requests(bus, allowed, disturb=lambda chance: None):
 
 def responders_die():
     """10,000 requests, 8 responders that die at random: each request has one reply, or is told that its responder was lost."""
-    with Bus(frontends=("ws.1", "tcp.1")) as bus:
+    with Bus(frontends=("ws.1", "tcp.1"), broker=FIGURES) as bus:
         codes = run_requests(bus, {"responder_gone", "no_responder"})
         assert codes["reply"] > N_REQUESTS * 0.8, codes
         assert codes["responder_gone"] > 0, codes
@@ -263,7 +264,7 @@ def responders_die():
 
 def everything_dies():
     """The same while the broker and a server process of responders are killed: one reply or one clear error for each."""
-    with Bus(frontends=("ws.1", "tcp.1")) as bus:
+    with Bus(frontends=("ws.1", "tcp.1"), broker=FIGURES) as bus:
         def disturb(chance):
             for victim in ["broker", "ws.1"] * (2 if SANITIZED else 4):
                 time.sleep(chance.uniform(0.1, 0.4))

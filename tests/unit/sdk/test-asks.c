@@ -30,6 +30,7 @@ static bool is_full;
 struct client {
     struct session session; /* first */
     struct buf log;
+    size_t queued;
     bool leaves_on_answer;
 };
 
@@ -76,7 +77,13 @@ on_answer(struct session *s, const struct answer *a)
         session_fini(s);
 }
 
-static const struct session_ops session_ops = {.on_answer = on_answer};
+static size_t
+queued(struct session *s)
+{
+    return ((struct client *)s)->queued;
+}
+
+static const struct session_ops session_ops = {.on_answer = on_answer, .queued = queued};
 
 static void
 client_begin(struct client *x)
@@ -311,6 +318,7 @@ setup(void)
         .subscriptions_per_client = 5,
         .requests_per_client = 3,
         .requests_held = 4,
+        .work_bytes = 1 << 20,
         .request_hold_bytes = 1000};
     ck_assert_int_eq(frontend_init(&fe, loop, &limits), 0);
     ck_assert_int_eq(hub_new(&fe, &sink, &fe.hub), 0);
@@ -834,6 +842,55 @@ START_TEST(test_forgotten_leases)
 }
 END_TEST
 
+/* Work waits for a client that does not read, in its order, and within a limit. */
+START_TEST(test_parked)
+{
+    struct client x, y;
+
+    client_begin(&x);
+    client_begin(&y);
+    attach();
+    take(&x, ROLE_CONSUMER, "1", "jobs", "g", 4);
+    take(&y, ROLE_RESPONDER, "1", "svc/add", "", 4);
+    consuming(NTH(1, 0));
+    consuming(NTH(2, 1));
+    expect(&x, "SUBSCRIBED(1) ");
+    expect(&y, "SUBSCRIBED(1) ");
+    x.queued = limits.queue_bytes;
+    y.queued = limits.queue_bytes;
+    dispatch(NTH(1, 0), "l1", "a");
+    x.queued = 0;
+    dispatch(NTH(1, 0), "l2", "b"); /* not before the first */
+    call(NTH(2, 1), "c1", "1+1");
+    expect(&x, "");
+    hub_on_down(fe.hub);
+    (void)frames();
+    attach(); /* they are its own, though it was not told yet */
+    ck_assert_ptr_nonnull(strstr(frames(), "HOLD 1 l1; HOLD 1 l2; "));
+    hub_after_writes(fe.hub);
+    expect(&x, "WORK(1,l1,jobs=a,1,30000) WORK(1,l2,jobs=b,1,30000) ");
+    expect(&y, "");
+    y.queued = 0;
+    wait_ms(200); /* by itself */
+    ck_assert_ptr_nonnull(memmem(y.log.p, y.log.n, "CALL(1,c1,svc/add=1+1,1,4", 25));
+    buf_reset(&y.log);
+    y.queued = limits.queue_bytes;
+    limits.work_bytes = 200;
+    call(NTH(2, 1), "c2", "1+1");
+    call(NTH(2, 1), "c3", "1+1");
+    expect(&y, "");
+    (void)frames();
+    for (int i = 0; i < 5; i++)
+        call(NTH(2, 1), "c4", "1+1");
+    expect(&y, "ERROR(1,too_slow) ");
+    ck_assert_str_eq(frames(), "UNCONSUME 2; ");
+    x.queued = limits.queue_bytes;
+    dispatch(NTH(1, 0), "l3", "c");
+    client_end(&x);
+    client_end(&y);
+}
+END_TEST
+
 /* ---- Lists. ---- */
 
 START_TEST(test_lists)
@@ -865,4 +922,4 @@ SUITE_MAIN_WITH("asks", setup, teardown, test_numbers, test_request, test_reques
     test_asker_leaves, test_leaving_in_the_answer, test_link_lost, test_all_leave_as_the_link_is_lost,
     test_held_within_limits, test_held_too_long, test_broker_never_answers, test_full, test_async,
     test_responder, test_takers_are_checked, test_consumer, test_consumer_and_links, test_ack_outlives_client,
-    test_crossing, test_forgotten_leases, test_lists)
+    test_crossing, test_forgotten_leases, test_parked, test_lists)
