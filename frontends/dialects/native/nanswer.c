@@ -363,6 +363,8 @@ native_put_answer(const struct native_writer_ops *ops, struct buf *out, const st
 {
     struct put p = {.ops = ops, .w = {.out = out, .at = out->n}};
 
+    if (put_answers[a->type] == NULL)
+        return; /* for other dialects alone */
     /* Who gave no id did not ask for an acknowledgement. */
     if (a->id.n == 0 &&
         (a->type == ANSWER_PUBLISHED || a->type == ANSWER_SCHEDULED || a->type == ANSWER_DONE))
