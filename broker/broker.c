@@ -19,6 +19,7 @@
 #include "broker/links.h"
 #include "broker/listing.h"
 #include "broker/outbox.h"
+#include "broker/presence.h"
 #include "broker/publish.h"
 #include "broker/queue.h"
 #include "broker/request.h"
@@ -340,6 +341,7 @@ broker_reload(struct broker *broker)
     struct settings *old = broker->settings;
     broker->settings = settings;
     topics_apply_settings(broker);
+    presence_apply_settings(broker);
     settings_free(old);
     options = backend_options(broker);
     if (broker->store_ops->configure != NULL)
@@ -395,6 +397,8 @@ broker_init(struct broker *broker)
         r = queues_new(broker, &broker->queues);
     if (r == 0)
         r = requests_new(broker, &broker->requests);
+    if (r == 0)
+        r = presence_new(broker, &broker->presence);
     if (r == 0)
         r = settings_new(&broker->config.topics, broker->options.max_message, &broker->settings);
     return r;
@@ -490,6 +494,7 @@ broker_free(struct broker *broker)
     topics_fini(broker);
     publish_fini(broker);
     interest_fini(&broker->interest);
+    presence_free(broker->presence);
     requests_free(broker->requests);
     responders_free(broker->responders);
     settings_free(broker->settings);

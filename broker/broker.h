@@ -22,6 +22,7 @@ struct control;
 struct memguard;
 struct peer;
 struct publish_pending;
+struct presence;
 struct queues;
 struct requests;
 struct responders;
@@ -84,6 +85,7 @@ struct broker {
     struct responders *responders;
     struct queues *queues;
     struct requests *requests;
+    struct presence *presence;
     uint64_t n_consumers; /* of all links */
     struct peer **peers;  /* by slot; NULL: free */
     unsigned n_slots;

@@ -19,6 +19,7 @@
 #include "broker/consumers.h"
 #include "broker/listing.h"
 #include "broker/outbox.h"
+#include "broker/presence.h"
 #include "broker/publish.h"
 #include "broker/recovery.h"
 #include "broker/request.h"
@@ -67,7 +68,8 @@ void
 peer_update_pause(struct peer *peer)
 {
     bool is_paused = peer->held != NULL || peer->recoveries_by_req.n_used >= PEER_RECOVERIES_MAX ||
-                     peer->recovery_bytes >= PEER_RECOVERY_BYTES_MAX || peer->n_peeks >= PEER_PEEKS_MAX;
+                     peer->recovery_bytes >= PEER_RECOVERY_BYTES_MAX || peer->n_peeks >= PEER_PEEKS_MAX ||
+                     peer->n_whos >= PEER_WHOS_MAX;
 
     if (!peer_is_attached(peer))
         return;
@@ -91,6 +93,7 @@ peer_free(struct peer *peer)
     table_fini(&peer->recoveries_by_req);
     consumers_fini_peer(peer);
     request_fini_peer(peer);
+    presence_fini_peer(peer);
     free(peer);
 }
 
@@ -115,6 +118,7 @@ peer_detach(struct peer *peer)
     recovery_drop_all(peer);
     request_drop_peer(peer);
     consumers_drop_peer(peer);
+    presence_drop_peer(peer);
     listing_drop_all(peer);
 }
 
@@ -201,6 +205,7 @@ peer_go_on(struct peer *peer)
     else if (peer->phase == PEER_LIVE)
         recovery_go_on(peer);
     listing_go_on(peer->broker);
+    presence_go_on(peer->broker);
     peer_update_pause(peer);
 }
 
@@ -302,6 +307,7 @@ peer_new(struct broker *broker, const struct frame_hello *hello, unsigned slot)
     table_init(&peer->recoveries_by_req, recovery_key_of);
     consumers_init_peer(peer);
     request_init_peer(peer);
+    presence_init_peer(peer);
     list_init(&peer->waiting);
     list_init(&peer->running);
     gaps_init(&peer->catchup.gaps);

@@ -89,6 +89,11 @@ struct peer {
     size_t asks_bytes;         /* of those that wait for a responder; broker.requests_bytes is the limit */
     uint64_t consumers_weight; /* of all of them (filter_weight()); broker.consumers_max is its limit */
 
+    struct table seats;            /* of presence: the live ones, by number */
+    struct list seats_list;        /* and those that linger */
+    uint64_t n_seats, seats_bytes; /* of all of them; broker.members_max and members_bytes are the limits */
+    unsigned n_whos;               /* WHOs that wait for their answer */
+
     uint64_t *known; /* a bit for each topic handle that this link was told */
     size_t n_known;  /* words */
 

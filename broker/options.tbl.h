@@ -14,6 +14,10 @@ OPTION("requests_max", COUNT, requests_max, LIVE, "100000", "1", "10000000", "",
     "How many requests of one frontend's clients may be under way at once.")
 OPTION("requests_bytes", BYTES, requests_bytes, LIVE, "64MiB", "64KiB", "16GiB", "",
     "How much memory those of one frontend may take while they wait for a responder that is not busy.")
+OPTION("members_max", COUNT, members_max, LIVE, "200000", "1", "10000000", "",
+    "How many connections of one frontend may be there (presence) on all topics together, with those that linger.")
+OPTION("members_bytes", BYTES, members_bytes, LIVE, "256MiB", "64KiB", "16GiB", "",
+    "How much memory they may take.")
 OPTION("grace", TIME, grace_ms, LIVE, "5s", "0", "10m", "",
     "How long a frontend that is lost, or that does not come back after a restart of the broker, is waited for before "
     "what its clients had is taken from them.")

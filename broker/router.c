@@ -12,6 +12,7 @@
 #include "broker/consumers.h"
 #include "broker/links.h"
 #include "broker/listing.h"
+#include "broker/presence.h"
 #include "broker/publish.h"
 #include "broker/queue.h"
 #include "broker/recovery.h"
@@ -46,6 +47,9 @@ static const router_handler_fn handlers[FRAME_N] = {
     [FRAME_RESULT] = request_on_result,
     [FRAME_WITHDRAW] = request_on_withdraw,
     [FRAME_REPLY] = request_on_reply,
+    [FRAME_JOIN] = presence_on_join,
+    [FRAME_LEAVE] = presence_on_leave,
+    [FRAME_WHO] = presence_on_who,
 };
 
 int

@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "broker/broker.h"
 #include "broker/links.h"
+#include "broker/presence.h"
 #include "broker/publish.h"
 #include "broker/queue.h"
 #include "broker/request.h"
@@ -60,6 +61,22 @@ put_requests(struct buf *out, const struct request_figures *r)
     put_figure(out, "requests_open", r->n_open);
     put_figure(out, "requests_waiting", r->n_waiting);
     put_figure(out, "replies_late", r->n_late);
+}
+
+static void
+put_presence(struct buf *out, const struct presence *presence)
+{
+    const struct presence_figures *p = presence_figures(presence);
+
+    put_figure(out, "presence_topics", presence_topics(presence));
+    put_figure(out, "presence_members", p->n_members);
+    put_figure(out, "presence_connections", p->n_connections);
+    put_figure(out, "presence_lingering", p->n_lingering);
+    put_figure(out, "presence_joins", p->n_joins);
+    put_figure(out, "presence_leaves", p->n_leaves);
+    put_figure(out, "presence_events", p->n_events);
+    put_figure(out, "presence_events_lost", p->n_events_lost);
+    put_figure(out, "presence_refused", p->n_refused);
 }
 
 static void
@@ -117,6 +134,7 @@ publish_broker(struct broker *broker, struct buf *out)
     put_figure(out, "queue_items", stats.n_items);
     put_figure(out, "store_failed", stats.n_failed);
     put_requests(out, requests_figures(broker->requests));
+    put_presence(out, broker->presence);
     publish_figures(broker, "$sys/broker", "", out);
 }
 
@@ -137,6 +155,7 @@ publish_link(struct peer *peer, struct buf *out)
     put_figure(out, "since_ms", (uint64_t)peer->since_wall_ms);
     put_figure(out, "filters", peer->filters.n_used);
     put_figure(out, "consumers", peer->consumers.n_used);
+    put_figure(out, "members", peer->n_seats);
     put_figure(out, "requests", peer->asks.n_used);
     put_figure(out, "recoveries", peer->recoveries_by_req.n_used);
     put_figure(out, "published", peer->counters.published);

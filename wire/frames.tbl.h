@@ -541,8 +541,12 @@ FRAME_END(reply, REPLY)
 
 /* A connection of the client `id` (1 .. 255 bytes) is there on `topic`, with `info`, a JSON value or empty. `member` is the frontend's
  * number for this connection there, never used again. Several connections with one id are one member; the info of the newest
- * holds. `flags`: 1 it was there before (listed again after ATTACHED, before RESUME): no join is told. Events are messages on
- * $presence/TOPIC, JSON objects. `req` not 0: answered by SETTLED. */
+ * holds. `flags`: 1 it was there before (listed again after ATTACHED, before RESUME): no join is told, unless somebody was told
+ * otherwise meanwhile. Events are messages on $presence/TOPIC with the id as their key, JSON objects:
+ * {"event":"join","id":...,"info":...,"count":...} (of somebody who is there: another info),
+ * {"event":"leave","id":...,"count":...,"reason":"left"|"lost"|"frontend_lost"}, and where members are only counted
+ * {"event":"count","count":...}. They say how things are, so that one applied twice harms nothing; they are not kept, so after
+ * each RESUMED a frontend that watches asks again (WHO). `req` not 0: answered by SETTLED, `count`: how many members there are. */
 FRAME_BEGIN(join, JOIN, 110, TO_BROKER)
     FIELD(u64, req)
     FIELD(u64, member)
@@ -558,7 +562,9 @@ FRAME_BEGIN(leave, LEAVE, 111, TO_BROKER)
     FIELD(u64, flags)
 FRAME_END(leave, LEAVE)
 
-/* Who is there, in the order of ids, after `after`, at most `limit` (1000 at most; 0 for the count alone). */
+/* Who is there, in the order of ids, after `after`, at most `limit` (1000 at most; 0 for the count alone). After a
+ * restart of the broker a link whose HELLO named an epoch is answered when the grace time is over: until then frontends are still
+ * listing whom they have. */
 FRAME_BEGIN(who, WHO, 112, TO_BROKER)
     FIELD(u64, req)
     FIELD(str, topic)

@@ -248,7 +248,7 @@ topic_of(struct fake *f, uint64_t handle)
 static int
 shown(struct slice body)
 {
-    return body.n < 40 ? (int)body.n : 40;
+    return body.n < 100 ? (int)body.n : 100;
 }
 
 static void
@@ -774,6 +774,47 @@ fake_settle(
                                             .outcome = outcome,
                                             .delay_ms = delay_ms,
                                             .reason = slice_str(outcome == 1 || outcome == 3 ? "why" : "")});
+    ck_assert_int_eq(link_commit(f->link), 0);
+}
+
+static void
+put_join(struct fake *f, uint64_t req, uint64_t member, const char *topic, const char *id, const char *info,
+    uint64_t flags)
+{
+    frame_put_join(link_buf(f->link), &(struct frame_join){.req = req,
+                                          .member = member,
+                                          .topic = slice_str(topic),
+                                          .id = slice_str(id),
+                                          .flags = flags,
+                                          .info = slice_str(info)});
+    ck_assert_int_eq(link_commit(f->link), 0);
+}
+
+void
+fake_join(struct fake *f, uint64_t req, uint64_t member, const char *topic, const char *id, const char *info)
+{
+    put_join(f, req, member, topic, id, info, 0);
+}
+
+void
+fake_join_again(struct fake *f, uint64_t member, const char *topic, const char *id, const char *info)
+{
+    put_join(f, 0, member, topic, id, info, 1);
+}
+
+void
+fake_leave(struct fake *f, uint64_t member, uint64_t flags)
+{
+    frame_put_leave(link_buf(f->link), &(struct frame_leave){.member = member, .flags = flags});
+    ck_assert_int_eq(link_commit(f->link), 0);
+}
+
+void
+fake_who(struct fake *f, uint64_t req, const char *topic, const char *after, uint64_t limit)
+{
+    frame_put_who(link_buf(f->link),
+        &(struct frame_who){
+            .req = req, .topic = slice_str(topic), .after = slice_str(after), .limit = limit});
     ck_assert_int_eq(link_commit(f->link), 0);
 }
 

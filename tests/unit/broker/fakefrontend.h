@@ -107,6 +107,12 @@ void fake_abandon(struct fake *f, uint64_t req);
 /* A reply of text; code not NULL: a failure, and body is what went wrong. */
 void fake_reply(
     struct fake *f, uint64_t req, uint64_t consumer, const char *call, const char *code, const char *body);
+/* info NULL: none. flags as in JOIN and LEAVE. */
+void fake_join(
+    struct fake *f, uint64_t req, uint64_t member, const char *topic, const char *id, const char *info);
+void fake_join_again(struct fake *f, uint64_t member, const char *topic, const char *id, const char *info);
+void fake_leave(struct fake *f, uint64_t member, uint64_t flags);
+void fake_who(struct fake *f, uint64_t req, const char *topic, const char *after, uint64_t limit);
 
 /* The last lease of the message. */
 const char *fake_lease(const struct fake *f, uint64_t seq);
