@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "frontends/dialects/dialect.h"
+#include "frontends/dialects/native/native.h"
 
 #define FUZZ_MAX 512
 #define FUZZ_DEPTH 16
@@ -59,6 +60,11 @@ fuzz_publish_again(const struct dialect *dialect, const struct request *r, fuzz_
     buf_init(&out, 0);
     dialect->put_message(&out, &m, sub);
     check(buf_slice(&out));
+    if (native_presence_topic(m.topic).n > 0) { /* told as something else */
+        buf_fini(&out);
+        fuzz_scratch_fini(&scratch);
+        return;
+    }
     memcpy(out.p + at, op.p, op.n);
     if (dialect->decode(buf_slice(&out), FUZZ_DEPTH, &scratch, &again, &error) < 0)
         abort();
@@ -70,6 +76,40 @@ fuzz_publish_again(const struct dialect *dialect, const struct request *r, fuzz_
     assert(slice_equal(again.headers, r->headers));
     buf_fini(&out);
     fuzz_scratch_fini(&scratch);
+}
+
+/* What a request carries, told to others. */
+static void
+fuzz_tell(const struct dialect *dialect, const struct request *r, fuzz_check_fn check, struct slice id)
+{
+    static const enum answer_type types[] = {
+        ANSWER_REPLY, ANSWER_CALL, ANSWER_WORK, ANSWER_PEEKED, ANSWER_PRESENT, ANSWER_ERROR};
+    struct message m = {.topic = r->topic,
+        .cursor = slice_str("1-1"),
+        .kind = r->kind,
+        .type = r->type,
+        .key = r->key,
+        .headers = r->headers,
+        .body = r->body};
+
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        struct answer a = {.type = types[i],
+            .id = types[i] == ANSWER_ERROR ? slice_of(NULL, 0) : id,
+            .message = &m,
+            .token = types[i] == ANSWER_PRESENT ? r->member : r->token,
+            .body = r->info,
+            .of = r->op,
+            .text = r->failure,
+            .code = ERROR_LEASE_LOST,
+            .n_deliveries = 2,
+            .time_ms = r->delay_ms};
+        struct buf out;
+
+        buf_init(&out, 0);
+        dialect->put_answer(&out, &a);
+        check(buf_slice(&out));
+        buf_fini(&out);
+    }
 }
 
 static void
@@ -92,6 +132,8 @@ fuzz_decode(const struct dialect *dialect, struct slice in, fuzz_check_fn check,
         buf_fini(&out);
     } else if (request.op == REQUEST_PUB) {
         fuzz_publish_again(dialect, &request, check, sub, op, at);
+    } else {
+        fuzz_tell(dialect, &request, check, sub);
     }
     fuzz_scratch_fini(&scratch);
 }
