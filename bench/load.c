@@ -31,6 +31,7 @@
 
 #define MAX_PIDS 32
 #define SETTLE_S 0.3 /* nchan answers the upgrade before it has subscribed */
+#define ROUNDS_NS 120000000000ull
 #define DRAIN_NS 20000000000ull
 
 struct load_option option = {.host = "127.0.0.1",
@@ -280,6 +281,28 @@ measure(double connect_s, double connect_cpu_s)
     (void)printf("}\n");
 }
 
+/* Publishes --window messages, waits until all were delivered, and so on: each run does exactly the same
+ * work. */
+static void
+run_rounds(void)
+{
+    uint64_t n = (uint64_t)option.n_rounds * option.window, end = net_now_ns() + ROUNDS_NS;
+
+    run.is_started = run.is_measuring = true;
+    for (uint32_t i = run.n_clients - option.n_publishers; i < run.n_clients; i++)
+        net_pump_later(&run.clients[i]);
+    for (uint32_t i = 0; i < run.n_streams; i++) {
+        while (run.streams[i].done < n) {
+            if (net_now_ns() > end)
+                load_die("the rounds took too long: a message was lost");
+            net_turn(net_now_ns() + 50000000u);
+        }
+    }
+    (void)printf("{\"scenario\":\"%s\",\"proto\":\"%s\",\"messages\":%llu,\"deliveries\":%llu}\n",
+        option.scenario, option.protocol->name, (unsigned long long)(n * run.n_streams),
+        (unsigned long long)run.n_deliveries);
+}
+
 /* ---- Options ---- */
 
 static void
@@ -297,6 +320,8 @@ usage(FILE *to)
         "  --window N       messages in flight for each publisher, %u\n"
         "  --rate N         publish so many messages a second, all publishers together, rather than all that "
         "--window lets\n"
+        "  --rounds N       publish --window messages, wait until all are delivered, N times, and end; no "
+        "times\n"
         "  --slow N         so many of the subscribers read --slow-bytes a second each, %.0f, and may lose "
         "messages\n"
         "  --size N         payload bytes, %zu (%d at least)\n"
@@ -328,7 +353,8 @@ take_option(int o)
         int letter;
         uint32_t *number;
     } numbers[] = {{'s', &option.n_subs}, {'t', &option.n_topics}, {'w', &option.window},
-        {'b', &option.n_publishers}, {'c', &option.per_client}, {'n', &option.n_slow}};
+        {'b', &option.n_publishers}, {'c', &option.per_client}, {'n', &option.n_slow},
+        {'R', &option.n_rounds}};
     const struct {
         int letter;
         double *number;
@@ -363,7 +389,8 @@ parse(int argc, char **argv)
         {"topics", 1, NULL, 't'}, {"publishers", 1, NULL, 'b'}, {"per-client", 1, NULL, 'c'},
         {"window", 1, NULL, 'w'}, {"rate", 1, NULL, 'r'}, {"slow", 1, NULL, 'n'},
         {"slow-bytes", 1, NULL, 'y'}, {"size", 1, NULL, 'z'}, {"seconds", 1, NULL, 'S'},
-        {"warm-up", 1, NULL, 'W'}, {"pid", 1, NULL, 'i'}, {"help", 0, NULL, 'H'}, {NULL, 0, NULL, 0}};
+        {"warm-up", 1, NULL, 'W'}, {"rounds", 1, NULL, 'R'}, {"pid", 1, NULL, 'i'}, {"help", 0, NULL, 'H'},
+        {NULL, 0, NULL, 0}};
     struct layout layout = {.name = NULL};
 
     for (int o; (o = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
@@ -401,6 +428,10 @@ main(int argc, char **argv)
     net_connect_all();
     double connect_s = (double)(net_now_ns() - began) / 1e9, connect_cpu_s = cpu_seconds(each) - cpu;
     net_run(SETTLE_S);
+    if (option.n_rounds > 0) {
+        run_rounds();
+        return 0;
+    }
     if (strcmp(layout.name, "idle") != 0) {
         measure(connect_s, connect_cpu_s);
         return 0;

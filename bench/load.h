@@ -81,7 +81,7 @@ struct load_option {
     uint32_t n_subs, n_topics, n_publishers, per_client, window;
     size_t size;
     double rate; /* messages a second; 0: as many as --window lets */
-    uint32_t n_slow;
+    uint32_t n_slow, n_rounds;
     double slow_bytes; /* of each slow one, a second */
     double seconds, warm_up;
 };

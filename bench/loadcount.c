@@ -132,6 +132,12 @@ count_pump(struct client *c)
 {
     uint64_t now = net_now_ns();
 
+    if (option.n_rounds > 0) { /* in step: as much again when all of it was delivered */
+        if (c->in_flight == 0 && run.streams[c->stream].sent < (uint64_t)option.n_rounds * option.window)
+            while (publish_next(c, now))
+                ;
+        return;
+    }
     while (!run.is_over && option.rate == 0 && c->in_flight < option.window && publish_next(c, now))
         ;
 }

@@ -193,3 +193,12 @@ def write(results):
     for name, text in made.items():
         with open(os.path.join(IMAGES, name), "w") as f:
             f.write(text)
+
+
+def write_counts(counts, compiler):
+    """The table of bench/counts.py."""
+    lines = [f"Built with {compiler}.", "", "| | instructions |", "|---|---|", *(f"| {path} | {number(v, 1 if v < 1000 else 0)} |" for path, v in counts.items())]
+    with open(PAGE) as f:
+        page = between_markers(f.read(), "counts", "\n".join(lines))
+    with open(PAGE, "w") as f:
+        f.write(page)
