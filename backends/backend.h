@@ -20,6 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/list.h"
 #include "base/slice.h"
 
 struct loop;
@@ -45,10 +46,13 @@ struct record {
                         one before it may be missing without a gap: it has expired since */
     int64_t time_ms; /* wall clock of the append */
     int64_t expires_ms; /* wall clock from which on it is not handed out any more; 0: never */
-    int64_t due_ms;    /* wall clock before which it is kept aside and has no seq; 0: append it now, and so it
-                          is in on_record() */
-    void *topic;       /* the broker's cookie of the topic, from topic_open() */
-    struct slice type; /* these four point into data[] */
+    int64_t due_ms; /* wall clock before which it is kept aside and has no seq; 0: append it now, and so it
+                       is in on_record() */
+    void *topic;    /* the broker's cookie of the topic, from topic_open() */
+    struct list
+        in_all; /* these two are the backend's: a list of all that it keeps in memory, in the order of seq, */
+    struct store_topic *store; /* and its topic there */
+    struct slice type;         /* these four point into data[] */
     struct slice headers;
     struct slice key;
     struct slice body;
@@ -156,14 +160,18 @@ struct store_host {
 
 /* A read in order of seq over many topics. */
 struct store_read {
-    /* Which topics: called once for each topic that has (or had, and evicted) anything above `since`. */
+    /* Which topics: called once, if at all, for each topic that has (or had, and evicted) anything above
+     * `since`. */
     bool (*wants)(void *topic, void *arg);
     /* If not NULL: these topics and no others, without asking wants(); so that the reader of one topic does
      * not pay for a million others. A NULL among them is a name that the broker does not know: only what was
      * dropped concerns it. */
     struct store_topic *const *topics;
     size_t n_topics;
-    uint64_t since;       /* only seq > since */
+    uint64_t since; /* only seq > since */
+    /* What last_seq() was when the read before this one began, of the same reader and of the same topics,
+     * with `since` no higher; 0: there was none. What was evicted before that need not be told again. */
+    uint64_t told_at;
     uint64_t last;        /* if not 0: of each topic at most its last so many; since is then ignored */
     int64_t since_ms;     /* with last: records that were appended before this are not wanted; they may come,
                            * where     leaving them out would be more work */

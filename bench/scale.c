@@ -141,17 +141,18 @@ main(int argc, char **argv)
     unsigned n_topics = argc > 1 ? (unsigned)atoi(argv[1]) : 1000000;
     unsigned n_filters = argc > 2 ? (unsigned)atoi(argv[2]) : 100000;
     char dir[] = "/tmp/busbar-scale.XXXXXX", runtime_dir[64], command[64];
-    const char *set[] = {runtime_dir, "broker.topics_max=100000000", "log.level=error"};
+    const char *set[] = {
+        runtime_dir, "broker.backend=memory", "broker.topics_max=100000000", "log.level=error"};
     struct broker_config config = {0};
     struct broker *broker;
 
     if (n_topics == 0 || n_filters == 0 || mkdtemp(dir) == NULL)
         return 1;
     (void)snprintf(runtime_dir, sizeof runtime_dir, "runtime_dir=%s", dir);
-    if (broker_config_load(&config, NULL, set, 3) < 0)
+    if (broker_config_load(&config, NULL, set, 4) < 0)
         return 1;
     log_options_apply(&config.log);
-    if (broker_new(&config, NULL, set, 3, &broker) != 0)
+    if (broker_new(&config, NULL, set, 4, &broker) != 0)
         return 1;
     (void)printf(
         "%u topics, %u filters\n\n| | bytes of the heap | ns |\n|---|---|---|\n", n_topics, n_filters);

@@ -24,6 +24,7 @@ peer_begin_behind(struct peer *peer, uint64_t since, uint64_t state)
 {
     peer->phase = PEER_BEHIND;
     peer->catchup.since = since;
+    peer->catchup.told_at = 0;
     peer->catchup.state = state;
     link_set_position(peer->link, 0);
 }
@@ -125,14 +126,17 @@ static bool
 catchup_read(struct peer *peer)
 {
     struct broker *broker = peer->broker;
+    uint64_t told_at = peer->catchup.told_at;
     int r;
 
     peer->catchup.is_reading = true;
+    peer->catchup.told_at = broker->store_ops->last_seq(broker->store);
     broker->n_reads++;
     peer->n_reads++;
     r = broker->store_ops->read(broker->store, &(struct store_read){
                                                    .wants = catchup_wants,
                                                    .since = peer->catchup.since,
+                                                   .told_at = told_at,
                                                    .max_bytes = CHUNK_BYTES,
                                                    .on_record = catchup_on_record,
                                                    .on_gap = catchup_on_gap,

@@ -19,8 +19,9 @@ struct peer;
 struct record;
 
 struct catchup {
-    uint64_t since; /* everything wanted up to here was put */
-    uint64_t state; /* of the RESUMED that ends it, apart from gaps: enum recover_state */
+    uint64_t since;   /* everything wanted up to here was put */
+    uint64_t told_at; /* the store's last seq at the read before, 0 if there was none */
+    uint64_t state;   /* of the RESUMED that ends it, apart from gaps: enum recover_state */
     bool is_reading;
     struct gaps gaps;
 };

@@ -39,8 +39,9 @@ struct recovery {
     struct peer *peer;
     struct list in_peer; /* waiting or running */
     uint64_t mode, epoch, since;
-    uint64_t count;      /* mode 0: how many may still come, if has_count; modes 1 and 3: of each topic */
-    int64_t since_ms;    /* mode 3, else 0 */
+    uint64_t count;   /* mode 0: how many may still come, if has_count; modes 1 and 3: of each topic */
+    int64_t since_ms; /* mode 3, else 0 */
+    uint64_t told_at; /* the store's last seq at the read before, 0 if this is the first since the position */
     bool has_wildcard;   /* a filter has one */
     bool reads_wildcard; /* one that is not below '$' */
     bool has_count, is_running, is_reading, is_cancelled, has_more;
@@ -467,6 +468,8 @@ recovery_read(struct recovery *r)
         read.max_records = r->has_count ? r->count : 0;
         read.max_bytes = CHUNK_BYTES;
         read.on_record = recovery_on_record;
+        read.told_at = r->told_at;
+        r->told_at = broker->store_ops->last_seq(broker->store);
     }
     r->is_reading = true;
     broker->n_reads++;

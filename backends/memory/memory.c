@@ -89,6 +89,12 @@ memory_configure(struct backend *b, const void *conf)
     memory_trim_all(b, loop_wall_ms(b->loop));
 }
 
+static uint64_t
+record_seq_of(const struct list *member)
+{
+    return list_entry(member, struct record, in_all)->seq;
+}
+
 static int
 memory_open(const void *conf, struct loop *loop, const struct store_host *host, struct backend **ret)
 {
@@ -103,6 +109,8 @@ memory_open(const void *conf, struct loop *loop, const struct store_host *host, 
     list_init(&b->recent);
     list_init(&b->kept);
     list_init(&b->held);
+    list_init(&b->evicted);
+    seqlist_init(&b->all, record_seq_of);
     b->tick_at = &b->kept;
     b->aside_timer = (struct loop_timer){.fn = memory_aside_on_timer, .arg = b};
     memory_groups_init(b);
@@ -120,6 +128,7 @@ topic_free(struct backend *b, struct store_topic *topic)
 {
     memory_topic_empty(b, topic);
     list_remove(&topic->in_recent);
+    list_remove(&topic->in_evicted);
     limits_unshare(b, topic->shared);
     free(topic);
     b->stats.n_topics--;
@@ -136,7 +145,9 @@ memory_close(struct backend *b)
     table_fini(&b->limits);
     heap_fini(&b->lives);
     heap_fini(&b->aside);
+    seqlist_fini(&b->all);
     free(b->heap);
+    free(b->page);
     free(b);
 }
 
@@ -174,6 +185,7 @@ memory_topic_open(struct backend *b, struct slice name, void *cookie, const stru
     topic->hold_above = UINT64_MAX;
     list_init(&topic->in_kept);
     list_init(&topic->in_recent);
+    list_init(&topic->in_evicted);
     list_push_front(&b->recent, &topic->in_recent);
     b->stats.n_topics++;
     *ret = topic;

@@ -6,7 +6,8 @@
  * place. Lists hold topics in the order of their last append: `recent` all of them, those without any message
  * first, so that a read since S looks at those that changed since and no others; `kept` those that keep any,
  * for trimming; `held` those whose oldest may not be trimmed. An append moves its topic to the end, so they
- * stay in order.
+ * stay in order. `evicted` has those that lost something, in the order in which they did; `all` is all
+ * records in the order of seq: for reads of very many topics.
  *
  * What has an end of its life is in a heap of its topic, the topic with its next one in the heap `lives`.
  * What is kept aside until it is due is in the heap `aside`.
@@ -17,6 +18,7 @@
 #include "backends/backend.h"
 #include "backends/dedupe.h"
 #include "backends/memory/memory.h"
+#include "backends/seqlist.h"
 #include "base/heap.h"
 #include "base/list.h"
 #include "base/loop.h"
@@ -63,7 +65,9 @@ struct store_topic {
     uint64_t hold_above;
     struct record *retained;
     struct memory_lives *lives; /* NULL: none ever */
-    struct list in_recent, in_kept;
+    struct list in_recent, in_kept, in_evicted;
+    uint64_t evicted_at; /* the store's last seq when evicted_seq changed the last time */
+    uint64_t asked; /* by a read in the order of seq: its number, times two, and whether it wants the topic */
 };
 
 /* A topic in a read: its next record is at ring position `at` and has `seq`. */
@@ -79,7 +83,8 @@ struct backend {
     struct memory_options options;
     struct dedupe dedupe;
     struct table limits;
-    struct list recent, kept, held;
+    struct list recent, kept, held, evicted;
+    struct seqlist all;   /* records */
     struct list *tick_at; /* in kept: where memory_tick() goes on */
     struct heap lives;
     struct heap aside;
@@ -92,6 +97,9 @@ struct backend {
     bool is_calling;            /* inside a callback of a read: nothing may be changed now */
     struct memory_source *heap; /* of the read that runs; kept for the next one */
     size_t n_heap, heap_room;
+    struct record **page; /* likewise, of a read in the order of seq */
+    size_t n_page, page_room;
+    uint64_t n_reads;
     struct store_stats stats;
 };
 
@@ -111,6 +119,8 @@ int memory_topic_reserve(struct backend *b, struct store_topic *topic, const str
 void memory_topic_keep(struct backend *b, struct store_topic *topic, struct record *record);
 void memory_topic_retain(struct backend *b, struct store_topic *topic, struct record *record);
 void memory_topic_forget_retained(struct backend *b, struct store_topic *topic);
+/* It is told as a gap from now on. */
+void memory_topic_note_evicted(struct backend *b, struct store_topic *topic);
 /* The ring's position of the first record above since; n_places if there is none. */
 uint32_t memory_topic_first_above(const struct store_topic *topic, uint64_t since);
 /* Takes away what has expired, and evicts what the topic's limits do not allow any more. */

@@ -234,8 +234,17 @@ place_empty(struct backend *b, struct store_topic *topic, struct memory_place *p
     topic->bytes -= size;
     b->stats.n_bytes -= size;
     b->stats.n_records--;
+    seqlist_remove(&b->all, &place->record->in_all);
     record_unref(place->record);
     place->record = NULL;
+}
+
+void
+memory_topic_note_evicted(struct backend *b, struct store_topic *topic)
+{
+    topic->evicted_at = b->last_seq;
+    list_remove(&topic->in_evicted);
+    list_push_back(&b->evicted, &topic->in_evicted);
 }
 
 static void
@@ -244,6 +253,7 @@ topic_evict_oldest(struct backend *b, struct store_topic *topic)
     struct memory_place *oldest = memory_topic_at(topic, 0);
 
     topic->evicted_seq = oldest->seq;
+    memory_topic_note_evicted(b, topic);
     place_empty(b, topic, oldest);
     b->stats.n_evicted++;
     ring_tidy(topic);
@@ -397,15 +407,20 @@ memory_topic_keep(struct backend *b, struct store_topic *topic, struct record *r
 
     list_remove(&topic->in_recent);
     list_push_back(&b->recent, &topic->in_recent);
+    if (record->prev == 0 && topic->evicted_seq > 0) /* what was dropped may have been its own */
+        memory_topic_note_evicted(b, topic);
     if (topic->shared->limits.messages == 0 &&
         !(topic->shared->limits.is_held && record->seq > topic->hold_above)) {
         topic->evicted_seq = record->seq;
+        memory_topic_note_evicted(b, topic);
         b->stats.n_evicted++;
         return;
     }
     assert(topic->n_places < topic->n_ring);
     topic->n_places++;
     *memory_topic_at(topic, topic->n_places - 1) = (struct memory_place){record->seq, record_ref(record)};
+    record->store = topic;
+    seqlist_push(&b->all, &record->in_all);
     topic->n++;
     topic->bytes += size;
     b->stats.n_bytes += size;

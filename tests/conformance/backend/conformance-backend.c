@@ -740,6 +740,7 @@ suite_new(void)
     tcase_add_test(t, key_is_forgotten_after_its_window_or_when_there_are_too_many);
     tcase_add_loop_test(t, random_operations_agree_with_a_naive_model, 0, 5);
     suite_add_tcase(s, t);
+    suite_add_tcase(s, case_wide());
     if (ops->group_open != NULL) {
         suite_add_tcase(s, case_times());
         suite_add_tcase(s, case_groups());

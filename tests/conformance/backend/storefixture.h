@@ -120,5 +120,6 @@ void check_seen(const struct reading *r, const char *expected);
 /* The suites beside the first one. */
 TCase *case_times(void);
 TCase *case_groups(void);
+TCase *case_wide(void);
 
 #endif
