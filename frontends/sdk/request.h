@@ -88,6 +88,7 @@ struct request {
     struct slice topic; /* also of PEEK, PURGE, REDRIVE, WHO, JOIN, LEAVE */
     enum message_kind kind;
     bool is_retain;
+    bool is_whisper; /* PUB: the topic is one of WHISPER_PREFIX, which else nobody publishes to */
     struct slice type, headers, key, body; /* as in struct message */
     struct slice once;                     /* idempotency key; empty: `key` may serve as one */
     uint64_t ttl_ms, delay_ms;             /* PUB; delay_ms also of SETTLE_RETRY */

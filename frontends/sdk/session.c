@@ -302,13 +302,21 @@ session_do_unsub(struct session *s, const struct request *r)
 
 /* Of what is sent to a topic. True: it was answered. */
 static bool
+session_is_whisper(const struct request *r)
+{
+    const size_t n = sizeof WHISPER_PREFIX - 1;
+
+    return r->is_whisper && r->topic.n > n && memcmp(r->topic.p, WHISPER_PREFIX, n) == 0;
+}
+
+static bool
 session_check_send(struct session *s, const struct request *r)
 {
     const char *wrong = topic_name_error(r->topic);
 
     if (wrong != NULL)
         return session_refuse_name(s, r, ERROR_TOPIC_INVALID, wrong) == 0;
-    if (r->topic.p[0] == '$')
+    if (r->topic.p[0] == '$' && !session_is_whisper(r))
         return session_answer_error(s, r, ERROR_NOT_ALLOWED,
                    "Topics that begin with $ belong to the bus: clients may not publish to them.") == 0;
     return false;

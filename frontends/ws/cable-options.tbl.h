@@ -4,6 +4,16 @@ OPTION("path", STRING, path, LIVE, "/cable", "0", "256", "",
     "The address of Action Cable's WebSocket; empty for none. Which pages may connect says ws.origins.")
 OPTION("ping_interval", TIME, ping_interval_ms, LIVE, "3s", "1s", "1m", "",
     "How often each client gets the protocol's ping. Rails' own client takes a connection for dead after 6 s without one.")
+OPTION("pong_timeout", TIME, pong_timeout_ms, LIVE, "0", "0", "1h", "",
+    "How long after a ping a client of the extended protocol may be silent before it is closed (no_pong); 0 for ever. Its "
+    "client answers pings only if it is told to (protocolOptions: {pongs: true}).")
+OPTION("session_time", TIME, session_time_ms, LIVE, "5m", "0", "1d", "",
+    "How long the session of a client of the extended protocol is kept when its connection has gone, so that it can go on without "
+    "subscribing anew; 0 for not at all. A client that comes too late, or to another process, subscribes and goes on by history.")
+OPTION("sessions", COUNT, sessions, LIVE, "10000", "0", "10000000", "",
+    "How many such sessions one process keeps; the oldest go first.")
+OPTION("sessions_bytes", BYTES, sessions_bytes, LIVE, "64MiB", "0", "16GiB", "",
+    "How much memory they may take.")
 OPTION("identifier_bytes", BYTES, identifier_bytes, LIVE, "4KiB", "64", "16KiB", "",
     "How long a subscription's identifier may be, as a JSON string.")
 OPTION("public_streams", BOOL, public_streams, LIVE, "false", "", "", "",

@@ -2,10 +2,12 @@
 /*
  * Action Cable on a WebSocket: what a pure codec cannot hold.
  *
- *     wscable       a connection's greeting, commands, end
- *     wscablesub    its subscriptions: identifiers on one side, the hub's subscriptions on the other
- *     wscableping   the protocol's pings, of all connections
- *     wscableconf   what all connections share: channels, secrets
+ *     wscable        a connection's greeting, commands, end; its session, given up and taken up again
+ *     wscablesub     its subscriptions: identifiers on one side, the hub's subscriptions on the other
+ *     wscableact     what it performs and whispers
+ *     wscableping    the protocol's pings, of all connections
+ *     wscablestore   sessions whose clients are gone
+ *     wscableconf    what all connections share: channels, secrets
  *
  * A command that is malformed or not allowed is passed over, logged (a line now and then) and counted, as
  * Rails does; only a subscription that is refused is answered.
@@ -22,8 +24,10 @@
 #include "frontends/dialects/actioncable/acchannels.h"
 #include "frontends/sdk/request.h"
 #include "frontends/ws/wscableping.h"
+#include "frontends/ws/wscablestore.h"
 
 struct accommand;
+struct badge;
 struct cable_options;
 struct conf_items;
 struct frontend;
@@ -38,13 +42,14 @@ struct wscables {
     struct acchannels channels;
     struct buf streams_secret, turbo_secret;
     struct wscable_pings pings;
+    struct wscable_store store;
     struct buf command;  /* what the command at hand was decoded to */
     struct buf action;   /* what it performs */
     struct buf resolved; /* its topics */
     struct buf text;     /* a frame's payload that is being written */
 };
 
-/* What stands behind the token in the id of one of several streams. */
+/* What stands behind the token in the id of a part of a subscription (wscablesub.c). */
 #define WSCABLE_ID_ROOM 2u
 
 /* One connection's. */
@@ -52,8 +57,21 @@ struct wscable {
     struct wsconn *conn;
     struct list in_slot; /* of the pings */
     struct list subs;    /* struct wscable_sub, in the order of subscribing */
+    struct badge *badge; /* of extended clients, and of whoever has whispered */
+    uint8_t *claims;     /* of its token; NULL: none */
+    uint16_t n_claims;
     bool is_extended;
+    bool is_over; /* the session is not kept: it was turned away, or taken over */
+    uint8_t
+        n_idle_pings;    /* since it was taken up again, while some of its subscriptions were not asked for */
+    uint32_t n_restored; /* those */
 };
+
+static inline struct slice
+wscable_claims(const struct wscable *cable)
+{
+    return slice_of(cable->claims, cable->n_claims);
+}
 
 /* ---- wscableconf.c ---- */
 
@@ -80,6 +98,8 @@ void wscable_on_answer(struct session *s, const struct answer *answer);
 void wscable_tell(struct wsconn *c, const char *reason, bool reconnect);
 /* Sends what was put into wscables.text. */
 void wscable_send(struct wsconn *c);
+/* Makes its badge if it has none. False without memory. */
+bool wscable_need_badge(struct wsconn *c);
 /* Something that the client sent was passed over. */
 void wscable_note_ignored(struct wsconn *c, const char *why);
 
@@ -87,9 +107,29 @@ void wscable_note_ignored(struct wsconn *c, const char *why);
 
 void wscable_subscribe(struct wsconn *c, const struct accommand *command);
 void wscable_unsubscribe(struct wsconn *c, const struct accommand *command);
-int wscable_perform(struct wsconn *c, const struct accommand *command);
+/* Begins its streams anew where the client says that it is. */
+void wscable_history(struct wsconn *c, const struct accommand *command);
 /* What a subscription of the hub has come to. */
 void wscable_on_sub_answer(struct wsconn *c, const struct answer *answer);
+/* Messages were thrown away, nobody knows of which subscription. */
+void wscable_on_dropped(struct wsconn *c);
+bool wscable_is_subscribed(const struct wscable *cable, struct slice token);
+/* The topics of the identifier, as the config is now; in wscables.resolved. */
+void wscable_resolve(struct wsconn *c, struct slice identifier, struct acchannels_subscription *ret_asked,
+    struct acresolved *ret);
 void wscable_free_subs(struct wscable *cable);
+/* What it is subscribed to, to be kept; and taken up again: each waits for its `history`. */
+void wscable_put_subs(const struct wscable *cable, struct buf *out);
+void wscable_restore_subs(struct wsconn *c, struct slice kept);
+/* The identifiers of all; how many. They are borrowed. */
+size_t wscable_sub_tokens(const struct wscable *cable, struct slice *ret, size_t max);
+/* Those that nobody asked for go live. */
+void wscable_wake_subs(struct wsconn *c);
+
+/* ---- wscableact.c ---- */
+
+/* 0, or -EAGAIN: it cannot be published yet. */
+int wscable_perform(struct wsconn *c, const struct accommand *command);
+int wscable_whisper(struct wsconn *c, const struct accommand *command);
 
 #endif

@@ -70,6 +70,7 @@ static void
 set_options(struct wscables *all, const struct cable_options *options, const struct conf_items *channels)
 {
     all->options = options;
+    wscable_store_limit(&all->store, options->sessions, options->sessions_bytes, options->session_time_ms);
     all->channels = (struct acchannels){.items = channels,
         .streams_secret = buf_slice(&all->streams_secret),
         .turbo_secret = buf_slice(&all->turbo_secret),
@@ -88,6 +89,7 @@ wscables_init(struct wscables *all, struct frontend *fe, const struct cable_opti
     buf_init(&all->action, 0);
     buf_init(&all->resolved, 0);
     buf_init(&all->text, 0);
+    wscable_store_init(&all->store, fe->loop);
     wscable_pings_init(&all->pings, fe->loop, options->ping_interval_ms, on_ping);
     r = load_secrets(options, &all->streams_secret, &all->turbo_secret);
     if (r < 0)
@@ -119,6 +121,7 @@ wscables_fini(struct wscables *all)
     if (all->fe == NULL)
         return;
     wscable_pings_fini(&all->pings);
+    wscable_store_fini(&all->store);
     secret_fini(&all->streams_secret);
     secret_fini(&all->turbo_secret);
     buf_fini(&all->command);

@@ -17,6 +17,7 @@ class Socket extends WebSocket {
     constructor(url, protocols, options) {
         super(url, protocols, options)
         sockets.push(this)
+        tell('socket', {state: 'connecting'})
         this.on('open', () => tell('socket', {state: 'open', protocol: this.protocol}))
         this.on('close', code => tell('socket', {state: 'closed', code}))
         this.on('message', data => {
@@ -55,8 +56,12 @@ async function rails() {
         send({name, data}) { subscriptions.get(name).send(data) },
         unsubscribe({name}) { subscriptions.get(name).unsubscribe() },
         // Stale sooner, so that a test need not wait so long: as an application may set it.
-        impatient({seconds}) { consumer.connection.monitor.constructor.staleThreshold = seconds },
-        silence() { sockets.at(-1)._socket.pause() },
+        impatient({seconds}) {
+            const monitor = consumer.connection.monitor.constructor
+            monitor.staleThreshold = seconds
+            if (monitor.pollInterval) // Rails 6.1
+                monitor.pollInterval = {min: 0.5, max: 1, multiplier: 1}
+        },
         disconnect() { consumer.disconnect() },
     }
 }
@@ -84,7 +89,11 @@ async function anycable() {
         channel.on('info', info => tell('info', {name, ...info}))
     }
     return {
-        begin,
+        impatient({seconds}) { begin({pingInterval: seconds * 500}) },
+        subscribe_many({n, channel}) {
+            for (let i = 0; i < n; i++)
+                this.subscribe({name: `s${i}`, params: {channel, room: i}})
+        },
         subscribe({name, params}) {
             if (!cable) begin()
             const {channel, ...rest} = params

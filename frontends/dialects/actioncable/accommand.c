@@ -236,7 +236,7 @@ struct command {
     int (*read)(struct reader *r, struct accommand *c);
 };
 
-/* A v1 client's history and presence are passed over. */
+/* The history of a v1 client's subscribe is passed over. */
 static const struct command commands[] = {
     {"subscribe", ACCOMMAND_SUBSCRIBE, read_subscribe},
     {"unsubscribe", ACCOMMAND_UNSUBSCRIBE, read_identifier},
@@ -255,7 +255,7 @@ find_command(struct slice raw, bool is_extended)
 {
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
         if (is_string(raw) && slice_is(slice_of(raw.p + 1, raw.n - 2), commands[i].name) &&
-            (is_extended || commands[i].type <= ACCOMMAND_MESSAGE))
+            (is_extended || commands[i].type < ACCOMMAND_HISTORY))
             return &commands[i];
     return NULL;
 }
@@ -298,7 +298,7 @@ accommand_decode(struct slice in, unsigned max_depth, size_t identifier_max, boo
     }
     ret->type = command->type;
     if (!is_extended)
-        r.raw[M_HISTORY] = r.raw[M_PRESENCE] = slice_of(NULL, 0);
+        r.raw[M_HISTORY] = slice_of(NULL, 0);
     result = command->read(&r, ret);
     if (result < 0)
         *ret_error = r.error;

@@ -23,12 +23,13 @@ enum accommand_type {
     ACCOMMAND_SUBSCRIBE,
     ACCOMMAND_UNSUBSCRIBE,
     ACCOMMAND_MESSAGE,
-    /* From here on: only the extended protocol. */
-    ACCOMMAND_HISTORY,
+    /* Rails' own client never sends these, AnyCable's does with either protocol. */
     ACCOMMAND_WHISPER,
     ACCOMMAND_JOIN,
     ACCOMMAND_LEAVE,
     ACCOMMAND_PRESENCE,
+    /* From here on: only the extended protocol. */
+    ACCOMMAND_HISTORY,
     ACCOMMAND_PONG,
     ACCOMMAND_PING,
 };

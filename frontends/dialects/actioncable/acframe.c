@@ -5,8 +5,8 @@
 
 #include "base/base64.h"
 #include "base/json.h"
-#include "frontends/dialects/actioncable/actioncable.h"
 #include "frontends/sdk/message.h"
+#include "wire/names.h"
 
 #define PUT(out, literal) buf_put((out), (literal), sizeof(literal) - 1)
 
@@ -119,7 +119,7 @@ put_body(struct buf *out, const struct message *m)
 static bool
 is_transient(const struct message *m)
 {
-    static const char prefix[] = AC_WHISPER_PREFIX;
+    static const char prefix[] = WHISPER_PREFIX;
     size_t n = sizeof prefix - 1;
 
     return m->topic.n > n && memcmp(m->topic.p, prefix, n) == 0;

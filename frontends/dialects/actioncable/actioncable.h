@@ -23,7 +23,4 @@
 extern const struct dialect dialect_actioncable;
 extern const struct dialect dialect_actioncable_ext;
 
-/* Messages of clients to clients, which are not stored and have no position: the topic's name behind it. */
-#define AC_WHISPER_PREFIX "$whisper/"
-
 #endif

@@ -220,7 +220,10 @@ START_TEST(test_presence_and_whispers)
     refused("{\"command\":\"join\",\"identifier\":" ID ",\"presence\":{\"id\":[]}}", true, "presence");
     refused("{\"command\":\"join\",\"identifier\":" ID ",\"presence\":{\"id\":\"\"}}", true, "presence");
     refused("{\"command\":\"whisper\",\"identifier\":" ID "}", true, "whisper");
-    refused("{\"command\":\"whisper\",\"identifier\":" ID ",\"data\":{}}", false, "no such command");
+    taken("{\"command\":\"whisper\",\"identifier\":" ID ",\"data\":0}", false, ACCOMMAND_WHISPER);
+    refused("{\"command\":\"ping\"}", false, "no such command");
+    refused("{\"command\":\"history\",\"identifier\":" ID ",\"history\":{\"since\":1}}", false,
+        "no such command");
 }
 END_TEST
 
