@@ -260,6 +260,7 @@ note_message(struct fake *f, const struct frame_message *m)
     ck_assert_msg(
         m->seq > f->last_message_seq, "message %" PRIu64 " after %" PRIu64, m->seq, f->last_message_seq);
     f->last_message_seq = m->seq;
+    snprintf(f->last_body, sizeof(f->last_body), "%.*s", SLICE_ARG(m->body));
     if (!f->is_quiet)
         add_line(f, "MESSAGE %s seq=%" PRIu64 " prev=%" PRIu64 "%s%.*s %.*s", topic, m->seq, m->prev,
             m->key.n > 0 ? " key=" : "", SLICE_ARG(m->key), shown(m->body), (const char *)m->body.p);
