@@ -15,6 +15,7 @@
 #include "base/notify.h"
 #include "base/proc.h"
 #include "base/rand.h"
+#include "broker/asyncrequest.h"
 #include "broker/hello.h"
 #include "broker/links.h"
 #include "broker/listing.h"
@@ -141,6 +142,7 @@ broker_on_record(struct record *record, void *arg)
 {
     outbox_deliver(arg, record);
     queue_on_record(record);
+    asyncrequest_on_record(arg, record);
 }
 
 static int
@@ -396,6 +398,8 @@ broker_init(struct broker *broker)
     if (r == 0)
         r = queues_new(broker, &broker->queues);
     if (r == 0)
+        r = asyncrequests_new(broker, &broker->async);
+    if (r == 0)
         r = requests_new(broker, &broker->requests);
     if (r == 0)
         r = presence_new(broker, &broker->presence);
@@ -490,6 +494,7 @@ broker_free(struct broker *broker)
         queues_stop(broker);
         broker->store_ops->close(broker->store);
     }
+    asyncrequests_free(broker->async);
     queues_free(broker->queues);
     topics_fini(broker);
     publish_fini(broker);

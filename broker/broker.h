@@ -18,6 +18,7 @@
 #include "broker/topic.h"
 #include "wire/options.h"
 
+struct asyncrequests;
 struct control;
 struct memguard;
 struct peer;
@@ -84,6 +85,7 @@ struct broker {
     struct interest interest;
     struct responders *responders;
     struct queues *queues;
+    struct asyncrequests *async;
     struct requests *requests;
     struct presence *presence;
     uint64_t n_consumers; /* of all links */

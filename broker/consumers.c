@@ -65,6 +65,7 @@ consumer_new(struct peer *peer, const struct frame_consume *f, struct consumer *
         memcpy(c->text + f->topic.n, f->group.p, f->group.n);
     list_init(&c->in_peer);
     list_init(&c->out);
+    list_init(&c->kept);
     r = table_insert(&peer->consumers, c);
     if (r < 0) {
         free(c);

@@ -43,7 +43,8 @@ struct consumer {
     uint32_t weight;
     bool is_confirmed;
     bool outlived;   /* by its leases: flag 1 */
-    struct list out; /* what it has: the mode's */
+    struct list out;  /* what it has: the mode's */
+    struct list kept; /* of a responder: its asynchronous requests, by queue */
     void *work;      /* the mode's, from start() to on_gone() */
     uint16_t n_topic, n_group;
     char text[];

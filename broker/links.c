@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/memguard.h"
 #include "base/notify.h"
+#include "broker/asyncrequest.h"
 #include "broker/broker.h"
 #include "broker/consumers.h"
 #include "broker/listing.h"
@@ -94,6 +95,7 @@ peer_free(struct peer *peer)
     consumers_fini_peer(peer);
     request_fini_peer(peer);
     presence_fini_peer(peer);
+    asyncrequest_fini_peer(peer);
     free(peer);
 }
 
@@ -117,6 +119,7 @@ peer_detach(struct peer *peer)
     publish_drop_peer(peer);
     recovery_drop_all(peer);
     request_drop_peer(peer);
+    asyncrequest_drop_peer(peer);
     consumers_drop_peer(peer);
     presence_drop_peer(peer);
     listing_drop_all(peer);
@@ -308,6 +311,7 @@ peer_new(struct broker *broker, const struct frame_hello *hello, unsigned slot)
     consumers_init_peer(peer);
     request_init_peer(peer);
     presence_init_peer(peer);
+    asyncrequest_init_peer(peer);
     list_init(&peer->waiting);
     list_init(&peer->running);
     gaps_init(&peer->catchup.gaps);

@@ -83,6 +83,7 @@ struct peer {
     struct publish_held *held; /* a publish that the store could not take yet; the link is paused */
     struct loop_timer held_timer;
 
+    struct table results; /* RESULTs that wait, by their number */
     struct table consumers;
     struct list consumers_list;
     struct table asks;         /* struct ask: requests of its clients, by number */

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/rand.h"
 #include "base/siphash.h"
+#include "broker/asyncrequest.h"
 #include "broker/broker.h"
 #include "broker/links.h"
 #include "broker/publish.h"
@@ -405,6 +406,14 @@ work_has_takers(const struct queue_group *g)
 
 static const struct queue_kind work_kind = {.has_takers = work_has_takers, .give = queue_give};
 
+static const struct queue_kind *
+kind_of(struct slice topic)
+{
+    const size_t n = strlen(REQUESTS_PREFIX);
+
+    return topic.n > n && memcmp(topic.p, REQUESTS_PREFIX, n) == 0 ? &asyncrequest_queue_kind : &work_kind;
+}
+
 /* In no table yet. */
 static struct queue_group *
 group_new(struct broker *broker, struct topic *topic, struct slice name, uint64_t floor)
@@ -417,7 +426,7 @@ group_new(struct broker *broker, struct topic *topic, struct slice name, uint64_
     g->number = number_of(broker, topic_name(topic), name);
     g->broker = broker;
     g->qt = topic->queue;
-    g->kind = &work_kind;
+    g->kind = kind_of(topic_name(topic));
     g->saved_floor = floor;
     g->timer = (struct loop_timer){.fn = group_on_timer, .arg = g};
     g->n_name = (uint16_t)name.n;
@@ -443,6 +452,11 @@ group_enlist(struct queue_group *g)
     if (r < 0)
         return r;
     r = sorted_insert(queues, g);
+    if (r == 0 && g->kind->on_open != NULL) {
+        r = g->kind->on_open(g);
+        if (r < 0)
+            sorted_remove(queues, g);
+    }
     if (r < 0) {
         (void)table_remove(&queues->by_number, group_key_of(g));
         return r;
@@ -458,6 +472,8 @@ group_unlist(struct queue_group *g)
 {
     struct queues *queues = g->broker->queues;
 
+    if (g->kind->on_close != NULL)
+        g->kind->on_close(g);
     sorted_remove(queues, g);
     (void)table_remove(&queues->by_number, group_key_of(g));
     list_remove(&g->in_topic);
@@ -470,8 +486,6 @@ static void
 group_free(struct queue_group *g)
 {
     queue_redrive_fini(g);
-    if (g->kind->on_free != NULL)
-        g->kind->on_free(g);
     queue_saves_fini(g);
     queuecore_fini(&g->core);
     group_count(g);
@@ -515,8 +529,8 @@ load_key(struct broker *broker)
 }
 
 int
-queue_open(struct broker *broker, struct topic *topic, struct slice name, uint64_t floor,
-    const struct queue_kind *kind, struct queue_group **ret)
+queue_open(
+    struct broker *broker, struct topic *topic, struct slice name, uint64_t floor, struct queue_group **ret)
 {
     struct queue_group *g = queue_find(topic, name);
     uint64_t n_kept;
@@ -533,8 +547,6 @@ queue_open(struct broker *broker, struct topic *topic, struct slice name, uint64
     load_key(broker);
     if (queue_topic_get(broker, topic) < 0 || (g = group_new(broker, topic, name, floor)) == NULL)
         return -ENOMEM;
-    if (kind != NULL)
-        g->kind = kind;
     r = group_enlist(g);
     if (r == 0) {
         r = broker->store_ops->group_open(broker->store, topic->store, name, floor, g, &g->store);

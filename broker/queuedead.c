@@ -79,7 +79,7 @@ dead_topic_open(struct broker *broker, struct slice name, struct topic **ret)
     if (r < 0 || queue_find(*ret, slice_str(QUEUE_REDRIVE_GROUP)) != NULL)
         return r;
     broker->store_ops->topic_stats(broker->store, (*ret)->store, &last_seq, NULL, NULL);
-    r = queue_open(broker, *ret, slice_str(QUEUE_REDRIVE_GROUP), last_seq, NULL, &g);
+    r = queue_open(broker, *ret, slice_str(QUEUE_REDRIVE_GROUP), last_seq, &g);
     if (r < 0) /* kept all the same; putting back needs the group */
         log_warn("dead letters on %.*s cannot be put back: %s", SLICE_ARG(name), strerror(-r));
     return 0;
@@ -212,7 +212,7 @@ queue_bury(struct queue_group *g)
         if (!queue_has_record(g, item))
             continue;
         if (g->kind->bury != NULL)
-            g->kind->bury(g, item);
+            r = g->kind->bury(g, item);
         else
             r = bury(g, item);
         if (r < 0) {

@@ -168,7 +168,7 @@ member_start(struct consumer *c, uint64_t epoch, uint64_t seq)
     int r = topic_get(broker, consumer_topic(c), &topic);
 
     if (r == 0)
-        r = queue_open(broker, topic, consumer_group(c), first_floor(broker, topic, epoch, seq), NULL, &g);
+        r = queue_open(broker, topic, consumer_group(c), first_floor(broker, topic, epoch, seq), &g);
     if (r == -ENOSPC)
         return refuse(c, ERROR_LIMIT_REACHED,
             "There are too many topics (broker.topics_max) or queues (broker.queues_max).");

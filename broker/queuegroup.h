@@ -60,15 +60,17 @@ struct queue_save {
 struct queue_kind {
     /* Somebody would take work, now or soon: messages are read. */
     bool (*has_takers)(const struct queue_group *g);
+    bool waits_for_takers; /* give() is called for what came without any, too */
     /* Gives out what can be given. */
     void (*give)(struct queue_group *g);
     /* The end of an item that was given out too often, or given up. It has its record. Ends in
-     * queue_buried(). */
-    void (*bury)(struct queue_group *g, struct queue_item *item);
+     * queue_buried(), or is done. 0, or negative errno: to be tried again. */
+    int (*bury)(struct queue_group *g, struct queue_item *item);
     /* A lease ended; the holder is its that had it. */
     void (*on_ended)(struct queue_group *g, struct queue_holder *holder);
-    /* The group is about to be freed. */
-    void (*on_free)(struct queue_group *g);
+    /* Its beginning, 0 or -ENOMEM; and its end, when nothing more is given out. */
+    int (*on_open)(struct queue_group *g);
+    void (*on_close)(struct queue_group *g);
 };
 
 struct queue_figures_since {
@@ -148,8 +150,8 @@ struct queue_group *queue_find_named(struct broker *broker, struct slice topic, 
 struct queue_group *queue_find_number(struct broker *broker, uint64_t number);
 /* Finds or makes it; a new one begins above floor. 0, -ENOSPC (broker.queues_max), -EEXIST (its number is
  * taken), -ENOMEM or what the store says. */
-int queue_open(struct broker *broker, struct topic *topic, struct slice name, uint64_t floor,
-    const struct queue_kind *kind, struct queue_group **ret);
+int queue_open(
+    struct broker *broker, struct topic *topic, struct slice name, uint64_t floor, struct queue_group **ret);
 /* For good. Its members must be gone. */
 void queue_drop(struct queue_group *g);
 void queue_user_add(struct queue_group *g);

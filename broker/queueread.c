@@ -73,7 +73,7 @@ queue_note_record(struct queue_group *g, struct record *record)
     if (!is_at_end || !has_takers(g) || g->core.n_givable >= AHEAD_MAX || queue_is_crowded(g) ||
         group_add(g, record) < 0)
         g->n_unread++;
-    if (has_takers(g))
+    if (g->kind->waits_for_takers || has_takers(g))
         queue_wake(g);
 }
 

@@ -11,6 +11,7 @@
 
 #include "base/memguard.h"
 #include "base/rand.h"
+#include "broker/asyncrequest.h"
 #include "broker/broker.h"
 #include "broker/links.h"
 #include "broker/outbox.h"
@@ -561,8 +562,10 @@ request_on_request(struct peer *peer, const struct frame *f)
     code = check_request(peer, asked, &setting, &message);
     if (code != ERROR_NONE)
         return refuse(peer, asked->req, code, message);
-    if ((asked->flags & FLAG_ASYNC) != 0)
-        return refuse(peer, asked->req, ERROR_UNAVAILABLE, "This broker keeps no requests.");
+    if ((asked->flags & FLAG_ASYNC) != 0) {
+        code = asyncrequest_start(peer, f, setting, &message);
+        return code == ERROR_NONE ? 0 : refuse(peer, asked->req, code, message);
+    }
     r = ask_new(peer, asked, setting, &ask);
     if (r < 0)
         return r;
@@ -578,8 +581,10 @@ request_on_abandon(struct peer *peer, const struct frame *f)
     uint64_t req = f->abandon.req;
     struct ask *ask = table_find(&peer->asks, slice_of(&req, sizeof(req)));
 
-    if (ask == NULL)
-        return 0; /* its REPLIED was on the way */
+    if (ask == NULL) { /* of a RESULT, or its REPLIED was on the way */
+        asyncrequest_abandon(peer, req);
+        return 0;
+    }
     ask->requests->figures.n_abandoned++;
     if (ask->responder == NULL)
         ask_free(ask);
@@ -662,6 +667,8 @@ request_on_reply(struct peer *peer, const struct frame *f)
 
     if (reply->kind > MESSAGE_JSON)
         return peer_complain(peer, f, "kind %llu", (unsigned long long)reply->kind);
+    if (asyncrequest_is_call(reply->call))
+        return asyncrequest_on_reply(peer, f);
     ask = responder != NULL ? call_find(rq, responder, reply->call) : NULL;
     if (ask != NULL && ask->asker != NULL) {
         code = proceed_reply(ask, reply, &message);
@@ -671,21 +678,6 @@ request_on_reply(struct peer *peer, const struct frame *f)
             ask_free(ask);
     }
     put_settled(peer, reply->req, code, message);
-    return 0;
-}
-
-/* ---- Asynchronous requests. ---- */
-
-int
-request_on_result(struct peer *peer, const struct frame *f)
-{
-    return refuse(peer, f->result.req, ERROR_UNAVAILABLE, "This broker keeps no requests.");
-}
-
-int
-request_on_withdraw(struct peer *peer, const struct frame *f)
-{
-    put_settled(peer, f->withdraw.req, ERROR_UNAVAILABLE, "This broker keeps no requests.");
     return 0;
 }
 
@@ -706,18 +698,18 @@ request_start(struct consumer *c, uint64_t epoch, uint64_t seq)
 static int
 request_on_hold(struct consumer *c, struct slice call)
 {
+    if (asyncrequest_is_call(call))
+        return asyncrequest_on_hold(c, call);
     /* A call of before: whoever asked was told responder_gone when the link went, or by its frontend that the
      * broker did. Its REPLY is answered by call_unknown. */
-    (void)c;
-    (void)call;
     return 0;
 }
 
 static void
 request_on_gone(struct consumer *c, enum consumer_end why)
 {
-    (void)why;
     responders_remove(c);
+    asyncrequest_on_gone(c, why);
     while (!list_empty(&c->out))
         ask_fail(list_entry(c->out.next, struct ask, link), ERROR_RESPONDER_GONE, slice_of(NULL, 0));
 }

@@ -37,8 +37,6 @@ const struct request_figures *requests_figures(const struct requests *requests);
 int request_on_request(struct peer *peer, const struct frame *f);
 int request_on_abandon(struct peer *peer, const struct frame *f);
 int request_on_reply(struct peer *peer, const struct frame *f);
-int request_on_result(struct peer *peer, const struct frame *f);
-int request_on_withdraw(struct peer *peer, const struct frame *f);
 
 void request_init_peer(struct peer *peer);
 /* The link is gone: its clients do not wait any more. Before consumers_drop_peer(). */

@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #include "base/log.h"
+#include "broker/asyncrequest.h"
 #include "broker/catchup.h"
 #include "broker/consumers.h"
 #include "broker/links.h"
@@ -44,8 +45,8 @@ static const router_handler_fn handlers[FRAME_N] = {
     [FRAME_REDRIVE] = queue_on_redrive,
     [FRAME_REQUEST] = request_on_request,
     [FRAME_ABANDON] = request_on_abandon,
-    [FRAME_RESULT] = request_on_result,
-    [FRAME_WITHDRAW] = request_on_withdraw,
+    [FRAME_RESULT] = asyncrequest_on_result,
+    [FRAME_WITHDRAW] = asyncrequest_on_withdraw,
     [FRAME_REPLY] = request_on_reply,
     [FRAME_JOIN] = presence_on_join,
     [FRAME_LEAVE] = presence_on_leave,

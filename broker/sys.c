@@ -8,6 +8,7 @@
 
 #include "base/buf.h"
 #include "base/json.h"
+#include "broker/asyncrequest.h"
 #include "broker/broker.h"
 #include "broker/links.h"
 #include "broker/presence.h"
@@ -84,6 +85,7 @@ publish_broker(struct broker *broker, struct buf *out)
 {
     const struct broker_counters *c = &broker->counters;
     const struct queue_totals *q = queues_totals(broker->queues);
+    const struct asyncrequest_figures *a = asyncrequests_figures(broker->async);
     struct store_stats stats;
 
     broker->store_ops->stats(broker->store, &stats);
@@ -123,6 +125,12 @@ publish_broker(struct broker *broker, struct buf *out)
     put_figure(out, "queue_expired", q->n_expired);
     put_figure(out, "queue_refused", q->n_refused);
     put_figure(out, "queue_cache_bytes", q->cache_bytes);
+    put_figure(out, "kept_requests", broker->topics.n_replies);
+    put_figure(out, "kept_requests_accepted", a->n_accepted);
+    put_figure(out, "kept_requests_answered", a->n_answered);
+    put_figure(out, "kept_requests_failed", a->n_failed);
+    put_figure(out, "kept_requests_withdrawn", a->n_withdrawn);
+    put_figure(out, "kept_requests_waiting", a->n_waiting);
     put_figure(out, "stored_messages", stats.n_records);
     put_figure(out, "stored_bytes", stats.n_bytes);
     put_figure(out, "stored_scheduled", stats.n_scheduled);

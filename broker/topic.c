@@ -84,6 +84,14 @@ vector_reserve(void **items, uint32_t *room, uint32_t n, size_t item_size)
     return 0;
 }
 
+static bool
+is_reply(const struct topic *topic)
+{
+    const size_t n = strlen(REPLIES_PREFIX);
+
+    return topic->n_name > n && memcmp(topic->name, REPLIES_PREFIX, n) == 0;
+}
+
 static int
 handle_take(struct topics *t, struct topic *topic)
 {
@@ -99,12 +107,14 @@ handle_take(struct topics *t, struct topic *topic)
         topic->handle = t->n_handles++;
     }
     t->by_handle[topic->handle] = topic;
+    t->n_replies += is_reply(topic);
     return 0;
 }
 
 static void
 handle_give_back(struct topics *t, struct topic *topic)
 {
+    t->n_replies -= is_reply(topic);
     t->by_handle[topic->handle] = NULL;
     t->free_handles[t->n_free_handles++] = topic->handle;
 }

@@ -54,6 +54,7 @@ struct topics {
     uint32_t expire_at;      /* handle where topics_expire() goes on */
     uint64_t next_serial;
     uint64_t n_forgotten;
+    uint64_t n_replies; /* topics below $replies/ */
 };
 
 static inline struct slice

@@ -721,14 +721,43 @@ fake_hold(struct fake *f, uint64_t number, const char *lease)
     ck_assert_int_eq(link_commit(f->link), 0);
 }
 
-void
-fake_request(struct fake *f, uint64_t req, const char *topic, const char *body, uint64_t timeout_ms)
+static void
+put_request(
+    struct fake *f, uint64_t req, const char *topic, const char *body, uint64_t timeout_ms, uint64_t flags)
 {
     frame_put_request(link_buf(f->link), &(struct frame_request){.req = req,
                                              .topic = slice_str(topic),
+                                             .flags = flags,
                                              .timeout_ms = timeout_ms,
                                              .kind = MESSAGE_TEXT,
                                              .body = slice_str(body)});
+    ck_assert_int_eq(link_commit(f->link), 0);
+}
+
+void
+fake_request(struct fake *f, uint64_t req, const char *topic, const char *body, uint64_t timeout_ms)
+{
+    put_request(f, req, topic, body, timeout_ms, 0);
+}
+
+void
+fake_request_kept(struct fake *f, uint64_t req, const char *topic, const char *body, uint64_t timeout_ms)
+{
+    put_request(f, req, topic, body, timeout_ms, 1);
+}
+
+void
+fake_result(struct fake *f, uint64_t req, const char *id, uint64_t wait_ms)
+{
+    frame_put_result(
+        link_buf(f->link), &(struct frame_result){.req = req, .id = slice_str(id), .wait_ms = wait_ms});
+    ck_assert_int_eq(link_commit(f->link), 0);
+}
+
+void
+fake_withdraw(struct fake *f, uint64_t req, const char *id)
+{
+    frame_put_withdraw(link_buf(f->link), &(struct frame_withdraw){.req = req, .id = slice_str(id)});
     ck_assert_int_eq(link_commit(f->link), 0);
 }
 

@@ -104,6 +104,11 @@ void fake_unconsume(struct fake *f, uint64_t number);
 void fake_credit(struct fake *f, uint64_t number, uint64_t more);
 void fake_hold(struct fake *f, uint64_t number, const char *lease);
 void fake_request(struct fake *f, uint64_t req, const char *topic, const char *body, uint64_t timeout_ms);
+/* One that is kept; f->request_id has its id after ACCEPTED. */
+void fake_request_kept(
+    struct fake *f, uint64_t req, const char *topic, const char *body, uint64_t timeout_ms);
+void fake_result(struct fake *f, uint64_t req, const char *id, uint64_t wait_ms);
+void fake_withdraw(struct fake *f, uint64_t req, const char *id);
 void fake_abandon(struct fake *f, uint64_t req);
 /* A reply of text; code not NULL: a failure, and body is what went wrong. */
 void fake_reply(
