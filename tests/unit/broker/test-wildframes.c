@@ -39,7 +39,7 @@ pick(uint64_t n)
 static bool
 rarely(void)
 {
-    return pick(500) == 0;
+    return pick(1500) == 0;
 }
 
 static struct slice
@@ -317,7 +317,8 @@ START_TEST(random_frames_harm_nobody_and_leave_nothing)
     bus_start(&bus,
         "broker: {sys_interval: 100ms, grace: 300ms, requests_max: 40, members_max: 30, consumers_max: 30}\n"
         "topics:\n"
-        "  - {match: 'w/queue', queue: {max_messages: 20, lease: 200ms, max_deliveries: 2}}\n"
+        "  - {match: 'w/queue', queue: {max_messages: 20, lease: 200ms, max_deliveries: 2}, presence: "
+        "{linger: 100ms}}\n"
         "  - {match: 'w/off', presence: {mode: off}}\n"
         "  - {match: 'w/count', presence: {mode: count, linger: 0}}\n"
         "  - {match: 'w/deaf', subscribe: false}\n"
