@@ -174,7 +174,9 @@ lay_out(const struct layout *l)
         load_die("these numbers do not fit each other");
     run.is_acks = l->is_acks;
     run.is_wild = l->is_wild;
+    run.is_group = l->is_group;
     run.has_one_topic = l->has_one_topic;
+    option.n_subs = l->n_subs;
     option.n_publishers = l->n_publishers;
     lay_out_streams(l);
     lay_out_clients(l);
@@ -270,10 +272,10 @@ measure(double connect_s, double connect_cpu_s)
         "{\"scenario\":\"%s\",\"proto\":\"%s\",\"subs\":%u,\"topics\":%u,\"window\":%u,\"size\":%zu,"
         "\"seconds\":%.3f,\"deliveries\":%llu,\"deliveries_per_s\":%.0f,\"published_per_s\":%.0f,"
         "\"cpu_s_per_million\":%.3f,\"generator_cpu_s\":%.2f,\"connect_s\":%.3f,\"connect_cpu_s\":%.2f,",
-        option.scenario, option.protocol->name, run.n_clients - option.n_publishers, option.n_topics,
-        option.window, option.size, seconds, (unsigned long long)run.n_deliveries,
-        (double)run.n_deliveries / seconds, (double)run.n_published / seconds,
-        millions > 0 ? cpu / millions : 0.0, own, connect_s, connect_cpu_s);
+        option.scenario, option.protocol->name, option.n_subs, option.n_topics, option.window, option.size,
+        seconds, (unsigned long long)run.n_deliveries, (double)run.n_deliveries / seconds,
+        (double)run.n_published / seconds, millions > 0 ? cpu / millions : 0.0, own, connect_s,
+        connect_cpu_s);
     report_pids(before, after);
     if (option.n_slow > 0)
         report_slow();

@@ -95,6 +95,7 @@ struct load_run {
     bool is_started, is_measuring, is_over; /* publishing, counting, only waiting for the rest */
     bool is_acks;       /* a message is done when it was acknowledged; deliveries are acknowledgements */
     bool has_one_topic; /* all streams go to bench/0 */
+    bool is_group;      /* subscribers share what comes, and acknowledge it */
     bool is_wild;       /* subscribers join protocol->wild */
     uint64_t now_ns;    /* when the input that is being read came */
     uint64_t n_deliveries, n_published, n_done;

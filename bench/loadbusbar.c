@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Busbar's protocols as the load generator speaks them, each as little of it as a benchmark needs: the native
- * one as JSON and as MessagePack over WebSocket and TCP, raw WebSocket, event streams and long-poll (whose
- * publishers speak WebSocket, at --publish-port), and HTTP. Topics are bench/0, bench/1, ...; a
- * subscription's id is its place.
+ * one as JSON and as MessagePack over WebSocket and TCP, raw WebSocket, Action Cable, event streams and
+ * long-poll (whose publishers speak WebSocket, at --publish-port), and HTTP. Topics are bench/0, bench/1,
+ * ...; a subscription's id is its place.
  */
 #include "config.h"
 
@@ -31,8 +31,12 @@ static size_t
 json_sub(const struct client *c, uint32_t i)
 {
     char topic[32];
+    const char *more = run.is_group ? ",\"group\":\"bench\",\"prefetch\":200" : "";
+    if (run.is_acks)
+        more = ",\"respond\":true,\"prefetch\":1000";
     (void)topic_name(c, i, topic);
-    return (size_t)snprintf(text, sizeof text, "{\"op\":\"sub\",\"id\":%u,\"topic\":\"%s\"}", i, topic);
+    return (size_t)snprintf(
+        text, sizeof text, "{\"op\":\"sub\",\"id\":%u,\"topic\":\"%s\"%s}", i, topic, more);
 }
 
 static size_t
@@ -45,13 +49,13 @@ json_pub(uint32_t topic, const char *payload, size_t n)
     return at + n + 2;
 }
 
-/* With the number as the request's id. */
+/* With the number as the id: a publish, or, if there are responders, a request. */
 static size_t
 json_pub_asking(uint32_t topic, uint64_t number, const char *payload, size_t n)
 {
     return (size_t)snprintf(text, sizeof text,
-        "{\"op\":\"pub\",\"id\":%llu,\"topic\":\"bench/%u\",\"data\":\"%.*s\"}", (unsigned long long)number,
-        topic, (int)n, payload);
+        "{\"op\":\"%s\",\"id\":%llu,\"topic\":\"bench/%u\",\"data\":\"%.*s\"}",
+        option.n_subs > 0 ? "request" : "pub", (unsigned long long)number, topic, (int)n, payload);
 }
 
 static int
@@ -65,12 +69,52 @@ json_answer(struct client *c, const uint8_t *p, size_t n)
     return 0;
 }
 
+/* Sends the n bytes in text as a message. */
+typedef void (*say_fn)(struct client *c, size_t n);
+
+/* The value of a string; its length, or 0. */
+static size_t
+json_text(const uint8_t *p, size_t n, const char *key, const uint8_t **ret)
+{
+    const uint8_t *at = load_find(p, n, key);
+    const uint8_t *end =
+        at != NULL ? memchr(at + strlen(key), '"', n - (size_t)(at + strlen(key) - p)) : NULL;
+    if (end == NULL)
+        return 0;
+    *ret = at + strlen(key);
+    return (size_t)(end - *ret);
+}
+
+/* A share of a queue is acknowledged, a request answered with what it said. */
+static int
+json_work(struct client *c, const uint8_t *p, size_t n, const uint8_t *mark, say_fn say)
+{
+    const uint8_t *name;
+    size_t name_n = json_text(p, n, run.is_group ? "\"lease\":\"" : "\"call\":\"", &name);
+    const uint8_t *end = memchr(mark, '"', n - (size_t)(mark - p));
+
+    if (name_n == 0 || end == NULL)
+        return -1;
+    if (run.is_group) {
+        say(c, (size_t)snprintf(text, sizeof text, "{\"op\":\"ack\",\"lease\":\"%.*s\"}", (int)name_n, name));
+        load_taken(mark, (size_t)(end - mark));
+    } else {
+        say(c, (size_t)snprintf(text, sizeof text, "{\"op\":\"reply\",\"call\":\"%.*s\",\"data\":\"%.*s\"}",
+                   (int)name_n, name, (int)(end - mark), mark));
+    }
+    return 0;
+}
+
 /* One message of the native protocol, in either form: the words are the same. A slow client is told what it
  * lost. */
 static int
-native_message(struct client *c, const uint8_t *p, size_t n)
+native_message(struct client *c, const uint8_t *p, size_t n, say_fn say)
 {
     const uint8_t *mark = load_find(p, n, MARK);
+    if (mark != NULL && run.is_acks && c->is_publisher)
+        return json_answer(c, p, n);
+    if (mark != NULL && (run.is_group || run.is_acks))
+        return json_work(c, p, n, mark, say);
     if (mark != NULL)
         load_delivered(c, mark, n - (size_t)(mark - p));
     else if (load_find(p, n, "subscribed") != NULL)
@@ -80,6 +124,18 @@ native_message(struct client *c, const uint8_t *p, size_t n)
     else if (load_find(p, n, "error") != NULL || load_find(p, n, "closing") != NULL)
         return c->is_slow ? 0 : -1;
     return 0;
+}
+
+static void
+ws_say(struct client *c, size_t n)
+{
+    ws_write(c, WS_TEXT, text, n);
+}
+
+static int
+ws_message(struct client *c, const uint8_t *p, size_t n)
+{
+    return native_message(c, p, n, ws_say);
 }
 
 static void
@@ -110,7 +166,7 @@ json_ws_publish_asking(struct client *c, uint32_t topic, uint64_t number, const 
 static ssize_t
 native_ws_read(struct client *c, const uint8_t *p, size_t n)
 {
-    return ws_read(c, p, n, native_message);
+    return ws_read(c, p, n, ws_message);
 }
 
 static void
@@ -145,7 +201,7 @@ json_tcp_read(struct client *c, const uint8_t *p, size_t n)
     const uint8_t *end = memchr(p, '\n', n);
     if (end == NULL)
         return 0;
-    return native_message(c, p, (size_t)(end - p)) != 0 ? -1 : end + 1 - p;
+    return native_message(c, p, (size_t)(end - p), write_line) != 0 ? -1 : end + 1 - p;
 }
 
 /* ---- The same as MessagePack ---- */
@@ -269,7 +325,7 @@ mp_tcp_read(struct client *c, const uint8_t *p, size_t n)
         at += length;
         missing += values;
     }
-    return native_message(c, p, at) != 0 ? -1 : (ssize_t)at;
+    return native_message(c, p, at, NULL) != 0 ? -1 : (ssize_t)at;
 }
 
 /* ---- Raw WebSocket: every topic an address of its own ---- */
@@ -302,6 +358,48 @@ static ssize_t
 raw_read(struct client *c, const uint8_t *p, size_t n)
 {
     return ws_read(c, p, n, raw_message);
+}
+
+/* ---- Action Cable, whose channel BenchChannel is for the topics bench/{room}; who publishes speaks JSON
+ * ---- */
+
+static void
+cable_greet(struct client *c)
+{
+    if (c->is_publisher)
+        json_ws_greet(c);
+    else
+        ws_upgrade(c, "/cable", "actioncable-v1-json");
+}
+
+static void
+cable_join(struct client *c)
+{
+    for (uint32_t i = 0; i < c->n_streams; i++)
+        ws_say(c, (size_t)snprintf(text, sizeof text,
+                      "{\"command\":\"subscribe\",\"identifier\":\"{\\\"channel\\\":\\\"BenchChannel\\\","
+                      "\\\"room\\\":"
+                      "\\\"%u\\\"}\"}",
+                      load_topic(c, i)));
+}
+
+static int
+cable_message(struct client *c, const uint8_t *p, size_t n)
+{
+    const uint8_t *mark = load_find(p, n, MARK);
+    if (mark != NULL)
+        load_delivered(c, mark, n - (size_t)(mark - p));
+    else if (load_find(p, n, "\"confirm_subscription\"") != NULL)
+        load_joined(c);
+    else if (load_find(p, n, "\"reject_subscription\"") != NULL || load_find(p, n, "\"disconnect\"") != NULL)
+        return -1;
+    return 0; /* welcome, ping */
+}
+
+static ssize_t
+cable_read(struct client *c, const uint8_t *p, size_t n)
+{
+    return ws_read(c, p, n, c->is_publisher ? ws_message : cable_message);
 }
 
 /* ---- Event streams: who publishes speaks WebSocket ---- */
@@ -434,6 +532,7 @@ const struct protocol busbar_protocols[] = {
     {"busbar-ws", WILD, json_ws_greet, json_ws_join, json_ws_publish, native_ws_read, json_ws_publish_asking},
     {"busbar-ws-msgpack", WILD, mp_ws_greet, mp_ws_join, mp_ws_publish, native_ws_read, NULL},
     {"busbar-raw", NULL, raw_greet, NULL, raw_publish, raw_read, NULL},
+    {"busbar-cable", NULL, cable_greet, cable_join, json_ws_publish, cable_read, NULL},
     {"busbar-tcp", WILD, load_greeted, json_tcp_join, json_tcp_publish, json_tcp_read,
         json_tcp_publish_asking},
     {"busbar-tcp-msgpack", WILD, load_greeted, mp_tcp_join, mp_tcp_publish, mp_tcp_read, NULL},

@@ -23,7 +23,7 @@ def number(v, digits=0):
 def cpu_cell(r):
     """And each process's share, broker first, if there are several that count."""
     cell = number(r[CPU], 2)
-    shares = [v * 1e6 / r["deliveries"] for v in r.get("cpu_s_by_pid", []) if v * 1e6 / r["deliveries"] >= 0.02 * r[CPU]]
+    shares = [v * 1e6 / r["deliveries"] for v in r.get("cpu_s_by_pid", []) if v * 1e6 / r["deliveries"] >= max(0.005, 0.02 * r[CPU])]
     return cell + (f" ({' + '.join(number(v, 2) for v in shares)})" if len(shares) > 1 else "")
 
 

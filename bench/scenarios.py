@@ -82,17 +82,17 @@ SCENARIOS = {
                               ["topics", "--topics", "N", "--subs", "1", "--window", "1000"], both("busbar-tcp") + TCP_PEERS, kind="growth",
                               points=(1, 100, 10000, 1000000)),
     "tls": Scenario("TLS", [], [], missing="the bus does not speak TLS by itself yet"),
-    # By name only: Busbar has no column in them yet.
     "requests": Scenario("100 requesters, one request at a time each, one responder, TCP",
-                         ["requests", "--topics", "100", "--subs", "1"], ["nats"], is_default=False),
+                         ["requests", "--topics", "100", "--subs", "1"], both("busbar-tcp", "busbar-ws") + ["nats"]),
     "queue": Scenario("one publisher, 10 consumers that share a queue and acknowledge each message, 100 in flight",
-                      ["queue", "--publishers", "1", "--subs", "10", "--window", "100"], ["jetstream-queue", "rabbitmq"], is_default=False),
+                      ["queue", "--publishers", "1", "--subs", "10", "--window", "100"],
+                      both("busbar-tcp", "busbar-tcp-sqlite") + ["jetstream-queue", "rabbitmq"], is_default=False),
     "acks": Scenario("10 publishers, 10 acknowledged publishes in flight each",
                      ["acks", "--topics", "10", "--window", "10"], both("busbar-tcp", "busbar-ws", "busbar-http") + ["jetstream", "redis-stream", "rabbitmq"],
                      is_default=False, note="Busbar in memory; bench/durable.py has the store."),
     "dialects": Scenario("1 topic × 1000 subscribers, 32 messages in flight, by every protocol that the bus speaks",
                          ["fanout", "--subs", "1000", "--window", "32"],
-                         both("busbar-ws", "busbar-ws-msgpack", "busbar-raw", "busbar-tcp", "busbar-tcp-msgpack", "busbar-sse", "busbar-poll"),
+                         both("busbar-ws", "busbar-ws-msgpack", "busbar-raw", "busbar-cable", "busbar-tcp", "busbar-tcp-msgpack", "busbar-sse", "busbar-poll"),
                          is_default=False),
 }
 

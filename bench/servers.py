@@ -342,6 +342,7 @@ def _busbar():
     protos = {"ws": ("WebSocket", "busbar-ws", {"kind": "ws"}), "tcp": ("TCP", "busbar-tcp", {"kind": "tcp"}),
               "sse": ("SSE", "busbar-sse", {"kind": "http", "publish_by": "ws"}),
               "poll": ("long-poll", "busbar-poll", {"kind": "http", "publish_by": "ws"}),
+              "cable": ("Action Cable", "busbar-cable", {"kind": "ws", "channels": [{"channel": "BenchChannel", "stream": "bench/{room}"}]}),
               "raw": ("raw WebSocket", "busbar-raw", {"kind": "ws"}), "http": ("HTTP", "busbar-http", {"kind": "http"}),
               "ws-msgpack": ("WebSocket, MessagePack", "busbar-ws-msgpack", {"kind": "ws"}),
               "tcp-msgpack": ("TCP, MessagePack", "busbar-tcp-msgpack", {"kind": "tcp"})}
@@ -353,8 +354,17 @@ def _busbar():
                 yield f"busbar-{name}{suffix}", Kind(words, proto, Busbar, {**options, "link": link, "workers": workers})
 
 
+def _stored():
+    """With a store in a file, as JetStream and RabbitMQ have it."""
+    for link in ("nanomsg", "unix"):
+        yield f"busbar-tcp-sqlite{'-unix' if link == 'unix' else ''}", Kind(
+            f"Busbar, TCP, sqlite, {link}", "busbar-tcp", Busbar,
+            {"kind": "tcp", "link": link, "broker": {"backend": "sqlite"}, "store": {"path": "busbar.db"}})
+
+
 SERVERS = {
     **dict(_busbar()),
+    **dict(_stored()),
     "uwebsockets": Kind("uWebSockets", "plain-ws", UWebSockets, needs="uws.mjs"),
     "node-ws": Kind("ws (node)", "plain-ws", NodeWs, needs="ws.mjs"),
     "redis": Kind("Redis", "redis", Redis, needs="redis-server"),
