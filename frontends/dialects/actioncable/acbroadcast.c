@@ -94,14 +94,14 @@ skip(struct reader *r)
     return json_skip(&r->json, &raw) < 0 ? fail_json(r) : 0;
 }
 
-/* A header's value may hold it: no control characters, not too long. */
+/* A header's value may hold a part of it. */
 static int
 check_exclude(struct reader *r, struct slice sid)
 {
     bool is_good = sid.n <= ACBROADCAST_EXCLUDE_MAX;
 
     for (size_t i = 0; i < sid.n && is_good; i++)
-        is_good = sid.p[i] >= ' ' && sid.p[i] != 0x7f;
+        is_good = sid.p[i] >= ' ' && sid.p[i] < 0x7f;
     return is_good ? 0 : fail(r, ERROR_REQUEST_INVALID, "\"exclude_socket\" is no session's id.");
 }
 

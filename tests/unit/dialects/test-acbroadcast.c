@@ -129,6 +129,8 @@ START_TEST(test_refused)
         "exclude_socket");
     refused("{\"stream\":\"a\",\"data\":\"1\",\"meta\":{\"exclude_socket\":\"a\\nb\"}}",
         ERROR_REQUEST_INVALID, "session");
+    refused("{\"stream\":\"a\",\"data\":\"1\",\"meta\":{\"exclude_socket\":\"\u00e9\"}}",
+        ERROR_REQUEST_INVALID, "session");
     refused("{\"stream\":\"a\",\"data\":\"1\"}x", ERROR_REQUEST_INVALID, "Not JSON");
     refused("{\"stream\":\"\",\"data\":\"1\"}", ERROR_TOPIC_INVALID, "empty");
     refused("{\"stream\":\"a/+\",\"data\":\"1\"}", ERROR_TOPIC_INVALID, "wildcard");
