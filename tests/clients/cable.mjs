@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stock Action Cable clients in Node: node cable.mjs ws://HOST:PORT/cable KIND
+// Stock Action Cable clients in Node: node cable.mjs ws://HOST:PORT/cable KIND [HEADERS as JSON, as a browser would add them]
 //   rails       @rails/actioncable, the current one
 //   rails61     @rails/actioncable of Rails 6.1
 //   anycable    @anycable/core with actioncable-v1-json
@@ -10,12 +10,13 @@ import { obey, tell } from './orders.mjs'
 
 const require = createRequire(import.meta.url)
 const [, , address, kind] = process.argv
+const headers = JSON.parse(process.argv[4] ?? '{}')
 let sockets = []
 
 // Their sockets, with an ear at each.
 class Socket extends WebSocket {
     constructor(url, protocols, options) {
-        super(url, protocols, options)
+        super(url, protocols, {...options, headers: {...options?.headers, ...headers}})
         sockets.push(this)
         tell('socket', {state: 'connecting'})
         this.on('open', () => tell('socket', {state: 'open', protocol: this.protocol}))
