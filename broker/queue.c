@@ -238,6 +238,7 @@ group_work(struct queue_group *g)
         queue_bury(g);
         queue_redrive_go_on(g);
         queue_read_ahead(g);
+        queue_let_go(g);
     }
     group_count(g);
     group_arm(g);

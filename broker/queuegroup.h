@@ -99,6 +99,8 @@ struct queue_group {
     bool has_gap;      /* the reading met one since it was last at the end */
     bool is_exact;     /* n_unread is, for the reading was at the end once */
     uint64_t n_unread; /* messages that the reading has not come to, about */
+    int64_t unread_ms; /* the oldest of them is not older; 0: not known */
+    bool is_looking;   /* the reading is only to know that */
     uint64_t fetched;  /* the seq that the fetching is for */
     uint64_t retry_at_ms;
     uint32_t n_burying;
@@ -172,6 +174,8 @@ void queue_lost(struct queue_group *g, uint64_t n);
  */
 void queue_note_record(struct queue_group *g, struct record *record);
 void queue_read_ahead(struct queue_group *g);
+/* With nobody there, the records that were read are not kept. */
+void queue_let_go(struct queue_group *g);
 /* Of items that were given out, or wait for something, there are so many that no new ones are taken up. */
 bool queue_is_crowded(const struct queue_group *g);
 /* Reads the records of items that have none, from this one on. */

@@ -39,8 +39,13 @@ static uint64_t
 oldest_ms(const struct queue_group *g)
 {
     const struct list *first = g->core.order.next;
+    int64_t time_ms = 0;
 
-    return first != &g->core.order ? (uint64_t)list_entry(first, struct queue_item, in_order)->time_ms : 0;
+    if (first != &g->core.order)
+        time_ms = list_entry(first, struct queue_item, in_order)->time_ms;
+    if (time_ms == 0 && g->n_unread > 0 && g->unread_ms > 1)
+        time_ms = g->unread_ms;
+    return (uint64_t)time_ms;
 }
 
 static void

@@ -50,7 +50,7 @@ is_for_other(const struct queue_group *g, const struct record *record)
            !slice_equal(headers_find(record->headers, "busbar-group"), queue_name(g));
 }
 
-/* 0 or -ENOMEM. */
+/* 1: it is to be done; 0: it was known to be done; -ENOMEM. */
 static int
 group_add(struct queue_group *g, struct record *record)
 {
@@ -62,7 +62,7 @@ group_add(struct queue_group *g, struct record *record)
         if (item->state == QUEUE_READY)
             queuecore_done(&g->core, item);
     }
-    return r < 0 ? r : 0;
+    return r;
 }
 
 void
@@ -71,8 +71,10 @@ queue_note_record(struct queue_group *g, struct record *record)
     bool is_at_end = g->is_exact && g->n_unread == 0 && !g->is_reading;
 
     if (!is_at_end || !has_takers(g) || g->core.n_givable >= AHEAD_MAX || queue_is_crowded(g) ||
-        group_add(g, record) < 0)
-        g->n_unread++;
+        group_add(g, record) < 0) {
+        if (g->n_unread++ == 0)
+            g->unread_ms = record->time_ms;
+    }
     if (g->kind->waits_for_takers || has_takers(g))
         queue_wake(g);
 }
@@ -83,16 +85,20 @@ static void
 ahead_on_record(struct record *record, void *arg)
 {
     struct queue_group *g = arg;
+    int r;
 
     if (g->is_dropped || g->has_failed || record->seq <= g->core.n_read)
         return;
-    if (group_add(g, record) < 0) {
+    g->unread_ms = record->time_ms; /* what is left is not older */
+    if (g->is_looking)
+        return;
+    r = group_add(g, record);
+    if (r < 0) {
         log_error("memory ran out for the group %.*s", SLICE_ARG(queue_name(g)));
         g->has_failed = true; /* from here on it is read again */
-        return;
-    }
-    if (g->n_unread > 0)
+    } else if (r > 0 && g->n_unread > 0) {
         g->n_unread--;
+    }
 }
 
 static void
@@ -126,7 +132,10 @@ ahead_on_done(int error, uint64_t upto, bool is_cut_short, void *arg)
 
     g->broker->n_reads--;
     g->is_reading = false;
-    if (!g->is_dropped && error == 0 && !g->has_failed) {
+    if (g->is_looking) {
+        g->is_looking = false;
+        queue_wake(g);
+    } else if (!g->is_dropped && error == 0 && !g->has_failed) {
         queuecore_read_upto(&g->core, upto);
         queue_lost(g, g->core.n_vanished - vanished);
         if (!is_cut_short && upto >= g->qt->last_seq)
@@ -140,27 +149,11 @@ ahead_on_done(int error, uint64_t upto, bool is_cut_short, void *arg)
 }
 
 static void
-let_go(struct queue_group *g)
-{
-    for (struct queue_item *item = queuecore_ready(&g->core); item != NULL;
-         item = queuecore_ready_after(&g->core, item))
-        queuecore_set_record(&g->core, item, NULL);
-}
-
-void
-queue_read_ahead(struct queue_group *g)
+read_on(struct queue_group *g, uint64_t max_records)
 {
     struct broker *broker = g->broker;
     int r;
 
-    if (!has_takers(g)) {
-        if (g->core.record_bytes > 0)
-            let_go(g);
-        return;
-    }
-    if (g->is_reading || g->retry_at_ms != 0 || (g->is_exact && g->n_unread == 0) ||
-        g->core.n_givable >= AHEAD_LOW || queue_is_crowded(g))
-        return;
     g->is_reading = true;
     g->has_failed = false;
     broker->n_reads++;
@@ -169,7 +162,7 @@ queue_read_ahead(struct queue_group *g)
                                                    .topics = &g->qt->topic->store,
                                                    .n_topics = 1,
                                                    .since = g->core.n_read,
-                                                   .max_records = AHEAD_MAX,
+                                                   .max_records = max_records,
                                                    .max_bytes = READ_BYTES,
                                                    .on_record = ahead_on_record,
                                                    .on_gap = ahead_on_gap,
@@ -178,6 +171,31 @@ queue_read_ahead(struct queue_group *g)
                                                });
     if (r < 0)
         ahead_on_done(r, 0, false, g);
+}
+
+void
+queue_read_ahead(struct queue_group *g)
+{
+    if (g->is_reading || g->retry_at_ms != 0 || (g->is_exact && g->n_unread == 0))
+        return;
+    if (has_takers(g)) {
+        if (g->core.n_givable < AHEAD_LOW && !queue_is_crowded(g))
+            read_on(g, AHEAD_MAX);
+    } else if (g->unread_ms == 0 && g->n_unread > 0) {
+        g->is_looking = true; /* how old is what nobody has come for yet? */
+        g->unread_ms = 1;
+        read_on(g, 1);
+    }
+}
+
+void
+queue_let_go(struct queue_group *g)
+{
+    if (g->core.record_bytes == 0 || has_takers(g))
+        return;
+    for (struct queue_item *item = queuecore_ready(&g->core); item != NULL;
+         item = queuecore_ready_after(&g->core, item))
+        queuecore_set_record(&g->core, item, NULL);
 }
 
 /* ---- Records one by one. ---- */

@@ -339,6 +339,7 @@ note_replied(struct fake *f, const struct frame_replied *r)
 static void
 note_queue(struct fake *f, const struct frame_queue *q)
 {
+    f->oldest_ms = q->oldest_ms;
     add_line(f,
         "QUEUE %" PRIu64 " %.*s %.*s ready=%" PRIu64 " leased=%" PRIu64 " delayed=%" PRIu64 " done=%" PRIu64
         " dead=%" PRIu64 " lost=%" PRIu64 " consumers=%" PRIu64,

@@ -372,6 +372,10 @@ START_TEST(lease_may_outlive_its_consumer)
     expect_queue(&f, "jobs/x g ready=0 leased=1 delayed=0 done=0 dead=0 lost=0 consumers=0");
     settle(&f, 0, 2, DONE, 0);
     expect_queue(&f, "jobs/x g ready=0 leased=0 delayed=0 done=1 dead=0 lost=0 consumers=0");
+    ck_assert_uint_eq(f.oldest_ms, 0);
+    publish(&f, "jobs/x", "two", 3); /* and nobody there */
+    expect_queue(&f, "jobs/x g ready=1 leased=0 delayed=0 done=1 dead=0 lost=0 consumers=0");
+    ck_assert_uint_gt(f.oldest_ms, 1000000);
     fake_close(&f);
     bus_stop(&bus);
 }
