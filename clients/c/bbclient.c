@@ -64,6 +64,8 @@ bb_client_new(struct event_base *base, const struct bb_options *options, struct 
     buf_init(&client->text, 0);
     list_init(&client->pending);
     list_init(&client->queries);
+    list_init(&client->asks);
+    client->asks_due_ms = UINT64_MAX;
     client->unsent = &client->pending;
     rand_bytes(&random, sizeof random);
     (void)snprintf(client->once_prefix, sizeof client->once_prefix, "%016llx", (unsigned long long)random);
@@ -97,6 +99,7 @@ bb_close(struct bb_client *client)
         bb_pending_end(client, list_entry(client->pending.next, struct bb_pending, in_pending), &canceled);
     while (!list_empty(&client->queries))
         bb_query_end(client, list_entry(client->queries.next, struct bb_query, in_queries), &canceled);
+    bb_asks_fini(client);
     bb_subs_fini(client);
     bb_tell_state(client, BB_CLOSED, NULL);
     bb_leave(client);

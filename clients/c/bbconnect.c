@@ -39,6 +39,8 @@ bb_next_due(const struct bb_client *client)
                                     : client->heard_ms + client->options.ping_after_ms;
     if (client->again_ms > 0 && client->again_ms < due)
         due = client->again_ms;
+    if (client->asks_due_ms < due)
+        due = client->asks_due_ms;
     if (client->options.publish_timeout_ms == 0)
         return due;
     if (!list_empty(&client->pending)) {
@@ -124,6 +126,8 @@ bb_on_timer(int fd, short what, void *arg)
     (void)what;
     bb_enter(client);
     bb_end_late(client, now);
+    if (!client->is_closed)
+        bb_asks_end_late(client, now);
     if (!client->is_closed && client->again_ms > 0 && now >= client->again_ms) {
         client->again_ms = 0;
         bb_say_put_off(client);
@@ -242,6 +246,7 @@ bb_lose(struct bb_client *client, const char *why)
     client->due_ms = bb_now_ms() + bb_delay_ms(client);
     client->n_attempts++;
     bb_tell_state(client, BB_WAITING, copy);
+    bb_asks_lost(client);
     if (!client->is_closed)
         bb_timer_arm(client);
 }

@@ -7,7 +7,8 @@
  *     bbconnect.c  addresses, attempts, delays, deadlines
  *     bbwrite.c    what goes to the socket, in which order
  *     bbread.c     lines from the socket, and what each answer does
- *     bbsub.c, bbpub.c, bbtopics.c   the three things that are asked
+ *     bbsub.c, bbpub.c, bbtopics.c   subscriptions, publishes, lists of topics: said again until answered
+ *     bbask.c      what is said once: requests, work, whatever else
  *
  * Every event callback stands between bb_enter() and bb_leave(): what a callback of the application ended is
  * freed by the outermost bb_leave(). After each callback of the application the caller looks at is_closed.
@@ -27,7 +28,7 @@ struct event;
 #define BB_FILTERS_MAX 64
 #define BB_KEY_MAX 255
 #define BB_HEADERS_MAX 64
-/* Requests that wait in memory beside publishes: more is refused. */
+/* What waits in memory beside publishes: more is refused. */
 #define BB_CONTROL_MAX (1u << 20)
 /* What is copied for one write(). */
 #define BB_WRITE_BYTES (64u << 10)
@@ -44,8 +45,11 @@ struct bb_subscription {
     char *cursor;       /* NULL: none yet */
     size_t cursor_cap;
     uint64_t last;
+    struct buf role; /* pairs of its sub: of one that takes work, or is there */
+    bool takes_work; /* its cursor says nothing */
     bb_message_fn on_message;
     bb_event_fn on_event;
+    bb_presence_fn on_presence;
     void *arg;
     bool is_refused;
     bool is_put_off; /* the server cannot now: asked again at again_ms */
@@ -71,6 +75,18 @@ struct bb_query {
     bool is_put_off;          /* as of a subscription */
     bool has_progress;        /* this page told a topic */
     bb_topic_fn on_topic;
+    void *arg;
+};
+
+/* Said once, on one connection. One of the three functions, or none. */
+struct bb_ask {
+    struct list in_asks;
+    uint64_t id;
+    uint64_t due_ms;
+    struct buf line; /* empty once it was said */
+    bb_answer_fn on_answer;
+    bb_done_fn on_done;
+    bb_line_fn on_line;
     void *arg;
 };
 
@@ -104,6 +120,9 @@ struct bb_client {
     size_t n_pending, n_pending_bytes;
     struct list queries;
     size_t n_queries;
+    struct list asks;
+    size_t n_asks, n_ask_bytes; /* bytes of those that were not said */
+    uint64_t asks_due_ms;       /* none is due before */
 
     /* From the server. */
     struct buf in;
@@ -157,6 +176,23 @@ struct bb_pending *bb_pending_find(struct bb_client *client, uint64_t id);
 void bb_pending_end(struct bb_client *client, struct bb_pending *pending, const struct bb_result *result);
 bool bb_is_utf8(const char *s);
 bool bb_is_json_type(const char *type);
+
+int bb_check_payload(const char *topic, const struct bb_payload *payload, const char *key, const char *once);
+void bb_put_pair(struct buf *out, const char *name, const char *value);
+/* A line is a line: JSON's own strings hold no line break, so those that there are stand between tokens. */
+void bb_put_json(struct buf *out, struct slice body);
+/* type, headers, data */
+void bb_put_payload(struct buf *out, const struct bb_payload *payload);
+
+/* ---- bbask.c ---- */
+struct bb_ask *bb_ask_find(struct bb_client *client, uint64_t id);
+void bb_ask_end(struct bb_client *client, struct bb_ask *ask, const struct bb_answer *answer);
+/* An answer as JSON. is_last: of its answers. */
+void bb_ask_tell(struct bb_client *client, struct bb_ask *ask, const char *json, size_t n, bool is_last);
+void bb_asks_say(struct bb_client *client);  /* on a new connection: what was not said */
+void bb_asks_lost(struct bb_client *client); /* it is gone: what was said has no answer */
+void bb_asks_end_late(struct bb_client *client, uint64_t now);
+void bb_asks_fini(struct bb_client *client);
 
 /* ---- bbtopics.c ---- */
 struct bb_query *bb_query_find(struct bb_client *client, uint64_t id);

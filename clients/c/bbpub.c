@@ -75,9 +75,8 @@ bb_check_key(const char *key)
     return key == NULL || bb_is_utf8(key) ? 0 : -EILSEQ;
 }
 
-static int
-bb_check_payload(
-    const char *topic, const struct bb_payload *payload, const struct bb_publish_options *options)
+int
+bb_check_payload(const char *topic, const struct bb_payload *payload, const char *key, const char *once)
 {
     int r;
 
@@ -87,9 +86,9 @@ bb_check_payload(
     r = bb_check_body(payload);
     if (r < 0)
         return r;
-    r = options != NULL ? bb_check_key(options->key) : 0;
-    if (r == 0 && options != NULL)
-        r = bb_check_key(options->once);
+    r = bb_check_key(key);
+    if (r == 0)
+        r = bb_check_key(once);
     if (r < 0)
         return r;
     for (size_t i = 0; i < payload->n_headers; i++) {
@@ -115,7 +114,7 @@ bb_check_room(const struct bb_client *client, size_t n_body)
 
 /* ---- The line. ---- */
 
-static void
+void
 bb_put_pair(struct buf *out, const char *name, const char *value)
 {
     buf_printf(out, ",\"%s\":", name);
@@ -138,8 +137,7 @@ bb_put_headers(struct buf *out, const struct bb_payload *payload)
     buf_put_byte(out, '}');
 }
 
-/* A line is a line: JSON's own strings hold no line break, so those that there are stand between tokens. */
-static void
+void
 bb_put_json(struct buf *out, struct slice body)
 {
     size_t at = out->n;
@@ -178,6 +176,15 @@ bb_put_body(struct buf *out, const struct bb_payload *payload)
     }
 }
 
+void
+bb_put_payload(struct buf *out, const struct bb_payload *payload)
+{
+    if (payload->type != NULL)
+        bb_put_pair(out, "type", payload->type);
+    bb_put_headers(out, payload);
+    bb_put_body(out, payload);
+}
+
 static void
 bb_put_publish(struct bb_client *client, struct buf *out, uint64_t id, const char *topic,
     const struct bb_payload *payload, const struct bb_publish_options *options)
@@ -193,10 +200,11 @@ bb_put_publish(struct bb_client *client, struct buf *out, uint64_t id, const cha
         buf_printf(out, ",\"once\":\"%s-%llu\"", client->once_prefix, (unsigned long long)id);
     if (options != NULL && options->is_retain)
         buf_put_str(out, ",\"retain\":true");
-    if (payload->type != NULL)
-        bb_put_pair(out, "type", payload->type);
-    bb_put_headers(out, payload);
-    bb_put_body(out, payload);
+    if (options != NULL && options->ttl_ms > 0)
+        buf_printf(out, ",\"ttl\":%llu", (unsigned long long)options->ttl_ms);
+    if (options != NULL && options->delay_ms > 0)
+        buf_printf(out, ",\"delay\":%llu", (unsigned long long)options->delay_ms);
+    bb_put_payload(out, payload);
     buf_put_str(out, "}\n");
 }
 
@@ -236,7 +244,8 @@ bb_publish(struct bb_client *client, const char *topic, const struct bb_payload 
     struct buf line;
     int r;
 
-    r = bb_check_payload(topic, payload, options);
+    r = bb_check_payload(
+        topic, payload, options != NULL ? options->key : NULL, options != NULL ? options->once : NULL);
     if (r == 0)
         r = bb_check_room(client, payload->len);
     if (r < 0)

@@ -26,6 +26,8 @@ struct line {
     struct bb_client *client;
     struct slice op, id, sub, topic, cursor, data, encoding, type, key, headers, retained, time;
     struct slice state, topics, code, message, count, more, messages, bytes, links;
+    struct slice lease, call, deliveries, expires, timeout, request, due;
+    struct slice whole;
 };
 
 typedef int (*line_fn)(struct bb_client *client, struct line *line);
@@ -141,6 +143,43 @@ line_body(struct line *line, struct bb_message *m)
 
 /* ---- Operations. Each returns 0 or -EPROTO. ---- */
 
+/* An answer to something that was asked by bb_ask(), or settled. */
+static int
+line_tell_ask(struct bb_client *client, struct line *line)
+{
+    static const char *const several[] = {"\"queue\"", "\"peeked\"", "\"member\"", "\"topic\""};
+    struct bb_ask *ask = line->id.n > 0 ? bb_ask_find(client, line_number(line->id)) : NULL;
+    struct buf *text = &client->text;
+    bool is_last = true;
+
+    if (ask == NULL)
+        return 0;
+    for (size_t i = 0; i < sizeof several / sizeof several[0]; i++)
+        is_last = is_last && !slice_is(line->op, several[i]);
+    buf_reset(text);
+    buf_put_slice(text, line->whole);
+    buf_put_byte(text, '\0');
+    if (buf_failed(text))
+        return -ENOMEM;
+    bb_ask_tell(client, ask, (const char *)text->p, line->whole.n, is_last);
+    return 0;
+}
+
+/* Everything but the cursor that a message, a request or a reply may have. */
+static int
+line_message(struct line *line, struct bb_message *m, struct bb_header headers[LINE_HEADERS_MAX])
+{
+    m->topic = line_text(line, line->topic, NULL);
+    m->type = line_text(line, line->type, NULL);
+    m->key = line_text(line, line->key, NULL);
+    m->headers = headers;
+    m->n_headers = line_headers(line, headers, LINE_HEADERS_MAX);
+    m->lease = line_text(line, line->lease, NULL);
+    m->call = line_text(line, line->call, NULL);
+    m->n_deliveries = line_number(line->deliveries);
+    return line_body(line, m);
+}
+
 static int
 on_msg(struct bb_client *client, struct line *line)
 {
@@ -151,22 +190,85 @@ on_msg(struct bb_client *client, struct line *line)
 
     if (sub == NULL) /* ended while this was on its way */
         return 0;
-    m.topic = line_text(line, line->topic, NULL);
     m.cursor = line_text(line, line->cursor, NULL);
-    m.type = line_text(line, line->type, NULL);
-    m.key = line_text(line, line->key, NULL);
     m.time_ms = (int64_t)line_number(line->time);
     m.is_retained = line_bool(line->retained);
-    m.headers = headers;
-    m.n_headers = line_headers(line, headers, LINE_HEADERS_MAX);
-    r = line_body(line, &m);
+    m.expires_ms = line_number(line->expires);
+    r = line_message(line, &m, headers);
     if (r < 0 || m.topic == NULL || m.cursor == NULL)
         return -EPROTO;
     /* A kept value is old: it does not move the stream. */
-    r = m.is_retained ? 0 : bb_sub_set_cursor(sub, m.cursor);
+    r = m.is_retained || sub->takes_work ? 0 : bb_sub_set_cursor(sub, m.cursor);
     if (r == 0 && sub->on_message != NULL)
         sub->on_message(sub, &m, sub->arg);
     return r;
+}
+
+/* A request for a responder. */
+static int
+on_request(struct bb_client *client, struct line *line)
+{
+    struct bb_subscription *sub = bb_sub_find(client, line_number(line->sub));
+    struct bb_header headers[LINE_HEADERS_MAX];
+    struct bb_message m = {.expires_ms = line_number(line->timeout)};
+
+    if (sub == NULL)
+        return 0;
+    if (line_message(line, &m, headers) < 0 || m.topic == NULL || m.call == NULL)
+        return -EPROTO;
+    if (m.n_deliveries == 0)
+        m.n_deliveries = 1;
+    if (sub->on_message != NULL)
+        sub->on_message(sub, &m, sub->arg);
+    return 0;
+}
+
+static int
+on_reply(struct bb_client *client, struct line *line)
+{
+    struct bb_ask *ask = bb_ask_find(client, line_number(line->id));
+    struct bb_header headers[LINE_HEADERS_MAX];
+    struct bb_message m = {0};
+    const struct bb_answer answer = {.message = &m};
+
+    if (ask == NULL || ask->on_line != NULL)
+        return line_tell_ask(client, line);
+    if (line_message(line, &m, headers) < 0)
+        return -EPROTO;
+    bb_ask_end(client, ask, &answer);
+    return 0;
+}
+
+static int
+on_accepted(struct bb_client *client, struct line *line)
+{
+    struct bb_ask *ask = bb_ask_find(client, line_number(line->id));
+    struct bb_answer answer = {.expires_ms = (int64_t)line_number(line->expires)};
+
+    if (ask == NULL || ask->on_line != NULL)
+        return line_tell_ask(client, line);
+    answer.request = line_text(line, line->request, NULL);
+    if (answer.request == NULL)
+        return -EPROTO;
+    bb_ask_end(client, ask, &answer);
+    return 0;
+}
+
+/* Of a subscription: who is there. */
+static int
+on_presence(struct bb_client *client, struct line *line)
+{
+    struct bb_subscription *sub = bb_sub_find(client, line_number(line->sub));
+    struct bb_message m = {0};
+    const char *topic;
+
+    if (sub == NULL || sub->on_presence == NULL)
+        return 0;
+    topic = line_text(line, line->topic, NULL);
+    if (topic == NULL || line_body(line, &m) < 0)
+        return -EPROTO;
+    sub->on_presence(sub, topic, m.data, m.len, sub->arg);
+    return 0;
 }
 
 static int
@@ -201,7 +303,7 @@ line_tell_state(struct bb_client *client, struct line *line, struct bb_subscript
     event.cursor = line_text(line, line->cursor, NULL);
     event.topics = topics;
     event.n_topics = line_texts(line, line->topics, topics, LINE_TOPICS_MAX);
-    if (event.cursor != NULL && bb_sub_set_cursor(sub, event.cursor) < 0)
+    if (event.cursor != NULL && !sub->takes_work && bb_sub_set_cursor(sub, event.cursor) < 0)
         return -ENOMEM;
     bb_sub_tell(sub, &event);
     return 0;
@@ -260,8 +362,9 @@ on_published(struct bb_client *client, struct line *line)
     struct bb_result result = {0};
 
     if (pending == NULL)
-        return 0;
+        return line_tell_ask(client, line);
     result.cursor = line_text(line, line->cursor, NULL);
+    result.due_ms = (int64_t)line_number(line->due);
     bb_pending_end(client, pending, &result);
     return 0;
 }
@@ -292,6 +395,7 @@ on_error(struct bb_client *client, struct line *line)
     struct bb_pending *pending = bb_pending_find(client, id);
     struct bb_subscription *sub = bb_sub_find(client, id);
     struct bb_query *query = bb_query_find(client, id);
+    struct bb_ask *ask = bb_ask_find(client, id);
     struct bb_result result = {.error = -EREMOTEIO};
 
     result.code = line_text(line, line->code, NULL);
@@ -303,6 +407,9 @@ on_error(struct bb_client *client, struct line *line)
     if (line->id.n == 0) {
         if (client->options.on_error != NULL)
             client->options.on_error(client, result.code, result.text, client->options.arg);
+    } else if (ask != NULL) {
+        bb_ask_end(client, ask,
+            &(struct bb_answer){.error = result.error, .code = result.code, .text = result.text});
     } else if (is_passing(result.code)) {
         if (sub != NULL)
             sub->is_put_off = true;
@@ -329,7 +436,7 @@ on_topic(struct bb_client *client, struct line *line)
         .n_links = line_number(line->links)};
 
     if (query == NULL)
-        return 0;
+        return line_tell_ask(client, line);
     topic.topic = line_text(line, line->topic, NULL);
     topic.cursor = line_text(line, line->cursor, NULL);
     if (topic.topic == NULL)
@@ -343,8 +450,9 @@ on_topics_end(struct bb_client *client, struct line *line)
 {
     struct bb_query *query = bb_query_find(client, line_number(line->id));
 
-    if (query != NULL)
-        bb_query_page_end(client, query, line_bool(line->more));
+    if (query == NULL)
+        return line_tell_ask(client, line);
+    bb_query_page_end(client, query, line_bool(line->more));
     return 0;
 }
 
@@ -372,6 +480,10 @@ static const struct {
     {"\"topic\"", on_topic},
     {"\"topics_end\"", on_topics_end},
     {"\"closing\"", on_closing},
+    {"\"request\"", on_request},
+    {"\"reply\"", on_reply},
+    {"\"accepted\"", on_accepted},
+    {"\"presence\"", on_presence},
 };
 
 /* ---- Lines. ---- */
@@ -404,6 +516,13 @@ line_take(struct line *line, struct slice key, struct slice raw)
         {"messages", &line->messages},
         {"bytes", &line->bytes},
         {"links", &line->links},
+        {"lease", &line->lease},
+        {"call", &line->call},
+        {"deliveries", &line->deliveries},
+        {"expires", &line->expires},
+        {"timeout", &line->timeout},
+        {"request", &line->request},
+        {"due", &line->due},
     };
 
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
@@ -440,7 +559,7 @@ line_parse(struct line *line, struct slice in, const char **ret_why)
 static int
 bb_handle_line(struct bb_client *client, struct slice in, const char **ret_why)
 {
-    struct line line = {.client = client};
+    struct line line = {.client = client, .whole = in};
     int r = line_parse(&line, in, ret_why);
 
     if (r < 0)
@@ -456,7 +575,7 @@ bb_handle_line(struct bb_client *client, struct slice in, const char **ret_why)
         if (slice_is(line.op, operations[i].name))
             return operations[i].fn(client, &line);
     }
-    return 0;
+    return line_tell_ask(client, &line);
 }
 
 /* Every whole line that is in; one memmove at the end. */

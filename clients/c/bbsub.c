@@ -41,6 +41,7 @@ bb_sub_free(struct bb_subscription *sub)
     if (sub == NULL)
         return NULL;
     buf_fini(&sub->filters);
+    buf_fini(&sub->role);
     free(sub->cursor);
     free(sub);
     return NULL;
@@ -74,7 +75,58 @@ bb_sub_put_request(const struct bb_subscription *sub, struct buf *out)
     } else if (sub->last > 0) {
         buf_printf(out, ",\"last\":%llu", (unsigned long long)sub->last);
     }
+    buf_put_slice(out, buf_slice(&sub->role));
     buf_put_str(out, "}\n");
+}
+
+static bool
+bb_sub_takes_work(const struct bb_subscribe_options *options)
+{
+    return options != NULL && (options->group != NULL || options->responds);
+}
+
+/* What a subscription takes part in beside getting messages. */
+static int
+bb_sub_check_role(const struct bb_subscribe_options *options, size_t n_filters)
+{
+    const char *info = options->member_info;
+
+    if (bb_sub_takes_work(options) && (n_filters != 1 || options->presence || options->last > 0 ||
+                                          (options->responds && options->since != NULL) ||
+                                          (options->group != NULL && !bb_is_utf8(options->group))))
+        return -EINVAL;
+    if (options->member != NULL && !bb_is_utf8(options->member))
+        return -EINVAL;
+    if (info != NULL && json_check(info, strlen(info), JSON_MAX_DEPTH - 2, NULL) < 0)
+        return -EINVAL;
+    return 0;
+}
+
+static void
+bb_sub_put_role(struct bb_subscription *sub, const struct bb_subscribe_options *options)
+{
+    struct buf *out = &sub->role;
+
+    sub->takes_work = bb_sub_takes_work(options);
+    if (options->responds)
+        buf_put_str(out, ",\"respond\":true");
+    if (options->group != NULL)
+        bb_put_pair(out, "group", options->group);
+    if (options->prefetch > 0)
+        buf_printf(out, ",\"prefetch\":%u", (unsigned)options->prefetch);
+    if (!options->presence)
+        return;
+    if (options->member == NULL) {
+        buf_put_str(out, ",\"presence\":true");
+        return;
+    }
+    buf_put_str(out, ",\"presence\":{\"id\":");
+    json_put_string(out, slice_str(options->member));
+    if (options->member_info != NULL) {
+        buf_put_str(out, ",\"info\":");
+        bb_put_json(out, slice_str(options->member_info));
+    }
+    buf_put_byte(out, '}');
 }
 
 static int
@@ -88,6 +140,8 @@ bb_sub_check(const struct bb_client *client, const char *const *filters, size_t 
             return -EINVAL;
     }
     if (options != NULL && options->since != NULL && (options->last > 0 || !bb_is_utf8(options->since)))
+        return -EINVAL;
+    if (options != NULL && bb_sub_check_role(options, n) < 0)
         return -EINVAL;
     if (client->is_closed)
         return -ECANCELED;
@@ -130,6 +184,11 @@ bb_subscribe(struct bb_client *client, const char *const *filters, size_t n,
     sub->arg = arg;
     sub->last = options != NULL ? options->last : 0;
     buf_init(&sub->filters, 0);
+    buf_init(&sub->role, 0);
+    if (options != NULL) {
+        bb_sub_put_role(sub, options);
+        sub->on_presence = options->on_presence;
+    }
     for (size_t i = 0; i < n; i++) {
         buf_put_byte(&sub->filters, i == 0 ? '[' : ',');
         json_put_string(&sub->filters, slice_str(filters[i]));
@@ -137,7 +196,7 @@ bb_subscribe(struct bb_client *client, const char *const *filters, size_t n,
     buf_put_byte(&sub->filters, ']');
     if (options != NULL && options->since != NULL)
         r = bb_sub_set_cursor(sub, options->since);
-    if (r == 0 && buf_failed(&sub->filters))
+    if (r == 0 && (buf_failed(&sub->filters) || buf_failed(&sub->role)))
         r = -ENOMEM;
     if (r == 0)
         r = bb_sub_append(client, sub);

@@ -84,6 +84,7 @@ bb_say_again(struct bb_client *client)
         list_entry(it, struct bb_query, in_queries)->is_put_off = false;
         bb_query_put_request(list_entry(it, struct bb_query, in_queries), &client->control);
     }
+    bb_asks_say(client);
     client->unsent = client->pending.next;
 }
 

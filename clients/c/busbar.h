@@ -76,12 +76,12 @@ struct bb_options {
     uint32_t ping_after_ms;      /* 25000: silence after which the server is asked whether it is there */
     uint32_t pong_timeout_ms; /* 10000: how long it may then be silent before the connection counts as lost */
     uint32_t publish_timeout_ms; /* no limit: after it a publish without an answer fails with -ETIMEDOUT */
-    size_t max_pending;          /* 1000: publishes without an answer, and as many lists of topics */
-    size_t max_pending_bytes;    /* 16 MiB: of the same, as they are sent */
-    size_t max_message_bytes;    /* 32 MiB: a longer line from the server ends the connection */
-    bb_state_fn on_state;        /* may be NULL */
-    bb_error_fn on_error;        /* may be NULL */
-    void *arg;                   /* given to these two */
+    size_t max_pending;       /* 1000: publishes without an answer, and as many of whatever else is asked */
+    size_t max_pending_bytes; /* 16 MiB: of the same, as they are sent */
+    size_t max_message_bytes; /* 32 MiB: a longer line from the server ends the connection */
+    bb_state_fn on_state;     /* may be NULL */
+    bb_error_fn on_error;     /* may be NULL */
+    void *arg;                /* given to these two */
 };
 
 /* Makes a client on `base`, which must outlive it. options may be NULL: all defaults. The caller owns *ret
@@ -101,7 +101,7 @@ enum bb_state bb_client_state(const struct bb_client *client);
 /* How many publishes have no answer yet, and in *ret_bytes (may be NULL) how long they are. */
 size_t bb_pending(const struct bb_client *client, size_t *ret_bytes);
 
-/* Ends the client: publishes and lists without an answer are told -ECANCELED (a publish may have been
+/* Ends the client: publishes and whatever else has no answer are told -ECANCELED (a publish may have been
  * appended or not), then on_state is told BB_CLOSED, and the client and its subscriptions are freed. NULL is
  * fine. Returns NULL, for `client = bb_close(client)`. */
 struct bb_client *bb_close(struct bb_client *client);
@@ -121,8 +121,9 @@ struct bb_header {
 /* ---- Subscriptions. ---- */
 
 struct bb_message {
-    const char *topic;
-    const char *cursor; /* where this message is: to be given as `since` later, on any transport */
+    const char *topic;  /* NULL: of a reply */
+    const char *cursor; /* NULL: of a request or a reply. Where this message is: to be given as `since` later,
+                           on any transport */
     enum bb_kind kind;
     const void *data; /* len bytes, and a NUL after them */
     size_t len;
@@ -130,8 +131,12 @@ struct bb_message {
     const char *key;                 /* what it is the value of; NULL: its publisher gave none */
     const struct bb_header *headers; /* n_headers of them */
     size_t n_headers;
-    int64_t time_ms;  /* when the bus took it, since 1970 */
-    bool is_retained; /* the kept value of its topic, from before the subscription: not news */
+    int64_t time_ms;       /* when the bus took it, since 1970 */
+    bool is_retained;      /* the kept value of its topic, from before the subscription: not news */
+    const char *lease;     /* of a member of a group: to be settled by bb_ack() or bb_nack(); else NULL */
+    const char *call;      /* of a responder: to be answered by bb_reply(); else NULL */
+    uint64_t n_deliveries; /* of these two: how often it has been given out, this time included */
+    uint64_t expires_ms;   /* of these two: how long there is for that */
 };
 
 typedef void (*bb_message_fn)(struct bb_subscription *sub, const struct bb_message *message, void *arg);
@@ -158,10 +163,25 @@ struct bb_event {
 
 typedef void (*bb_event_fn)(struct bb_subscription *sub, const struct bb_event *event, void *arg);
 
-/* At most one of the two. */
+/* Who comes and goes on a topic: a JSON object as docs/protocol.md has it ("presence"), len bytes and a NUL.
+ */
+typedef void (*bb_presence_fn)(
+    struct bb_subscription *sub, const char *topic, const char *json, size_t len, void *arg);
+
+/* At most one of `since` and `last`; at most one of `group` (also with `responds`) and `presence`. */
 struct bb_subscribe_options {
     const char *since; /* a cursor: everything after it first; NULL: none */
     uint64_t last;     /* so many of the last messages of each topic first; 0: none */
+    /* Takes work. One filter, which for a group is a topic. What it holds when the connection is lost goes to
+     * others. */
+    const char *group; /* a member of this group of the topic's queue: each message has a lease */
+    bool responds;     /* answers requests: each has a call */
+    uint32_t prefetch; /* so many at once, without having settled or answered any; 0: 16 */
+    /* Is there, or looks who is. The filters are topics. */
+    bool presence;           /* on_presence is told: first who is there, then who comes and goes */
+    const char *member;      /* and this client is there as this one; NULL: it only looks */
+    const char *member_info; /* JSON, for the others; NULL: none */
+    bb_presence_fn on_presence;
 };
 
 /* Subscribes to n filters (1 to 64), which share one order and one cursor; it is repeated after each
@@ -192,11 +212,13 @@ struct bb_payload {
 };
 
 struct bb_publish_options {
-    const char *key;  /* what it is the value of, at most 255 bytes; subscribers get it */
-    const char *once; /* idempotency key, at most 255 bytes: the bus appends one publish of them. NULL: the
-                         client makes one; if `key` is given, that serves as one instead, unless the topic's
-                         slow_consumer is conflate */
-    bool is_retain;   /* keep it as the topic's value for those who come later */
+    const char *key;   /* what it is the value of, at most 255 bytes; subscribers get it */
+    const char *once;  /* idempotency key, at most 255 bytes: the bus appends one publish of them. NULL: the
+                          client makes one; if `key` is given, that serves as one instead, unless the topic's
+                          slow_consumer is conflate */
+    bool is_retain;    /* keep it as the topic's value for those who come later */
+    uint64_t ttl_ms;   /* how long it may be delivered; 0: as long as it is kept */
+    uint64_t delay_ms; /* it is published so much later; 0: now */
 };
 
 /* error is 0 and cursor says where the message is; or error is negative: -EREMOTEIO, the server refused, and
@@ -205,6 +227,8 @@ struct bb_publish_options {
 struct bb_result {
     int error;
     const char *cursor, *code, *text;
+    int64_t due_ms; /* of a publish with a delay, which has no cursor yet: when it will be published, since
+                       1970 */
 };
 
 typedef void (*bb_published_fn)(struct bb_client *client, const struct bb_result *result, void *arg);
@@ -244,6 +268,70 @@ typedef void (*bb_topic_fn)(
 /* Lists the topics that match the filter (NULL: "#"), all pages of them; a lost connection does not begin it
  * anew. -ENOBUFS, -EILSEQ, -ECANCELED, -ENOMEM as for a publish. */
 int bb_topics(struct bb_client *client, const char *filter, bb_topic_fn on_topic, void *arg);
+
+/* ---- Requests. ---- */
+
+struct bb_request_options {
+    uint32_t timeout_ms; /* how long to wait for the reply; 0: 30 seconds */
+    const char *key;     /* for the responder; NULL: none */
+    bool is_async;       /* it waits until a responder takes it, and is answered at once by its name */
+};
+
+/* error is 0, and message is the reply, or request the name of an asynchronous one; or error is negative:
+ * -EREMOTEIO, code and text say why there is no reply (no_responder, timeout, responder_failed, ...);
+ * -ECONNRESET, the connection was lost, and -ETIMEDOUT and -ECANCELED (bb_close()): it may have been done or
+ * not. */
+struct bb_answer {
+    int error;
+    const char *code, *text;
+    const struct bb_message *message;
+    const char *request;
+    int64_t expires_ms; /* of `request`: until when it waits for a responder, since 1970 */
+};
+
+typedef void (*bb_answer_fn)(struct bb_client *client, const struct bb_answer *answer, void *arg);
+
+/* Asks one of the responders of the topic; on_answer is called once. What was not sent yet waits for a
+ * connection, within its time. Nothing is sent twice: who may repeat it asks again. Errors as for
+ * bb_publish(). */
+int bb_request(struct bb_client *client, const char *topic, const struct bb_payload *payload,
+    const struct bb_request_options *options, bb_answer_fn on_answer, void *arg);
+
+/* The reply to an asynchronous request, asked for by its name; code `pending` if it did not come within
+ * wait_ms. */
+int bb_result(
+    struct bb_client *client, const char *request, uint32_t wait_ms, bb_answer_fn on_answer, void *arg);
+
+/* Answers a request (the call of a message that a responder was given); nobody is told how that went.
+ * -ENOTCONN: the connection was lost meanwhile, and the call with it; else as for bb_publish(). */
+int bb_reply(struct bb_client *client, const char *call, const struct bb_payload *payload);
+/* The asker gets `responder_failed` with this text, of at most 1024 bytes. */
+int bb_reply_error(struct bb_client *client, const char *call, const char *text);
+
+/* ---- Work. ---- */
+
+/* result->error is 0: the bus has kept it; or as for a publish, and -ECONNRESET: the connection was lost. */
+typedef bb_published_fn bb_done_fn;
+
+/* Settles a message that has a lease; on_done may be NULL. -ENOTCONN: the connection was lost meanwhile, and
+ * the lease with it. */
+int bb_ack(struct bb_client *client, const char *lease, bb_done_fn on_done, void *arg);
+/* Not done: somebody may try again after delay_ms; with is_dead nobody will. reason may be NULL. */
+int bb_nack(struct bb_client *client, const char *lease, uint64_t delay_ms, bool is_dead, const char *reason,
+    bb_done_fn on_done, void *arg);
+/* Still at it: the lease begins anew. */
+int bb_extend(struct bb_client *client, const char *lease, bb_done_fn on_done, void *arg);
+
+/* ---- Whatever else the protocol has. ---- */
+
+/* Called for each answer, a JSON object as docs/protocol.md has it; then, after the last or instead of it,
+ * once with json NULL: result->error is 0 if that was all, else as for a request. result is NULL before. */
+typedef void (*bb_line_fn)(
+    struct bb_client *client, const char *json, size_t len, const struct bb_result *result, void *arg);
+
+/* Asks {"op":OP,"id":...,MEMBERS}, for example bb_ask(client, "purge", "\"topic\":\"a\",\"group\":\"g\"",
+ * ...). members may be NULL. -EINVAL: that is not JSON. It is not repeated on another connection. */
+int bb_ask(struct bb_client *client, const char *op, const char *members, bb_line_fn on_line, void *arg);
 
 #ifdef __cplusplus
 }

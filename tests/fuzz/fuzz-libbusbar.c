@@ -48,6 +48,8 @@ on_message(struct bb_subscription *sub, const struct bb_message *m, void *arg)
     told_text(told, m->topic);
     told_text(told, m->cursor);
     told_text(told, m->type);
+    told_text(told, m->lease);
+    told_text(told, m->call);
     told_bytes(told, m->data, m->len + 1);
     for (size_t i = 0; i < m->n_headers; i++) {
         told_text(told, m->headers[i].name);
@@ -91,6 +93,35 @@ on_topic(struct bb_client *client, const struct bb_topic *topic, const struct bb
 }
 
 static void
+on_answer(struct bb_client *client, const struct bb_answer *answer, void *arg)
+{
+    (void)client;
+    told_text(arg, answer->code);
+    told_text(arg, answer->text);
+    told_text(arg, answer->request);
+    if (answer->message != NULL)
+        told_bytes(arg, answer->message->data, answer->message->len + 1);
+}
+
+static void
+on_line(struct bb_client *client, const char *json, size_t len, const struct bb_result *result, void *arg)
+{
+    (void)client;
+    if (json != NULL)
+        told_bytes(arg, json, len + 1);
+    else
+        told_text(arg, result->code);
+}
+
+static void
+on_presence(struct bb_subscription *sub, const char *topic, const char *json, size_t len, void *arg)
+{
+    (void)sub;
+    told_text(arg, topic);
+    told_bytes(arg, json, len + 1);
+}
+
+static void
 run(const uint8_t *data, size_t size, size_t piece, struct told *told)
 {
     const char *filters[] = {"a/#", "b"}, *why = NULL;
@@ -110,6 +141,15 @@ run(const uint8_t *data, size_t size, size_t piece, struct told *told)
     (void)bb_publish_text(client, "t", "x", on_published, told);
     (void)bb_topics(client, NULL, on_topic, told);
     (void)bb_subscribe(client, filters, 1, NULL, on_message, on_event, told, NULL);
+    /* 5 to 8: a responder, one who is there, a request, a question. */
+    (void)bb_subscribe(client, filters, 1, &(struct bb_subscribe_options){.responds = true}, on_message,
+        on_event, told, NULL);
+    (void)bb_subscribe(client, filters, 1,
+        &(struct bb_subscribe_options){.presence = true, .on_presence = on_presence}, on_message, on_event,
+        told, NULL);
+    (void)bb_request(
+        client, "t", &(struct bb_payload){.kind = BB_TEXT, .data = "x", .len = 1}, NULL, on_answer, told);
+    (void)bb_ask(client, "queues", NULL, on_line, told);
     for (size_t at = 0; at < size && r == 0; at += piece) {
         size_t n = size - at < piece ? size - at : piece;
 
