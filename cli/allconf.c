@@ -8,14 +8,14 @@
 #include <string.h>
 
 const struct conf_section *const allconf_sections[] = {&bus_section, &log_section, &link_section,
-    &broker_section, &store_section, &topics_section, &limits_section, &ws_section, &cable_section,
-    &channels_section, &http_section, &tcp_section, &up_section, NULL};
+    &broker_section, &store_section, &topics_section, &limits_section, &ws_section, &jwt_section,
+    &cable_section, &channels_section, &http_section, &tcp_section, &up_section, NULL};
 
 static void
 bind_all(struct allconf *c, struct conf_bind ret[ALLCONF_N_SECTIONS])
 {
     void *into[ALLCONF_N_SECTIONS] = {&c->bus, &c->log, &c->link, &c->broker, &c->store, &c->topics,
-        &c->limits, &c->ws, &c->cable, &c->channels, &c->http, &c->tcp, &c->up};
+        &c->limits, &c->ws, &c->jwt, &c->cable, &c->channels, &c->http, &c->tcp, &c->up};
 
     for (size_t i = 0; i < ALLCONF_N_SECTIONS; i++)
         ret[i] = (struct conf_bind){allconf_sections[i], into[i]};
@@ -109,6 +109,13 @@ check_secret(
 }
 
 static void
+check_jwt(struct conf_check *check, const struct allconf *c)
+{
+    if (c->jwt.key_file[0] != '\0' && c->jwt.key_env[0] != '\0')
+        note_pair(check, &jwt_section, "key_file", &jwt_section, "key_env", "name one of them");
+}
+
+static void
 check_cable(struct conf_check *check, const struct allconf *c)
 {
     const struct cable_options *o = &c->cable;
@@ -156,6 +163,7 @@ check_all(struct conf_check *check, void *arg)
         note_pair(check, &up_section, "restart_delay", &up_section, "restart_delay_max",
             "the longest is the shorter");
     check_paths(check, c);
+    check_jwt(check, c);
     check_cable(check, c);
     check_origins(check, &ws_section, "origins", &c->ws.origins);
     check_origins(check, &http_section, "cors_origins", &c->http.cors_origins);

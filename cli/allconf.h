@@ -26,6 +26,7 @@ struct allconf {
     struct conf_items topics; /* of struct topic_options */
     struct limits_options limits;
     struct ws_options ws;
+    struct jwt_options jwt;
     struct cable_options cable;
     struct conf_items channels; /* of struct channel_options */
     struct http_options http;
@@ -35,7 +36,7 @@ struct allconf {
 
 /* All sections in the order of the sample file; ends with NULL. */
 extern const struct conf_section *const allconf_sections[];
-#define ALLCONF_N_SECTIONS 13
+#define ALLCONF_N_SECTIONS 14
 
 /* As conf_load(), and then what holds between sections. ret must be zero. */
 int allconf_load(struct allconf *ret, const struct proc_args *args, struct conf_errors *errs);

@@ -183,6 +183,7 @@ static bool
 greet(struct wsconn *c, const struct httpreq *req)
 {
     struct wscables *all = cables_of(c);
+    const char *reason;
     int r = 0;
 
     if (c->cable->is_extended) {
@@ -192,6 +193,13 @@ greet(struct wsconn *c, const struct httpreq *req)
     }
     if (r > 0)
         return say_restored(c);
+    reason = wscable_identify(c, req);
+    if (reason != NULL) {
+        c->cable->is_over = true;
+        wscable_tell(c, reason, false);
+        wsconn_close(c, WSFRAME_CODE_NORMAL, slice_str(reason));
+        return true;
+    }
     acframe_put_welcome(
         &all->text, c->cable->badge == NULL ? slice_of(NULL, 0) : badge_session_id(c->cable->badge));
     wscable_send(c);
@@ -216,7 +224,8 @@ wscable_begin(struct wsconn *c, bool is_extended, const struct httpreq *req)
         c->session.id_max = REQUEST_SUB_ID_MAX;
     if (!greet(c, req))
         return false;
-    wscable_pings_join(&all->pings, &cable->in_slot);
+    if (!cable->is_over)
+        wscable_pings_join(&all->pings, &cable->in_slot);
     return true;
 }
 

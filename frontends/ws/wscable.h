@@ -3,6 +3,7 @@
  * Action Cable on a WebSocket: what a pure codec cannot hold.
  *
  *     wscable        a connection's greeting, commands, end; its session, given up and taken up again
+ *     wscableauth    who it is: its token
  *     wscablesub     its subscriptions: identifiers on one side, the hub's subscriptions on the other
  *     wscableact     what it performs and whispers
  *     wscableping    the protocol's pings, of all connections
@@ -29,11 +30,13 @@
 struct accommand;
 struct badge;
 struct cable_options;
-struct conf_items;
 struct frontend;
 struct httpreq;
+struct jwt_key;
+struct jwt_options;
 struct session;
 struct wsconn;
+struct wsserver_config;
 
 /* What all connections share: in struct wsserver. */
 struct wscables {
@@ -41,6 +44,8 @@ struct wscables {
     const struct cable_options *options;
     struct acchannels channels;
     struct buf streams_secret, turbo_secret;
+    const struct jwt_options *jwt;
+    struct jwt_key *jwt_key; /* NULL: no tokens are asked for */
     struct wscable_pings pings;
     struct wscable_store store;
     struct buf command;  /* what the command at hand was decoded to */
@@ -75,12 +80,10 @@ wscable_claims(const struct wscable *cable)
 
 /* ---- wscableconf.c ---- */
 
-int wscables_init(struct wscables *all, struct frontend *fe, const struct cable_options *options,
-    const struct conf_items *channels);
+int wscables_init(struct wscables *all, struct frontend *fe, const struct wsserver_config *config);
 /* New options after a reload, which are used from here on even if a secret could not be read: then that one
  * stays what it was. */
-void wscables_reload(
-    struct wscables *all, const struct cable_options *options, const struct conf_items *channels);
+void wscables_reload(struct wscables *all, const struct wsserver_config *config);
 void wscables_fini(struct wscables *all);
 
 /* ---- wscable.c ---- */
@@ -102,6 +105,12 @@ void wscable_send(struct wsconn *c);
 bool wscable_need_badge(struct wsconn *c);
 /* Something that the client sent was passed over. */
 void wscable_note_ignored(struct wsconn *c, const char *why);
+
+/* ---- wscableauth.c ---- */
+
+/* Reads its token and keeps what that says. NULL, or why the client is turned away, a reason of the
+ * protocol's. */
+const char *wscable_identify(struct wsconn *c, const struct httpreq *req);
 
 /* ---- wscablesub.c ---- */
 

@@ -9,8 +9,10 @@
 #include "base/log.h"
 #include "base/secret.h"
 #include "frontends/dialects/actioncable/acsigned.h"
+#include "frontends/sdk/jwt.h"
 #include "frontends/ws/options.h"
 #include "frontends/ws/wsconn.h"
+#include "frontends/ws/wsserver.h"
 
 static void
 on_ping(struct list *member)
@@ -66,12 +68,35 @@ load_secrets(const struct cable_options *options, struct buf *ret_streams, struc
     return 0;
 }
 
-static void
-set_options(struct wscables *all, const struct cable_options *options, const struct conf_items *channels)
+/* 0 with NULL if there is no key. */
+static int
+load_jwt_key(const struct jwt_options *options, struct jwt_key **ret)
 {
+    const char *error = "memory ran out";
+    struct buf material;
+    int r;
+
+    *ret = NULL;
+    r = secret_load(options->key_file, options->key_env, "jwt.key", &material);
+    if (r < 0)
+        return r;
+    if (material.n > 0)
+        r = jwt_key_new((enum jwt_algorithm)options->algorithm, buf_slice(&material), ret, &error);
+    if (r < 0)
+        log_error("jwt.key_file, jwt.key_env: %s", error);
+    secret_fini(&material);
+    return r;
+}
+
+static void
+set_options(struct wscables *all, const struct wsserver_config *config)
+{
+    const struct cable_options *options = &config->cable;
+
     all->options = options;
+    all->jwt = &config->jwt;
     wscable_store_limit(&all->store, options->sessions, options->sessions_bytes, options->session_time_ms);
-    all->channels = (struct acchannels){.items = channels,
+    all->channels = (struct acchannels){.items = &config->channels,
         .streams_secret = buf_slice(&all->streams_secret),
         .turbo_secret = buf_slice(&all->turbo_secret),
         .has_public_streams = options->public_streams,
@@ -79,8 +104,7 @@ set_options(struct wscables *all, const struct cable_options *options, const str
 }
 
 int
-wscables_init(struct wscables *all, struct frontend *fe, const struct cable_options *options,
-    const struct conf_items *channels)
+wscables_init(struct wscables *all, struct frontend *fe, const struct wsserver_config *config)
 {
     int r;
 
@@ -90,20 +114,23 @@ wscables_init(struct wscables *all, struct frontend *fe, const struct cable_opti
     buf_init(&all->resolved, 0);
     buf_init(&all->text, 0);
     wscable_store_init(&all->store, fe->loop);
-    wscable_pings_init(&all->pings, fe->loop, options->ping_interval_ms, on_ping);
-    r = load_secrets(options, &all->streams_secret, &all->turbo_secret);
+    wscable_pings_init(&all->pings, fe->loop, config->cable.ping_interval_ms, on_ping);
+    r = load_secrets(&config->cable, &all->streams_secret, &all->turbo_secret);
+    if (r == 0)
+        r = load_jwt_key(&config->jwt, &all->jwt_key);
     if (r < 0)
         return r;
-    set_options(all, options, channels);
+    set_options(all, config);
     return 0;
 }
 
 void
-wscables_reload(struct wscables *all, const struct cable_options *options, const struct conf_items *channels)
+wscables_reload(struct wscables *all, const struct wsserver_config *config)
 {
     struct buf streams, turbo;
+    struct jwt_key *key;
 
-    if (load_secrets(options, &streams, &turbo) == 0) {
+    if (load_secrets(&config->cable, &streams, &turbo) == 0) {
         secret_fini(&all->streams_secret);
         secret_fini(&all->turbo_secret);
         all->streams_secret = streams;
@@ -111,8 +138,14 @@ wscables_reload(struct wscables *all, const struct cable_options *options, const
     } else {
         log_warn("the secrets of Action Cable stay as they were");
     }
-    set_options(all, options, channels);
-    wscable_pings_set_interval(&all->pings, options->ping_interval_ms);
+    if (load_jwt_key(&config->jwt, &key) == 0) {
+        jwt_key_free(all->jwt_key);
+        all->jwt_key = key;
+    } else {
+        log_warn("the key for tokens stays as it was");
+    }
+    set_options(all, config);
+    wscable_pings_set_interval(&all->pings, config->cable.ping_interval_ms);
 }
 
 void
@@ -124,6 +157,7 @@ wscables_fini(struct wscables *all)
     wscable_store_fini(&all->store);
     secret_fini(&all->streams_secret);
     secret_fini(&all->turbo_secret);
+    all->jwt_key = jwt_key_free(all->jwt_key);
     buf_fini(&all->command);
     buf_fini(&all->action);
     buf_fini(&all->resolved);

@@ -67,7 +67,7 @@ wsserver_start(struct frontend *fe, const void *options, void **ret_state)
     if (r == 0)
         r = wsserver_make_ping(server);
     if (r == 0)
-        r = wscables_init(&server->cables, fe, &config->cable, &config->channels);
+        r = wscables_init(&server->cables, fe, config);
     server->encoders.deflate = server->deflate;
     if (r == 0 && server->options->listen.text == NULL) {
         log_error("ws.listen is empty: there is nothing to serve");
@@ -101,7 +101,7 @@ wsserver_reload(struct frontend *fe, void *state, const void *options)
 
     (void)fe;
     server->options = &config->ws;
-    wscables_reload(&server->cables, &config->cable, &config->channels);
+    wscables_reload(&server->cables, config);
     server->encoders.threshold = server->options->deflate_threshold;
 }
 
@@ -114,6 +114,7 @@ wsserver_check(struct conf_check *check, const void *options)
 }
 
 static const struct frontend_section wsserver_sections[] = {
+    {&jwt_section, offsetof(struct wsserver_config, jwt)},
     {&cable_section, offsetof(struct wsserver_config, cable)},
     {&channels_section, offsetof(struct wsserver_config, channels)},
 };

@@ -38,6 +38,7 @@ struct wsserver {
 /* The options of this frontend: begins with section ws. */
 struct wsserver_config {
     struct ws_options ws;
+    struct jwt_options jwt;
     struct cable_options cable;
     struct conf_items channels; /* of struct channel_options */
 };

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stock Action Cable clients, unmodified: @rails/actioncable (current, and that of Rails 6.1) and @anycable/core."""
 import json
+import os
 
 from tests.clients.nodes import Node, need_node
+from tests.scenario.action_cable import token
 from tests.support.bus import Bus, main, wait_until
 
 MODULES = ("@rails/actioncable", "actioncable61", "@anycable/core", "ws")
@@ -11,8 +13,8 @@ V1 = ("rails", "rails61", "anycable")
 ALL = (*V1, "anycable-ext")
 
 
-def client(bus, kind, path="/cable"):
-    return Node("cable.mjs", f"ws://127.0.0.1:{bus.ws_port}{path}", kind, modules=MODULES)
+def client(bus, kind, **options):
+    return Node("cable.mjs", f"ws://127.0.0.1:{bus.ws_port}/cable", kind, json.dumps(options), modules=MODULES)
 
 
 def cable_bus(**options):
@@ -275,8 +277,40 @@ def test_same_stream_everywhere():
             assert node.close() == 0
 
 
+def test_tokens():
+    """In the address and among the subprotocols; one that has expired is replaced by AnyCable's client itself."""
+    channels = [{"channel": "Mail", "stream": "mail/{claim:sub}"}]
+    with cable_bus(channels=channels, jwt={"key_env": "BUSBAR_TEST_KEY"}, start=False) as bus:
+        os.environ["BUSBAR_TEST_KEY"] = "the key of these tests"
+        try:
+            bus.start_all()
+        finally:
+            del os.environ["BUSBAR_TEST_KEY"]
+        tcp = bus.tcp()
+        for kind, how in (("rails", "param"), ("rails61", "param"), ("rails", "sub-protocol"), ("anycable", "sub-protocol"),
+                          ("anycable-ext", "param"), ("anycable-ext", "sub-protocol")):
+            with client(bus, kind, token=token(b"the key of these tests", sub=kind + how), how=how) as node:
+                node.do("subscribe", name="a", params={"channel": "Mail"})
+                node.wait(event="connected", name="a")
+                tcp.pub(f"mail/{kind}{how}", how)
+                assert node.wait(event="received")["data"] == how
+        for kind in ("rails", "rails61", "anycable"):
+            with client(bus, kind) as node:
+                node.do("subscribe", name="a", params={"channel": "Mail"})
+                assert node.wait(event="frame", type="disconnect")["reason"] == "unauthorized"
+                node.wait(event="socket", state="closed")
+        old, new = token(b"the key of these tests", sub="x", exp=1), token(b"the key of these tests", sub="x")
+        with client(bus, "anycable-ext", token=old, how="param") as node:
+            node.do("subscribe", name="a", params={"channel": "Mail"})
+            node.wait(event="refresh")
+            node.do("token", token=new)
+            node.wait(event="connected", name="a")
+            tcp.pub("mail/x", "again")
+            assert node.wait(event="received")["data"] == "again"
+
+
 TESTS = [test_two_subscriptions, test_http_publishes, test_identifiers, test_a_thousand_subscriptions, test_killed_frontend, test_stale,
-         test_restart, test_restored_session, test_whispers, test_history_not_found, test_same_stream_everywhere]
+         test_restart, test_tokens, test_restored_session, test_whispers, test_history_not_found, test_same_stream_everywhere]
 
 if __name__ == "__main__":
     need_node(*MODULES)

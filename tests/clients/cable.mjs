@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stock Action Cable clients in Node: node cable.mjs ws://HOST:PORT/cable KIND [HEADERS as JSON, as a browser would add them]
+// Stock Action Cable clients in Node: node cable.mjs ws://HOST:PORT/cable KIND [OPTIONS]
 //   rails       @rails/actioncable, the current one
 //   rails61     @rails/actioncable of Rails 6.1
 //   anycable    @anycable/core with actioncable-v1-json
@@ -9,8 +9,9 @@ import WebSocket from 'ws'
 import { obey, tell } from './orders.mjs'
 
 const require = createRequire(import.meta.url)
-const [, , address, kind] = process.argv
-const headers = JSON.parse(process.argv[4] ?? '{}')
+// {"headers": what a browser would add, "token": in the address, or (how: "sub-protocol") among the subprotocols}
+const [, , address, kind, options] = process.argv
+const {headers = {}, token, how} = JSON.parse(options ?? '{}')
 let sockets = []
 
 // Their sockets, with an ear at each.
@@ -37,7 +38,9 @@ async function rails() {
     globalThis.document ??= {visibilityState: 'visible', addEventListener() {}, removeEventListener() {}}
     const cable = require(kind === 'rails' ? '@rails/actioncable' : 'actioncable61')
     cable.adapters.WebSocket = Socket
-    const consumer = cable.createConsumer(address)
+    const consumer = cable.createConsumer(token && how !== 'sub-protocol' ? `${address}?jid=${token}` : address)
+    if (token && how === 'sub-protocol')
+        consumer.addSubProtocol(`anycable-token.${token}`)
     const subscriptions = new Map()
     return {
         subscribe({name, params}) {
@@ -71,11 +74,15 @@ async function rails() {
 async function anycable() {
     const { createCable } = await import('@anycable/core')
     let cable
+    let refreshed
     const channels = new Map()
     function begin(options = {}) {
         cable = createCable(address, {
             protocol: kind === 'anycable' ? 'actioncable-v1-json' : 'actioncable-v1-ext-json',
-            websocketImplementation: Socket, logLevel: 'error', reconnectStrategy: () => 100, ...options})
+            websocketImplementation: Socket, logLevel: 'error', reconnectStrategy: () => 100,
+            ...(token ? {auth: {token}, websocketAuthStrategy: how} : {}),
+            tokenRefresher: async transport => { tell('refresh'); transport.setToken(await new Promise(resolve => { refreshed = resolve })) },
+            ...options})
         for (const event of ['connect', 'disconnect', 'close', 'info'])
             cable.on(event, e => tell('cable', {state: event, reason: e?.reason, restored: e?.restored, reconnect: e?.reconnect}))
     }
@@ -113,6 +120,7 @@ async function anycable() {
             }
         },
         unsubscribe({name}) { channels.get(name).disconnect() },
+        token({token}) { refreshed(token) },
         cut() { sockets.at(-1).terminate() },
         disconnect() { cable.disconnect() },
     }

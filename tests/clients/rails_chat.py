@@ -84,7 +84,7 @@ class Chat:
         self.get("/rooms/lobby?as=ann")
         headers = {"Cookie": "; ".join(f"{c.name}={c.value}" for c in self.cookies), "Origin": self.url("")}
         port = self.ports["RAILS_PORT" if where == "rails" else "WS_PORT"]
-        return Node("cable.mjs", f"ws://127.0.0.1:{port}/cable", kind, json.dumps(headers), modules=MODULES)
+        return Node("cable.mjs", f"ws://127.0.0.1:{port}/cable", kind, json.dumps({"headers": headers}), modules=MODULES)
 
     def tcp(self):
         return JsonLines("127.0.0.1", self.ports["TCP_PORT"])

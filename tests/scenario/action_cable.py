@@ -27,6 +27,13 @@ def signed(name, secret, url_safe=False):
     return text.decode() + "--" + hmac.new(secret, text, hashlib.sha256).hexdigest()
 
 
+def token(key, alg="HS256", **claims):
+    def part(data):
+        return base64.urlsafe_b64encode(data).rstrip(b"=")
+    text = part(json.dumps({"alg": alg, "typ": "JWT"}).encode()) + b"." + part(json.dumps(claims).encode())
+    return (text + b"." + part(hmac.new(key, text, hashlib.sha256).digest())).decode()
+
+
 def closed_with(client, timeout=10):
     end = time.monotonic() + timeout
     while True:
@@ -236,6 +243,72 @@ def rails_secret():
             assert "everybody may read" in bus.process("ws").log()  # 0644
 
 
+def tokens():
+    """A token in the address, a header or a subprotocol; its claims are in the topics; without one nobody gets in."""
+    key = b"the key of these tests"
+    channels = [{"channel": "Mail", "stream": "mail/{claim:sub}", "publish": "read", "publish_topic": "read/{claim:ext.id}"}]
+    with Bus(frontends=("ws", "tcp"), start=False, channels=channels, jwt={"key_file": "jwt.key", "issuer": "us"}) as bus:
+        path = os.path.join(bus.dir, "jwt.key")
+        with open(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600), "w") as f:
+            f.write(key.decode() + "\n")
+        bus.start_all()
+        tcp = bus.tcp()
+        tcp.sub("read/#")
+        good = token(key, iss="us", sub="ann", ext=json.dumps({"id": 7}), exp=time.time() + 60)
+        v1 = ["actioncable-v1-json"]
+        ways = [{"path": "/cable?a=b&jid=" + good}, {"headers": {"X-JID": good}}, {"protocols": [*v1, "anycable-token." + good]},
+                {"protocols": ["actioncable-v1-ext-json", "x", "anycable-token." + good]}]
+        for n, way in enumerate(ways):
+            c = bus.cable(**way)
+            assert c.response_headers["sec-websocket-protocol"] in ("actioncable-v1-json", "actioncable-v1-ext-json")
+            c.subscribe({"channel": "Mail"})
+            tcp.pub("mail/ann", {"you": "have mail"})
+            assert c.frame()["message"] == {"you": "have mail"}
+            c.send("message", {"channel": "Mail"}, data=json.dumps({"action": "read", "n": n}))
+            got = tcp.message()
+            assert (got["topic"], got["data"]) == ("read/7", {"n": n}), got
+            c.close()
+        expired = token(key, iss="us", sub="ann", exp=time.time() - 1)
+        for reason, bad in (("token_expired", expired), ("unauthorized", token(b"another key of theirs", iss="us", sub="ann")),
+                            ("unauthorized", token(key, iss="them", sub="ann")), ("unauthorized", good[:-1]), ("unauthorized", "x"),
+                            ("unauthorized", token(key, alg="none", iss="us", sub="ann")), ("unauthorized", ""),
+                            ("unauthorized", good + "x" * 7000)):
+            for way in ({"path": "/cable?jid=" + bad}, {"headers": {"X-JID": bad}}):
+                try:
+                    c = bus.cable(welcome=False, **way)
+                except Closed:
+                    assert len(bad) > 7000  # 414: not even looked at
+                    continue
+                assert c.frame() == {"type": "disconnect", "reason": reason, "reconnect": False}, (reason, bad)
+                c.send("subscribe", {"channel": "Mail"})
+                assert closed_with(c) == 1000
+        # Its session needs no token to go on, and knows who it was.
+        c = bus.cable(welcome=False, protocols=ways[3]["protocols"])
+        sid = c.expect(type="welcome")["sid"]
+        c.subscribe({"channel": "Mail"})
+        c.close()
+        c = bus.cable(welcome=False, protocols=["actioncable-v1-ext-json"], path="/cable?sid=" + sid + "&jid=" + expired)
+        assert c.expect(type="welcome")["restored"] is True
+        c.subscribe({"channel": "Mail"})  # confirmed again
+        c.send("history", {"channel": "Mail"}, history={"since": int(time.time()) + 60})
+        c.expect(type="confirm_history")
+        tcp.pub("mail/ann", "still ann")
+        assert c.frame()["message"] == "still ann"
+        # Another key after a reload; and tokens that nobody must have.
+        with open(path, "w") as f:
+            f.write("another key of these tests")
+        bus.config["jwt"]["required"] = False
+        bus.write_config()
+        bus.process("ws").signal(signal.SIGHUP)
+        wait_until(lambda: "the config was reloaded" in bus.process("ws").log(), "reloaded")
+        assert bus.cable(welcome=False, path="/cable?jid=" + good).frame()["type"] == "disconnect"
+        c = bus.cable()
+        c.send("subscribe", {"channel": "Mail"})
+        c.expect(type="reject_subscription")
+        log = bus.process("ws").log()
+        assert good not in log and expired not in log and key.decode() not in log and good.split(".")[1] not in log
+
+
 def public_streams():
     with Bus(frontends=("ws", "tcp"), cable={"public_streams": True}) as bus:
         c = bus.cable()
@@ -318,7 +391,7 @@ def slow_client():
         assert frame == {"type": "disconnect", "reason": "too_slow", "reconnect": True}, frame
 
 
-TESTS = [greeting, not_found, subscriptions, passed_over, pings, secrets, rails_secret, public_streams, kinds_of_bodies,
+TESTS = [greeting, not_found, subscriptions, passed_over, pings, secrets, rails_secret, tokens, public_streams, kinds_of_bodies,
          restart_of_the_frontend, broker_away, slow_client]
 
 if __name__ == "__main__":
