@@ -149,7 +149,7 @@ def count_paths(build, wanted, is_verbose=False):
         for run, (own, inclusive) in runs.items():
             print(f"\n## {run}: per {RUNS[run].per[:-1].replace('deliverie', 'delivery')}\n\n| | with what it calls | itself |\n|---|---|---|")
             for f, v in sorted(inclusive.items(), key=lambda item: -item[1]):
-                if v >= inclusive[""] * 0.01:
+                if v >= inclusive[""] * 0.01 and not f.startswith("0x"):
                     print(f"| {f or 'the process'} | {v:,.1f} | {own.get(f, 0) if f else v:,.1f} |")
         print()
     return {path: found[path] for path in ALL if path in found}

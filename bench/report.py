@@ -75,11 +75,16 @@ def growth_table(scenario, result):
 
 
 def section(name, result, run):
+    """What stands on the page about one scenario, and which runs of it failed."""
     scenario = SCENARIOS[name]
     text = [f"### {name}: {scenario.what}", ""]
     if scenario.note:
         text += [scenario.note, ""]
     text += table(name, result)
+    failed = [f"{label(server)}: {error}" for server, r in result["servers"].items() for one in (r if isinstance(r, list) else [r])
+              for error in one.get("errors", [])]
+    if failed:
+        text += ["", f"Runs that failed and count for nothing: {'; '.join(failed)}."]
     return text + ([] if result["run"] == run or not run else ["", "Of another run than the rest."])
 
 
@@ -174,11 +179,26 @@ def load():
         return json.load(f)
 
 
+KEPT = {"n", "rounds", "errors", "error", CPU, "cpu_s_by_pid", "deliveries", "deliveries_per_s", "published_per_s", "generator_cpu_s", "p50_us", "p99_us",
+        "last_p50_us", "last_p99_us", "connect_cpu_s", "subscriptions", "memory_mb", "slow_taken", "slow_lost", "slow_gone", "n_slow", "seconds",
+        "bytes_per_client", "connects_per_s", "connect_cpu_us"}
+
+
+def slim(figures):
+    """What tables and plots need, and what a doubt would ask for."""
+    if isinstance(figures, list):
+        return [slim(f) for f in figures]
+    return {k: round(v, 3) if isinstance(v, float) else v for k, v in figures.items() if k in KEPT and v != []}
+
+
 def write(results):
     """bench/results.json, the page and the plots, of everything that is in results."""
+    for scenario in results["scenarios"].values():
+        scenario["servers"] = {server: slim(figures) for server, figures in scenario["servers"].items()}
     with open(RESULTS, "w") as f:
-        json.dump(results, f, indent=1, sort_keys=True)
-        f.write("\n")
+        # A line for each server, so that a later run can be compared by diff.
+        text = json.dumps(results, sort_keys=True)
+        f.write(re.sub(r'("scenarios": \{|"servers": \{|\}, (?="[a-z0-9-]+": [{\[])|\], (?="[a-z0-9-]+": \[\{))', r"\1\n", text) + "\n")
     with open(PAGE) as f:
         page = f.read()
     page = between_markers(page, "run", introduction(results))
