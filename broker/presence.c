@@ -206,6 +206,21 @@ member_forget(struct member *m)
     free(m);
 }
 
+void
+member_tell_again(struct room *room, struct slice id, uint8_t reason)
+{
+    struct member *m = member_of(tree_find(&room->members, id));
+
+    if (m == NULL) {
+        m = member_new(room, id);
+        if (m == NULL)
+            return;
+        m->reason = reason;
+    }
+    m->is_told = m->is_gone; /* who watches has it wrong */
+    member_tell(m);
+}
+
 /* Its first seat. `is_news`: to those who watch. */
 static void
 member_arrive(struct member *m, bool is_news)

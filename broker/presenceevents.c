@@ -7,6 +7,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/json.h"
@@ -15,12 +16,14 @@
 #include "broker/linkset.h"
 #include "broker/presenceimpl.h"
 #include "broker/publish.h"
+#include "broker/settings.h"
 #include "broker/topic.h"
 #include "wire/frame.h"
 #include "wire/names.h"
 
 #define TURN_EVENTS 1000u
-#define RETRY_MS 50u
+#define RETRY_MS 50u    /* if the store does not say sooner that it has room */
+#define FAILED_MS 1000u /* it could not keep an event: a full disk */
 #define COUNT_EVERY_MS 1000u
 #define LINKSET_WORDS_MAX 16u /* broker.links_max is 1024 at most */
 
@@ -31,7 +34,7 @@ room_tell_soon(struct room *room)
 
     if (list_empty(&room->in_presence))
         list_push_back(&p->untold, &room->in_presence);
-    if (p->retry_timer.pprev == NULL)
+    if (p->retry_timer.pprev == NULL) /* else it is not the time for it */
         loop_defer(p->broker->loop, &p->tell_hook);
 }
 
@@ -73,23 +76,103 @@ reason_of(const struct member *m)
     }
 }
 
-/* p->name is the topic. 0, or -EAGAIN: later. What cannot be published at all is lost. */
-static int
-publish_event(struct presence *p, struct slice key)
+/* One that the store has not answered yet. */
+struct event {
+    struct presence *presence;
+    struct topic *topic; /* $presence/TOPIC; stays as long as the store has not answered */
+    struct record *record;
+    uint8_t reason;
+};
+
+/* The store could not keep it: what it was about is news still, or again. */
+static void
+event_failed(const struct event *event)
 {
+    struct presence *p = event->presence;
+    struct slice name = topic_name(event->topic), id = event->record->key;
+    const size_t n = sizeof(PRESENCE_PREFIX) - 1;
+    struct room *room;
+
+    p->figures.n_events--;
+    loop_timer_start(p->broker->loop, &p->retry_timer, FAILED_MS);
+    name = slice_of(name.p + n, name.n - n);
+    if (settings_find(p->broker->settings, name)->presence.mode == PRESENCE_OFF ||
+        (room = room_get(p, name)) == NULL) {
+        p->figures.n_events_lost++;
+        return;
+    }
+    if (room->mode == PRESENCE_COUNT)
+        room_tell_count(room);
+    else if (id.n > 0)
+        member_tell_again(room, id, event->reason);
+    room_release(room);
+}
+
+static void
+presence_on_event(void *arg, int error, enum append_outcome outcome, uint64_t seq)
+{
+    struct event *event = arg;
+    struct presence *p = event->presence;
+
+    (void)outcome;
+    (void)seq;
+    if (error < 0) {
+        event_failed(event);
+    } else if (p->waits_for_room) {
+        loop_timer_stop(p->broker->loop, &p->retry_timer);
+        loop_defer(p->broker->loop, &p->tell_hook);
+    }
+    p->waits_for_room &= error < 0;
+    record_unref(event->record);
+    free(event);
+}
+
+/* 0, -EAGAIN: the store has no room now; or why it cannot be. */
+static int
+put_event(struct presence *p, struct slice key, uint8_t reason)
+{
+    const struct slice none = slice_of(NULL, 0);
+    struct topic *topic;
+    struct event *event;
     int r = buf_failed(&p->json) || buf_failed(&p->name) ? -ENOMEM : 0;
 
     if (r == 0)
-        r = publish_volatile(p->broker, buf_slice(&p->name), key, buf_slice(&p->json));
+        r = topic_get(p->broker, buf_slice(&p->name), &topic);
+    if (r < 0)
+        return r;
+    event = malloc(sizeof(*event));
+    if (event == NULL)
+        return -ENOMEM;
+    *event = (struct event){.presence = p, .topic = topic, .reason = reason};
+    /* The key says which supersedes which. It makes none happen only once. */
+    event->record = record_new_once(none, none, key, none, buf_slice(&p->json));
+    if (event->record == NULL) {
+        free(event);
+        return -ENOMEM;
+    }
+    event->record->kind = MESSAGE_JSON;
+    p->figures.n_events++;
+    r = publish_take(p->broker, topic, record_ref(event->record), presence_on_event, event);
+    if (r < 0) {
+        p->figures.n_events--;
+        record_unref(event->record);
+        free(event);
+    }
+    return r;
+}
+
+/* p->name is the topic. 0, or -EAGAIN: later. What cannot be published at all is lost. */
+static int
+publish_event(struct presence *p, struct slice key, uint8_t reason)
+{
+    int r = put_event(p, key, reason);
+
     if (r == -EAGAIN)
         return r;
     if (r < 0 && !p->is_losing)
         log_warn("%.*s: who comes and goes cannot be told: %s", SLICE_ARG(buf_slice(&p->name)), strerror(-r));
     p->is_losing = r < 0;
-    if (r < 0)
-        p->figures.n_events_lost++;
-    else
-        p->figures.n_events++;
+    p->figures.n_events_lost += r < 0;
     return 0;
 }
 
@@ -107,7 +190,7 @@ publish_member(struct presence *p, const struct member *m)
     if (m->is_gone)
         buf_printf(&p->json, ",\"reason\":\"%s\"", reason_of(m));
     buf_put_str(&p->json, "}");
-    return publish_event(p, member_id(m));
+    return publish_event(p, member_id(m), m->reason);
 }
 
 static int
@@ -115,7 +198,7 @@ publish_count(struct presence *p, const struct room *room)
 {
     buf_reset(&p->json);
     buf_printf(&p->json, "{\"event\":\"count\",\"count\":%llu}", (unsigned long long)room->n_members);
-    return publish_event(p, slice_of(NULL, 0));
+    return publish_event(p, slice_of(NULL, 0), 0);
 }
 
 /* ---- Rooms. ---- */
@@ -217,6 +300,7 @@ presence_on_tell(void *arg)
         struct room *room = list_entry(p->untold.next, struct room, in_presence);
 
         if (tell_room(p, room, &budget) < 0) {
+            p->waits_for_room = true;
             loop_timer_start(p->broker->loop, &p->retry_timer, RETRY_MS);
             return;
         }

@@ -20,7 +20,8 @@ struct presence {
 
     struct list untold; /* rooms with something to tell */
     struct loop_hook tell_hook;
-    struct loop_timer retry_timer; /* the store was full */
+    struct loop_timer retry_timer; /* the store was full, or failed */
+    bool waits_for_room;           /* it was full: sooner, if it says so */
     struct buf name, json;         /* of the event that is being told */
     bool is_losing;                /* events cannot be published: that was logged */
 
@@ -110,6 +111,8 @@ struct room *room_get(struct presence *p, struct slice topic);
 void room_release(struct room *room);
 /* Out of the room, and freed: nobody need be told. */
 void member_forget(struct member *m);
+/* What was told of it did not reach anybody. `reason` is why it left, if it did. */
+void member_tell_again(struct room *room, struct slice id, uint8_t reason);
 /* The frontends that were there before this broker may still be listing. */
 bool presence_is_in_grace(const struct presence *p);
 /* There is something to do when that is over. */

@@ -319,23 +319,6 @@ publish_own_bytes(struct broker *broker, struct slice name, struct slice bytes)
     own(broker, name, MESSAGE_BINARY, bytes);
 }
 
-int
-publish_volatile(struct broker *broker, struct slice name, struct slice key, struct slice json)
-{
-    struct topic *topic;
-    struct record *record;
-    int r = topic_get(broker, name, &topic);
-
-    if (r < 0)
-        return r;
-    /* The key only says which message supersedes which. */
-    record = record_new_once(slice_of(NULL, 0), slice_of(NULL, 0), key, slice_of(NULL, 0), json);
-    if (record == NULL)
-        return -ENOMEM;
-    record->kind = MESSAGE_JSON;
-    return publish_append_take(broker, topic, record, NULL, 0);
-}
-
 /* ---- Names. ---- */
 
 /* The one kind of the bus's own topics that clients publish to. */

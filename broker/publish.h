@@ -39,9 +39,6 @@ typedef void (*publish_done_fn)(void *arg, int error, enum append_outcome outcom
 int publish_take(
     struct broker *broker, struct topic *topic, struct record *record, publish_done_fn fn, void *arg);
 
-/* Another one, on a topic that keeps nothing. 0, -EAGAIN: the store has no room now; or why it cannot be. */
-int publish_volatile(struct broker *broker, struct slice topic, struct slice key, struct slice json);
-
 /* The link is gone. */
 void publish_drop_peer(struct peer *peer);
 void publish_fini(struct broker *broker);

@@ -2,7 +2,8 @@
 /*
  * The broker with a store that answers later: the memory backend behind a queue that is served some turns of
  * the loop after it was filled, and that is full at times. What a store with a thread or a server behind it
- * does to the broker can so be tested without one. It takes the arguments of busbar-broker.
+ * does to the broker can so be tested without one. It takes the arguments of busbar-broker. SIGUSR1: from now
+ * on it can keep nothing, and again: it can.
  */
 #include "config.h"
 
@@ -46,10 +47,13 @@ struct late_task {
 struct late {
     struct loop *loop;
     struct backend *memory;
+    struct store_host host;
     struct late_task *first, **last;
     unsigned n_appends, n_turns;
     struct loop_hook hook;
 };
+
+static volatile sig_atomic_t is_failing;
 
 static struct late late; /* a program for tests: there is one broker in it */
 
@@ -143,7 +147,10 @@ late_serve(void)
     while (task != NULL) {
         struct late_task *next = task->next;
 
-        if (task->topic != NULL) {
+        if (task->topic != NULL && is_failing) {
+            late.host.on_appended(task->cookie, -ENOSPC, APPEND_OK, 0, late.host.arg);
+            record_unref(task->record);
+        } else if (task->topic != NULL) {
             int r = backend_memory.append_take(
                 late.memory, task->topic, task->record, task->origin, task->cookie);
 
@@ -188,6 +195,7 @@ late_open(const void *conf, struct loop *loop, const struct store_host *host, st
     int r = backend_memory.open(conf, loop, host, &late.memory);
 
     late.loop = loop;
+    late.host = *host;
     late.last = &late.first;
     late.hook = (struct loop_hook){.fn = late_on_turn};
     *ret = late.memory;
@@ -223,6 +231,13 @@ late_read(struct backend *b, const struct store_read *read)
     return 0;
 }
 
+static void
+late_on_signal(int number)
+{
+    (void)number;
+    is_failing = !is_failing;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -244,6 +259,7 @@ main(int argc, char **argv)
     log_open(args.instance);
     log_options_apply(&config.log);
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGUSR1, late_on_signal);
     config.store_ops = &ops;
     code = broker_new(&config, args.config, args.set, args.n_set, &broker);
     if (code != 0)

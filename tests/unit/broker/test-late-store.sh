@@ -2,4 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # The broker's tests once more, with a store that answers later (latebroker.c).
 test -x "$BUSBAR_BUILD/tests/unit/broker/test-broker" || { echo "test-broker was not built: Check is missing"; exit 77; }
-BUSBAR_TEST_LATE=yes BUSBAR_TEST_BROKER=tests/unit/broker/latebroker exec "$BUSBAR_BUILD/tests/unit/broker/test-broker"
+export BUSBAR_TEST_LATE=yes BUSBAR_TEST_BROKER=tests/unit/broker/latebroker
+"$BUSBAR_BUILD/tests/unit/broker/test-presence" || exit 1
+exec "$BUSBAR_BUILD/tests/unit/broker/test-broker"

@@ -532,6 +532,39 @@ START_TEST(very_many_come_and_go)
 }
 END_TEST
 
+/* ---- A store that cannot keep what it is given. ---- */
+
+START_TEST(what_could_not_be_told_is_told_when_it_can_be)
+{
+    struct scene s;
+    bool is_told[2] = {false, false};
+
+    scene_open(&s, QUIET "topics: [{match: '#', presence: {linger: 0}}]\n");
+    fake_join(&s.one, 0, 1, "room", "u1", NULL);
+    expect_event(&s.watcher, "{\"event\":\"join\",\"id\":\"u1\",\"count\":1}");
+    ck_assert_int_eq(kill(s.bus.broker, SIGUSR1), 0);
+    fake_leave(&s.one, 1, LOST);
+    fake_join(&s.one, 0, 2, "room", "u2", NULL);
+    fake_publish(&s.two, "a", "x");
+    fake_expect(&s.two, "REJECTED 1 store_failed");
+    fake_expect_nothing(&s.watcher);
+    fake_who(&s.two, 5, "room", "", 10);
+    fake_expect(&s.two, "PRESENT 5 u2 connections=1 ");
+    fake_expect(&s.two, "WHO_END 5 mode=1 count=1 more=0");
+    ck_assert_int_eq(kill(s.bus.broker, SIGUSR1), 0);
+    for (int i = 0; i < 2; i++) {
+        const char *line = fake_next(&s.watcher);
+
+        is_told[0] |=
+            strstr(line, "{\"event\":\"leave\",\"id\":\"u1\",\"count\":1,\"reason\":\"lost\"}") != NULL;
+        is_told[1] |= strstr(line, "{\"event\":\"join\",\"id\":\"u2\",\"count\":1}") != NULL;
+    }
+    ck_assert(is_told[0] && is_told[1]);
+    fake_expect_nothing(&s.watcher);
+    scene_close(&s);
+}
+END_TEST
+
 /* ---- The truth after every kill. ---- */
 
 #define N_LINKS 3
@@ -729,6 +762,8 @@ main(void)
     tcase_add_test(t, topic_too_long_for_events_has_members);
     tcase_add_test(t, very_many_come_and_go);
     tcase_add_test(t, presence_agrees_with_the_truth_after_every_kill);
+    if (getenv("BUSBAR_TEST_LATE") != NULL)
+        tcase_add_test(t, what_could_not_be_told_is_told_when_it_can_be);
     suite_add_tcase(s, t);
     runner = srunner_create(s);
     srunner_run_all(runner, CK_ENV);
