@@ -40,6 +40,7 @@ struct load_option option = {.host = "127.0.0.1",
     .n_publishers = 1,
     .per_client = 1,
     .window = 1,
+    .n_opening = 200, /* some peers have a short listen queue */
     .size = 100,
     .seconds = 5,
     .warm_up = 1,
@@ -47,7 +48,7 @@ struct load_option option = {.host = "127.0.0.1",
 struct load_run run;
 
 static const struct protocol *const tables[] = {
-    busbar_protocols, peer_protocols, nats_protocols, amqp_protocols};
+    busbar_protocols, cable_protocols, peer_protocols, nats_protocols, amqp_protocols};
 static int pids[MAX_PIDS];
 static int n_pids;
 
@@ -326,12 +327,13 @@ usage(FILE *to)
         "times\n"
         "  --slow N         so many of the subscribers read --slow-bytes a second each, %.0f, and may lose "
         "messages\n"
+        "  --opening N      connections that are being opened at once, %u\n"
         "  --size N         payload bytes, %zu (%d at least)\n"
         "  --seconds S      how long to measure, %g;  --warm-up S  before that, %g\n"
         "  --pid N          a server process whose CPU time counts (repeat)\n"
         "protocols:",
         option.host, option.n_subs, option.n_topics, option.n_publishers, option.per_client, option.window,
-        option.slow_bytes, option.size, MARK_BYTES, option.seconds, option.warm_up);
+        option.slow_bytes, option.n_opening, option.size, MARK_BYTES, option.seconds, option.warm_up);
     for (size_t i = 0; i < sizeof tables / sizeof *tables; i++)
         for (const struct protocol *p = tables[i]; p->name != NULL; p++)
             (void)fprintf(to, " %s", p->name);
@@ -356,7 +358,7 @@ take_option(int o)
         uint32_t *number;
     } numbers[] = {{'s', &option.n_subs}, {'t', &option.n_topics}, {'w', &option.window},
         {'b', &option.n_publishers}, {'c', &option.per_client}, {'n', &option.n_slow},
-        {'R', &option.n_rounds}};
+        {'R', &option.n_rounds}, {'o', &option.n_opening}};
     const struct {
         int letter;
         double *number;
@@ -391,8 +393,8 @@ parse(int argc, char **argv)
         {"topics", 1, NULL, 't'}, {"publishers", 1, NULL, 'b'}, {"per-client", 1, NULL, 'c'},
         {"window", 1, NULL, 'w'}, {"rate", 1, NULL, 'r'}, {"slow", 1, NULL, 'n'},
         {"slow-bytes", 1, NULL, 'y'}, {"size", 1, NULL, 'z'}, {"seconds", 1, NULL, 'S'},
-        {"warm-up", 1, NULL, 'W'}, {"rounds", 1, NULL, 'R'}, {"pid", 1, NULL, 'i'}, {"help", 0, NULL, 'H'},
-        {NULL, 0, NULL, 0}};
+        {"warm-up", 1, NULL, 'W'}, {"rounds", 1, NULL, 'R'}, {"opening", 1, NULL, 'o'}, {"pid", 1, NULL, 'i'},
+        {"help", 0, NULL, 'H'}, {NULL, 0, NULL, 0}};
     struct layout layout = {.name = NULL};
 
     for (int o; (o = getopt_long(argc, argv, "", longs, NULL)) != -1;) {

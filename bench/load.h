@@ -2,7 +2,7 @@
 /*
  * What the parts of the load generator say to each other: load.c (options, scenarios, report), loadnet.c
  * (clients and their sockets), loadcount.c (what was sent, and the check of what came), and the protocols
- * (loadbusbar.c, loadpeers.c, loadnats.c, loadamqp.c).
+ * (loadbusbar.c, loadcable.c, loadpeers.c, loadnats.c, loadamqp.c).
  *
  * A publisher numbers what it publishes: that is a stream. Its messages all go to one topic, or in turn to
  * n_topics of them (scenario topics). Each subscriber has n_streams streams from its first one on, round the
@@ -64,7 +64,8 @@ struct protocol {
 };
 
 /* Each ends with name NULL. */
-extern const struct protocol busbar_protocols[], peer_protocols[], nats_protocols[], amqp_protocols[];
+extern const struct protocol busbar_protocols[], cable_protocols[], peer_protocols[], nats_protocols[],
+    amqp_protocols[];
 
 struct stream {
     struct client *publisher;
@@ -82,7 +83,8 @@ struct load_option {
     size_t size;
     double rate; /* messages a second; 0: as many as --window lets */
     uint32_t n_slow, n_rounds;
-    double slow_bytes; /* of each slow one, a second */
+    uint32_t n_opening; /* connections that are being opened at once */
+    double slow_bytes;  /* of each slow one, a second */
     double seconds, warm_up;
 };
 extern struct load_option option;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Busbar's protocols as the load generator speaks them, each as little of it as a benchmark needs: the native
- * one as JSON and as MessagePack over WebSocket and TCP, raw WebSocket, Action Cable, event streams and
+ * one as JSON and as MessagePack over WebSocket and TCP, raw WebSocket, event streams and
  * long-poll (whose publishers speak WebSocket, at --publish-port), and HTTP. Topics are bench/0, bench/1,
  * ...; a subscription's id is its place.
  */
@@ -360,48 +360,6 @@ raw_read(struct client *c, const uint8_t *p, size_t n)
     return ws_read(c, p, n, raw_message);
 }
 
-/* ---- Action Cable, whose channel BenchChannel is for the topics bench/{room}; who publishes speaks JSON
- * ---- */
-
-static void
-cable_greet(struct client *c)
-{
-    if (c->is_publisher)
-        json_ws_greet(c);
-    else
-        ws_upgrade(c, "/cable", "actioncable-v1-json");
-}
-
-static void
-cable_join(struct client *c)
-{
-    for (uint32_t i = 0; i < c->n_streams; i++)
-        ws_say(c, (size_t)snprintf(text, sizeof text,
-                      "{\"command\":\"subscribe\",\"identifier\":\"{\\\"channel\\\":\\\"BenchChannel\\\","
-                      "\\\"room\\\":"
-                      "\\\"%u\\\"}\"}",
-                      load_topic(c, i)));
-}
-
-static int
-cable_message(struct client *c, const uint8_t *p, size_t n)
-{
-    const uint8_t *mark = load_find(p, n, MARK);
-    if (mark != NULL)
-        load_delivered(c, mark, n - (size_t)(mark - p));
-    else if (load_find(p, n, "\"confirm_subscription\"") != NULL)
-        load_joined(c);
-    else if (load_find(p, n, "\"reject_subscription\"") != NULL || load_find(p, n, "\"disconnect\"") != NULL)
-        return -1;
-    return 0; /* welcome, ping */
-}
-
-static ssize_t
-cable_read(struct client *c, const uint8_t *p, size_t n)
-{
-    return ws_read(c, p, n, c->is_publisher ? ws_message : cable_message);
-}
-
 /* ---- Event streams: who publishes speaks WebSocket ---- */
 
 static void
@@ -532,7 +490,6 @@ const struct protocol busbar_protocols[] = {
     {"busbar-ws", WILD, json_ws_greet, json_ws_join, json_ws_publish, native_ws_read, json_ws_publish_asking},
     {"busbar-ws-msgpack", WILD, mp_ws_greet, mp_ws_join, mp_ws_publish, native_ws_read, NULL},
     {"busbar-raw", NULL, raw_greet, NULL, raw_publish, raw_read, NULL},
-    {"busbar-cable", NULL, cable_greet, cable_join, json_ws_publish, cable_read, NULL},
     {"busbar-tcp", WILD, load_greeted, json_tcp_join, json_tcp_publish, json_tcp_read,
         json_tcp_publish_asking},
     {"busbar-tcp-msgpack", WILD, load_greeted, mp_tcp_join, mp_tcp_publish, mp_tcp_read, NULL},

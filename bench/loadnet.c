@@ -18,8 +18,6 @@
 #include <unistd.h>
 
 #define READ_BYTES (256 * 1024)
-/* Connections that are being opened at once: some peers have a short listen queue. */
-#define MAX_OPENING 200
 #define TURN_NS 50000000ull
 #define SLOW_TICK_NS 20000000ull
 #define SLOW_RCVBUF 8192
@@ -348,7 +346,7 @@ net_connect_all(void)
     uint64_t last_ns = net_now_ns();
 
     while (run.n_ready < run.n_clients) {
-        while (opened < run.n_clients && opened - run.n_ready < MAX_OPENING)
+        while (opened < run.n_clients && opened - run.n_ready < option.n_opening)
             open_client(&run.clients[opened++]);
         net_turn(net_now_ns() + TURN_NS);
         if (run.n_ready != last_ready) {
