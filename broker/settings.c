@@ -74,13 +74,13 @@ setting_compile_volatile(struct pair *pair)
     const struct setting *own = &pair->own;
 
     pair->presence = (struct setting){
-        .limits = {.is_unrecoverable = true, .keeps_no_retained = true},
+        .limits = {.is_unrecoverable = true, .is_volatile = true, .keeps_no_retained = true},
         .max_message = own->max_message,
         .policy = SLOW_CONFLATE,
         .may_subscribe = own->may_subscribe,
     };
     pair->whisper = (struct setting){
-        .limits = {.is_unrecoverable = true, .keeps_no_retained = true},
+        .limits = {.is_unrecoverable = true, .is_volatile = true, .keeps_no_retained = true},
         .max_message = own->max_message,
         .policy = SLOW_DROP_OLDEST,
         .max_ttl_ms = own->max_ttl_ms,

@@ -74,6 +74,8 @@ cached_free(struct backend *b, struct cached *c)
 {
     assert(topic_cached(c->topic, 0)->at == c);
     b->cache_bytes -= cached_size(c);
+    if (c->record->expires_ms != 0)
+        c->topic->x->n_cached_ends--;
     ring_shift(c->topic);
     list_remove(&c->in_all);
     record_unref(c->record);
@@ -116,6 +118,8 @@ cache_add(struct backend *b, struct store_topic *topic, struct record *record)
     *c = (struct cached){.record = record_ref(record), .topic = topic};
     list_push_back(&b->cache, &c->in_all);
     b->cache_bytes += cached_size(c);
+    if (record->expires_ms != 0)
+        topic->x->n_cached_ends++;
 }
 
 void

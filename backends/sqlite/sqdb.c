@@ -50,10 +50,54 @@ static const char *const migrations[] = {
     " strftime('%Y-%m-%d %H:%M:%f', r.time_ms / 1000.0, 'unixepoch') AS time, r.type, r.key, r.headers, "
     "r.body"
     " FROM retained r JOIN topics t ON t.id = r.topic;",
+    /* 2: messages that expire, messages that are due later, groups */
+    "ALTER TABLE messages ADD COLUMN expires_ms INTEGER NOT NULL DEFAULT 0;"
+    "CREATE INDEX messages_by_end ON messages (topic, expires_ms) WHERE expires_ms > 0;"
+    "ALTER TABLE retained ADD COLUMN expires_ms INTEGER NOT NULL DEFAULT 0;"
+    "CREATE TABLE scheduled (id INTEGER PRIMARY KEY, topic INTEGER NOT NULL, due_ms INTEGER NOT NULL,"
+    " time_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL, size INTEGER NOT NULL, kind INTEGER NOT NULL,"
+    " flags INTEGER NOT NULL, type TEXT, key TEXT, headers BLOB, body);"
+    "CREATE INDEX scheduled_by_time ON scheduled (due_ms);" /* the id is in it */
+    "CREATE TABLE queue_groups (id INTEGER PRIMARY KEY, topic INTEGER NOT NULL, name TEXT NOT NULL,"
+    " floor INTEGER NOT NULL, UNIQUE (topic, name));"
+    "CREATE TABLE queue_items (queue_group INTEGER NOT NULL, seq INTEGER NOT NULL, state INTEGER NOT NULL,"
+    " deliveries INTEGER NOT NULL, until_ms INTEGER NOT NULL, PRIMARY KEY (queue_group, seq)) WITHOUT ROWID;"
+    /* Keys in the order in which they came: those of what has no seq yet are among them. */
+    "CREATE TABLE new_keys (id INTEGER PRIMARY KEY, topic INTEGER NOT NULL, key TEXT NOT NULL,"
+    " seq INTEGER NOT NULL, time_ms INTEGER NOT NULL);"
+    "INSERT INTO new_keys (topic, key, seq, time_ms) SELECT topic, key, seq, time_ms FROM keys ORDER BY seq;"
+    "DROP TABLE keys;"
+    "ALTER TABLE new_keys RENAME TO keys;"
+    "CREATE UNIQUE INDEX keys_by_name ON keys (topic, key);"
+    "DROP VIEW history;"
+    "DROP VIEW retained_values;"
+    "CREATE VIEW history AS SELECT m.seq, t.name AS topic,"
+    " strftime('%Y-%m-%d %H:%M:%f', m.time_ms / 1000.0, 'unixepoch') AS time, m.type, m.key, m.headers, "
+    "m.body, CASE m.expires_ms WHEN 0 THEN NULL"
+    " ELSE strftime('%Y-%m-%d %H:%M:%f', m.expires_ms / 1000.0, 'unixepoch') END AS expires"
+    " FROM messages m JOIN topics t ON t.id = m.topic WHERE m.seq > t.evicted_seq"
+    " AND (m.expires_ms = 0 OR m.expires_ms > strftime('%s', 'now') * 1000);"
+    "CREATE VIEW retained_values AS SELECT t.name AS topic, r.seq,"
+    " strftime('%Y-%m-%d %H:%M:%f', r.time_ms / 1000.0, 'unixepoch') AS time, r.type, r.key, r.headers, "
+    "r.body, CASE r.expires_ms WHEN 0 THEN NULL"
+    " ELSE strftime('%Y-%m-%d %H:%M:%f', r.expires_ms / 1000.0, 'unixepoch') END AS expires"
+    " FROM retained r JOIN topics t ON t.id = r.topic"
+    " WHERE r.expires_ms = 0 OR r.expires_ms > strftime('%s', 'now') * 1000;"
+    "CREATE VIEW scheduled_messages AS SELECT s.id, t.name AS topic,"
+    " strftime('%Y-%m-%d %H:%M:%f', s.due_ms / 1000.0, 'unixepoch') AS due, s.type, s.key, s.headers, s.body"
+    " FROM scheduled s JOIN topics t ON t.id = s.topic;"
+    "CREATE VIEW queues AS SELECT t.name AS topic, g.name AS queue_group, g.floor,"
+    " (SELECT count(*) FROM messages m WHERE m.topic = t.id AND m.seq > g.floor AND m.seq > t.evicted_seq)"
+    " AS messages,"
+    " (SELECT count(*) FROM queue_items i WHERE i.queue_group = g.id AND i.state = 1) AS leased,"
+    " (SELECT count(*) FROM queue_items i WHERE i.queue_group = g.id AND i.state = 2) AS done"
+    " FROM queue_groups g JOIN topics t ON t.id = g.topic;",
 };
 #define TABLES_VERSION ((int)(sizeof(migrations) / sizeof(migrations[0])))
 
-#define MESSAGE_COLUMNS "seq, topic, prev, time_ms, kind, flags, type, key, headers, body"
+#define MESSAGE_COLUMNS "seq, topic, prev, time_ms, kind, flags, type, key, headers, body, expires_ms"
+/* The index is named where another would do worse and look as good. */
+#define ENDED "messages INDEXED BY messages_by_end WHERE topic = ?1 AND expires_ms > 0"
 
 static const char *const texts[SQDB_N_STATEMENTS] = {
     [SQDB_BEGIN] = "BEGIN IMMEDIATE",
@@ -66,32 +110,58 @@ static const char *const texts[SQDB_N_STATEMENTS] = {
         "UPDATE topics SET last_seq = ?2, evicted_seq = ?3, messages = ?4, bytes = ?5 WHERE id = ?1",
     [SQDB_TOPIC_DROP] = "DELETE FROM topics WHERE id = ?1",
     [SQDB_MESSAGE_NEW] = "INSERT INTO messages (" MESSAGE_COLUMNS ", size)"
-                         " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                         " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+    [SQDB_MESSAGE_DELETE] = "DELETE FROM messages WHERE seq = ?1",
     [SQDB_MESSAGES_OLDEST] =
         "SELECT seq, size, time_ms FROM messages WHERE topic = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
     [SQDB_MESSAGES_DELETE] = "DELETE FROM messages WHERE topic = ?1 AND seq <= ?2",
+    [SQDB_MESSAGES_DELETE_SOME] =
+        "DELETE FROM messages WHERE seq IN"
+        " (SELECT seq FROM messages WHERE topic = ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3)",
     [SQDB_MESSAGES_DROP] = "DELETE FROM messages WHERE topic = ?1",
     [SQDB_RETAINED_SET] = "INSERT OR REPLACE INTO retained (" MESSAGE_COLUMNS ")"
-                          " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                          " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     [SQDB_RETAINED_CLEAR] = "DELETE FROM retained WHERE topic = ?1",
     [SQDB_KEY_FIND] = "SELECT seq, time_ms FROM keys WHERE topic = ?1 AND key = ?2",
     [SQDB_KEY_SET] = "INSERT OR REPLACE INTO keys (seq, topic, key, time_ms) VALUES (?1, ?2, ?3, ?4)",
-    [SQDB_KEYS_TRIM] = "DELETE FROM keys WHERE seq IN (SELECT seq FROM keys ORDER BY seq LIMIT ?1)",
+    [SQDB_KEYS_TRIM] = "DELETE FROM keys WHERE id IN (SELECT id FROM keys ORDER BY id LIMIT ?1)",
     [SQDB_KEYS_EXPIRE] =
-        "DELETE FROM keys WHERE seq IN"
-        " (SELECT seq FROM (SELECT seq, time_ms FROM keys ORDER BY seq LIMIT ?2) WHERE time_ms <= ?1)",
+        "DELETE FROM keys WHERE id IN"
+        " (SELECT id FROM (SELECT id, time_ms FROM keys ORDER BY id LIMIT ?2) WHERE time_ms <= ?1)",
     [SQDB_KEYS_DROP] = "DELETE FROM keys WHERE topic = ?1",
     [SQDB_PUBLISHES_NEW] =
         "INSERT OR REPLACE INTO publishes (boot, first, n, seqs, time_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
     [SQDB_PUBLISHES_EXPIRE] = "DELETE FROM publishes WHERE time_ms < ?1",
     [SQDB_PUBLISHES_PRUNE] = "DELETE FROM publishes WHERE boot = ?1 AND first < ?2",
-    [SQDB_SEQS_SINCE] =
-        "SELECT seq, size FROM messages WHERE topic = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY seq LIMIT ?4",
-    [SQDB_SEQS_LAST] = "SELECT seq, size FROM messages WHERE topic = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY "
-                       "seq DESC LIMIT ?4",
+    [SQDB_SEQS_SINCE] = "SELECT seq, size FROM messages WHERE topic = ?1 AND seq > ?2 AND seq <= ?3"
+                        " AND (expires_ms = 0 OR expires_ms > ?5) ORDER BY seq LIMIT ?4",
+    [SQDB_SEQS_LAST] = "SELECT seq, size FROM messages WHERE topic = ?1 AND seq > ?2 AND seq <= ?3"
+                       " AND (expires_ms = 0 OR expires_ms > ?5) ORDER BY seq DESC LIMIT ?4",
     [SQDB_MESSAGE_GET] = "SELECT " MESSAGE_COLUMNS " FROM messages WHERE seq = ?1",
     [SQDB_MESSAGES_SCAN] =
         "SELECT " MESSAGE_COLUMNS " FROM messages WHERE seq > ?1 AND seq <= ?2 ORDER BY seq",
+    [SQDB_ENDS_FIND] = "SELECT seq, size FROM " ENDED " AND expires_ms <= ?2 ORDER BY expires_ms LIMIT ?3",
+    [SQDB_ENDS_NEXT] = "SELECT min(expires_ms) FROM " ENDED,
+    [SQDB_ASIDE_NEW] = "INSERT INTO scheduled (id, topic, time_ms, kind, flags, type, key, headers, body,"
+                       " expires_ms, size, due_ms)"
+                       " VALUES (?1, ?2, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+    [SQDB_ASIDE_DUE] = "SELECT id, topic, 0, time_ms, kind, flags, type, key, headers, body, expires_ms, size"
+                       " FROM scheduled WHERE due_ms <= ?1 ORDER BY due_ms, id LIMIT ?2",
+    [SQDB_ASIDE_NEXT] = "SELECT min(due_ms) FROM scheduled",
+    [SQDB_ASIDE_DELETE] = "DELETE FROM scheduled WHERE id = ?1",
+    [SQDB_ASIDE_SIZE] = "SELECT sum(size) FROM scheduled WHERE topic = ?1",
+    [SQDB_ASIDE_DROP] = "DELETE FROM scheduled WHERE topic = ?1",
+    [SQDB_GROUP_NEW] = "INSERT INTO queue_groups (topic, name, floor) VALUES (?1, ?2, ?3)",
+    [SQDB_GROUP_FLOOR] = "UPDATE queue_groups SET floor = ?2 WHERE id = ?1",
+    [SQDB_GROUP_DROP] = "DELETE FROM queue_groups WHERE id = ?1",
+    [SQDB_ITEM_NEW] = "INSERT OR IGNORE INTO queue_items (queue_group, seq, state, deliveries, until_ms)"
+                      " VALUES (?1, ?2, ?3, ?4, ?5)",
+    [SQDB_ITEM_UPDATE] = "UPDATE queue_items SET state = ?3, deliveries = ?4, until_ms = ?5"
+                         " WHERE queue_group = ?1 AND seq = ?2",
+    [SQDB_ITEM_DELETE] = "DELETE FROM queue_items WHERE queue_group = ?1 AND seq = ?2",
+    [SQDB_ITEMS_TRIM] = "DELETE FROM queue_items WHERE queue_group = ?1 AND seq <= ?2",
+    [SQDB_ITEMS_OF] = "SELECT seq, state, deliveries, until_ms FROM queue_items"
+                      " WHERE queue_group = ?1 AND seq > ?2 ORDER BY seq",
 };
 
 int
@@ -125,6 +195,19 @@ sqdb_errno(int result)
 
 /* ---- Statements. ---- */
 
+/* A statement of ours that makes no sense to the file's tables: these are not what its version says. */
+static int
+prepare_errno(int result)
+{
+    return result == SQLITE_ERROR ? -EUCLEAN : sqdb_errno(result);
+}
+
+int
+sqdb_prepare(struct sqdb *d, const char *sql, sqlite3_stmt **ret)
+{
+    return prepare_errno(sqlite3_prepare_v2(d->db, sql, -1, ret, NULL));
+}
+
 sqlite3_stmt *
 sqdb_get(struct sqdb *d, enum sqdb_statement which, int *ret_error)
 {
@@ -136,7 +219,7 @@ sqdb_get(struct sqdb *d, enum sqdb_statement which, int *ret_error)
                          : sqlite3_prepare_v3(d->db, texts[which], -1, SQLITE_PREPARE_PERSISTENT, s, NULL);
 
         if (result != SQLITE_OK) {
-            *ret_error = sqdb_errno(result);
+            *ret_error = prepare_errno(result);
             return NULL;
         }
     }
@@ -182,7 +265,7 @@ static int
 pragma_get(struct sqdb *d, const char *sql, int64_t *ret)
 {
     sqlite3_stmt *s;
-    int r = sqdb_errno(sqlite3_prepare_v2(d->db, sql, -1, &s, NULL));
+    int r = sqdb_prepare(d, sql, &s);
 
     if (r < 0)
         return r;
@@ -197,7 +280,7 @@ int
 sqdb_state_get(struct sqdb *d, const char *name, uint64_t *ret)
 {
     sqlite3_stmt *s;
-    int r = sqdb_errno(sqlite3_prepare_v2(d->db, "SELECT value FROM state WHERE name = ?1", -1, &s, NULL));
+    int r = sqdb_prepare(d, "SELECT value FROM state WHERE name = ?1", &s);
 
     if (r < 0)
         return r;
@@ -285,7 +368,7 @@ migrate(struct sqdb *d, int from)
         log_notice("the store's tables are brought from version %d to %d", from, TABLES_VERSION);
     r = sqdb_exec(d, "BEGIN IMMEDIATE");
     for (int i = from; i < TABLES_VERSION && r == 0; i++)
-        r = sqdb_exec(d, migrations[i]);
+        r = prepare_errno(sqlite3_exec(d->db, migrations[i], NULL, NULL, NULL));
     (void)snprintf(sql, sizeof(sql), "PRAGMA application_id = %d; PRAGMA user_version = %d", APPLICATION_ID,
         TABLES_VERSION);
     if (r == 0)
@@ -457,7 +540,7 @@ int
 sqdb_check(struct sqdb *d)
 {
     sqlite3_stmt *s;
-    int r = sqdb_errno(sqlite3_prepare_v2(d->db, "PRAGMA quick_check(1)", -1, &s, NULL));
+    int r = sqdb_prepare(d, "PRAGMA quick_check(1)", &s);
 
     if (r < 0)
         return r == -EUCLEAN ? 1 : r;

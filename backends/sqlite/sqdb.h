@@ -24,8 +24,10 @@ enum sqdb_statement {
     SQDB_TOPIC_UPDATE,
     SQDB_TOPIC_DROP,
     SQDB_MESSAGE_NEW,
+    SQDB_MESSAGE_DELETE,
     SQDB_MESSAGES_OLDEST,
     SQDB_MESSAGES_DELETE,
+    SQDB_MESSAGES_DELETE_SOME,
     SQDB_MESSAGES_DROP,
     SQDB_RETAINED_SET,
     SQDB_RETAINED_CLEAR,
@@ -41,6 +43,22 @@ enum sqdb_statement {
     SQDB_SEQS_LAST,
     SQDB_MESSAGE_GET,
     SQDB_MESSAGES_SCAN,
+    SQDB_ENDS_FIND,
+    SQDB_ENDS_NEXT,
+    SQDB_ASIDE_NEW,
+    SQDB_ASIDE_DUE,
+    SQDB_ASIDE_NEXT,
+    SQDB_ASIDE_DELETE,
+    SQDB_ASIDE_SIZE,
+    SQDB_ASIDE_DROP,
+    SQDB_GROUP_NEW,
+    SQDB_GROUP_FLOOR,
+    SQDB_GROUP_DROP,
+    SQDB_ITEM_NEW,
+    SQDB_ITEM_UPDATE,
+    SQDB_ITEM_DELETE,
+    SQDB_ITEMS_TRIM,
+    SQDB_ITEMS_OF,
     SQDB_N_STATEMENTS,
 };
 
@@ -79,6 +97,9 @@ int sqdb_exec(struct sqdb *d, const char *sql);
 
 /* The errno of an SQLite result; -EUCLEAN: the file is damaged. */
 int sqdb_errno(int result);
+
+/* Of any text. 0 or negative errno. */
+int sqdb_prepare(struct sqdb *d, const char *sql, sqlite3_stmt **ret);
 
 /* A statement, reset, without values; NULL if it could not be prepared (*ret_error says why). */
 sqlite3_stmt *sqdb_get(struct sqdb *d, enum sqdb_statement which, int *ret_error);

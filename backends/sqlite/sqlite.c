@@ -22,6 +22,7 @@
 #include "base/log.h"
 
 #define TICK_MS 1000u
+#define RIDE_MS 50u
 
 /* ---- Topics. ---- */
 
@@ -48,8 +49,32 @@ store_topic_free(struct backend *b, struct store_topic *topic)
     list_remove(&topic->in_recent);
     list_remove(&topic->w.in_kept);
     free(topic->w.window);
+    free(topic->x);
     free(topic);
     b->stats.n_topics--;
+}
+
+struct topic_extra *
+store_topic_extra(struct store_topic *topic)
+{
+    struct topic_extra *x = topic->x;
+
+    if (x != NULL)
+        return x;
+    x = calloc(1, sizeof(*x));
+    if (x == NULL)
+        return NULL;
+    x->topic = topic;
+    x->hold_asked = x->hold_above = topic->is_restored ? 0 : UINT64_MAX;
+    list_init(&x->in_leftovers);
+    topic->x = x;
+    return x;
+}
+
+static bool
+record_has_ended(const struct backend *b, const struct record *record)
+{
+    return record->expires_ms != 0 && record->expires_ms <= loop_wall_ms(b->loop);
 }
 
 static void
@@ -66,6 +91,8 @@ topic_take_figures(struct backend *b, struct store_topic *topic, const struct to
     b->stats.n_records += now->n - topic->now.n;
     b->stats.n_bytes += now->bytes - topic->now.bytes;
     topic->now = *now;
+    if (!now->has_retained && topic->retained != NULL)
+        topic_set_retained(topic, NULL); /* it has expired, or was cleared */
     cache_trim(b, topic);
 }
 
@@ -92,18 +119,68 @@ command_new(enum command_kind kind, struct store_topic *topic)
     return c;
 }
 
-void
-store_command(struct backend *b, struct command *c)
+/* From here on they are the writer's. */
+static void
+command_give(struct command *c)
+{
+    if (c->topic != NULL)
+        c->x = c->topic->x;
+    if (c->kind == COMMAND_MARK)
+        c->x->mark = NULL;
+    if (c->kind == COMMAND_GROUP_SAVE && c->group->riding == c)
+        c->group->riding = NULL;
+}
+
+/* What rides comes before it. c: NULL, nothing but that. */
+static void
+commands_hand_over(struct backend *b, struct command *c)
 {
     bool was_empty;
 
+    *b->riding_end = c;
+    if (c != NULL)
+        b->riding_end = &c->next;
+    if (b->riding == NULL)
+        return;
+    for (struct command *it = b->riding; it != NULL; it = it->next)
+        command_give(it);
     (void)pthread_mutex_lock(&b->lock);
     was_empty = b->commands == NULL;
-    *b->commands_end = c;
-    b->commands_end = &c->next;
+    *b->commands_end = b->riding;
+    b->commands_end = b->riding_end;
     if (was_empty)
         (void)pthread_cond_signal(&b->writer_wake);
     (void)pthread_mutex_unlock(&b->lock);
+    b->riding = NULL;
+    b->riding_end = &b->riding;
+    loop_timer_stop(b->loop, &b->riding_timer);
+}
+
+void
+store_command(struct backend *b, struct command *c)
+{
+    commands_hand_over(b, c);
+}
+
+void
+store_ride(struct backend *b, struct command *c)
+{
+    if (b->riding == NULL)
+        loop_timer_start(b->loop, &b->riding_timer, RIDE_MS);
+    *b->riding_end = c;
+    b->riding_end = &c->next;
+}
+
+void
+store_end_ride(struct backend *b)
+{
+    commands_hand_over(b, NULL);
+}
+
+static void
+store_on_riding_timer(void *arg)
+{
+    store_end_ride(arg);
 }
 
 void
@@ -137,16 +214,39 @@ store_check_broken(struct backend *b, int error)
 static void
 take_append(struct backend *b, struct command *c)
 {
-    b->n_queued--;
-    b->bytes_queued -= c->size;
+    if (!c->is_due) {
+        b->n_queued--;
+        b->bytes_queued -= c->size;
+    }
     if (c->error == 0 && c->outcome == APPEND_OK) {
         if (c->retains != RETAINS_NOT)
             topic_set_retained(c->topic, c->retains == RETAINS_SET ? record_ref(c->record) : NULL);
         b->last_seq = c->seq;
         b->host.on_record(c->record, b->host.arg);
     }
-    b->host.on_appended(c->cookie, c->error, c->outcome, c->error == 0 ? c->seq : 0, b->host.arg);
+    if (!c->is_due)
+        b->host.on_appended(c->cookie, c->error, c->outcome, c->error == 0 ? c->seq : 0, b->host.arg);
     record_unref(c->record);
+}
+
+static void
+take_mark(struct command *c)
+{
+    struct topic_extra *x = c->topic->x;
+
+    x->mark_done = c->mark;
+    if (c->error < 0)
+        x->has_mark_failed = true;
+}
+
+static void
+take_save(struct backend *b, struct command *c)
+{
+    b->n_queued--;
+    b->bytes_queued -= c->size;
+    free(c->items);
+    if (c->cookie != NULL)
+        b->host.on_saved(c->cookie, c->error, b->host.arg);
 }
 
 static void
@@ -160,12 +260,22 @@ take_command(struct backend *b, struct command *c)
     case COMMAND_TRIM:
         c->topic->n_trims--;
         break;
+    case COMMAND_MARK:
+        take_mark(c);
+        break;
     case COMMAND_DROP:
         store_topic_free(b, c->topic);
+        break;
+    case COMMAND_GROUP_SAVE:
+        take_save(b, c);
+        break;
+    case COMMAND_GROUP_DROP:
+        group_free(c->group);
         break;
     case COMMAND_TICK:
         b->is_ticking = false;
         break;
+    case COMMAND_GROUP_OPEN:
     case COMMAND_CONFIGURE:
     default:
         break;
@@ -180,8 +290,12 @@ take_batch(struct backend *b, struct batch *batch)
     struct command *c, *next;
 
     b->batch = batch->number;
-    b->stats.n_evicted = batch->n_evicted;
-    b->stats.n_repeated = batch->n_repeated;
+    b->stats.n_evicted = batch->now.n_evicted;
+    b->stats.n_repeated = batch->now.n_repeated;
+    b->stats.n_expired = batch->now.n_expired;
+    b->stats.n_scheduled = batch->now.n_aside;
+    b->stats.n_scheduled_bytes = batch->now.aside_bytes;
+    b->stats.n_items = batch->now.n_items;
     for (size_t i = 0; i < batch->n_touched; i++)
         topic_take_figures(b, batch->touched[i].topic, &batch->touched[i].now);
     for (c = batch->first; c != NULL; c = c->next) {
@@ -265,6 +379,7 @@ store_init_threads(struct backend *b)
 static void
 store_free(struct backend *b)
 {
+    groups_fini(b);
     list_for_each_safe(it, following, &b->recent)
         store_topic_free(b, list_entry(it, struct store_topic, in_recent));
     writer_fini(&b->w);
@@ -274,6 +389,7 @@ store_free(struct backend *b)
     if (b->event_fd >= 0)
         (void)close(b->event_fd);
     loop_cancel(b->loop, &b->reads_hook);
+    loop_timer_stop(b->loop, &b->riding_timer);
     (void)pthread_cond_destroy(&b->writer_wake);
     (void)pthread_cond_destroy(&b->reader_wake);
     (void)pthread_mutex_destroy(&b->lock);
@@ -298,6 +414,13 @@ sqlite_open(const void *conf, struct loop *loop, const struct store_host *host, 
     list_init(&b->asked);
     list_init(&b->read_done);
     list_init(&b->w.kept);
+    list_init(&b->w.leftovers);
+    times_init(&b->w);
+    b->w.musts_end = &b->w.musts;
+    b->w.now.next_due_ms = INT64_MAX;
+    groups_init(b);
+    b->riding_end = &b->riding;
+    b->riding_timer = (struct loop_timer){.fn = store_on_riding_timer, .arg = b};
     b->tick_at = &b->recent;
     b->commands_end = &b->commands;
     b->batches_end = &b->batches;
@@ -334,6 +457,9 @@ restore_topic(struct backend *b, struct store_topic *topic)
         return r;
     if (topic->retained != NULL)
         topic->retained->topic = topic->cookie;
+    if (limits.is_held && store_topic_extra(topic) == NULL)
+        return -ENOMEM;
+    topic->w.x = topic->x;
     topic->limits = topic->w.limits = limits;
     if (topic->now.n > limits.messages || (limits.bytes > 0 && topic->now.bytes > limits.bytes) ||
         (limits.keeps_no_retained && topic->retained != NULL))
@@ -369,15 +495,21 @@ store_start(struct backend *b)
 static int
 sqlite_restore(struct backend *b)
 {
+    int r;
+
     assert(!b->is_started);
     list_for_each_safe(it, following, &b->recent)
     {
-        int r = restore_topic(b, list_entry(it, struct store_topic, in_recent));
-
+        r = restore_topic(b, list_entry(it, struct store_topic, in_recent));
         if (r < 0) {
             store_check_broken(b, r);
             return r;
         }
+    }
+    r = groups_restore(b);
+    if (r < 0) {
+        store_check_broken(b, r);
+        return r;
     }
     return store_start(b);
 }
@@ -398,14 +530,15 @@ store_stop(struct backend *b)
 static void
 sqlite_close(struct backend *b)
 {
+    store_end_ride(b);
     if (b->is_started)
         store_stop(b);
     store_take_all(b);
     read_cancel_all(b);
-    while (b->w.drops != NULL) {
-        struct command *c = b->w.drops;
+    while (b->w.musts != NULL) {
+        struct command *c = b->w.musts;
 
-        b->w.drops = c->next;
+        b->w.musts = c->next;
         take_command(b, c);
     }
     while (b->commands != NULL) { /* it was never started */
@@ -440,6 +573,11 @@ sqlite_topic_open(struct backend *b, struct slice name, void *cookie, const stru
     assert(b->is_started && !b->is_calling);
     if (topic == NULL)
         return -ENOMEM;
+    if (limits->is_held && store_topic_extra(topic) == NULL) {
+        store_topic_free(b, topic);
+        return -ENOMEM;
+    }
+    topic->w.x = topic->x;
     topic->cookie = cookie;
     topic->limits = topic->w.limits = *limits;
     topic->now.evicted_seq = topic->w.now.evicted_seq = b->dropped_seq;
@@ -454,8 +592,10 @@ sqlite_limit(struct backend *b, struct store_topic *topic, const struct store_li
 {
     struct command *c = command_new(COMMAND_LIMIT, topic);
 
-    if (c == NULL)
+    if (c == NULL || (limits->is_held && store_topic_extra(topic) == NULL)) {
+        free(c);
         return; /* no memory: the old limits stay */
+    }
     topic->limits = *limits;
     if (limits->keeps_no_retained)
         topic_set_retained(topic, NULL);
@@ -469,7 +609,8 @@ is_same_limits(const struct store_limits *a, const struct store_limits *b)
 {
     return a->messages == b->messages && a->age_ms == b->age_ms && a->bytes == b->bytes &&
            a->keeps_last_retained == b->keeps_last_retained && a->keeps_no_retained == b->keeps_no_retained &&
-           a->is_unrecoverable == b->is_unrecoverable && a->is_volatile == b->is_volatile;
+           a->is_held == b->is_held && a->is_unrecoverable == b->is_unrecoverable &&
+           a->is_volatile == b->is_volatile;
 }
 
 static void
@@ -486,7 +627,7 @@ sqlite_topic_drop(struct backend *b, struct store_topic *topic)
 {
     struct command *c = command_new(COMMAND_DROP, topic);
 
-    assert(!b->is_calling);
+    assert(!b->is_calling && (topic->x == NULL || topic->x->n_groups == 0));
     if (topic->now.last_seq > b->dropped_seq && !topic->limits.is_unrecoverable)
         b->dropped_seq = topic->now.last_seq;
     cache_forget(b, topic);
@@ -502,16 +643,19 @@ sqlite_topic_drop(struct backend *b, struct store_topic *topic)
     store_command(b, c);
 }
 
-static bool
-sqlite_topic_is_idle(struct backend *b, struct store_topic *topic)
-{
-    return topic->now.n == 0 && topic->retained == NULL;
-}
-
 static struct record *
 sqlite_retained(struct backend *b, struct store_topic *topic)
 {
-    return topic->retained != NULL ? record_ref(topic->retained) : NULL;
+    struct record *retained = topic->retained;
+
+    return retained != NULL && !record_has_ended(b, retained) ? record_ref(retained) : NULL;
+}
+
+static bool
+sqlite_topic_is_idle(struct backend *b, struct store_topic *topic)
+{
+    return topic->now.n == 0 && topic->now.n_aside == 0 && (topic->x == NULL || topic->x->n_groups == 0) &&
+           (topic->retained == NULL || record_has_ended(b, topic->retained));
 }
 
 static void
@@ -533,16 +677,22 @@ sqlite_append_take(struct backend *b, struct store_topic *topic, struct record *
     struct store_origin origin, void *cookie)
 {
     size_t size = record_size(record);
+    bool is_later = record->due_ms > loop_wall_ms(b->loop);
     struct command *c;
 
     assert(b->is_started && !b->is_calling);
+    if (is_later && topic->limits.is_volatile) {
+        record_unref(record);
+        return -EINVAL;
+    }
     if (b->n_queued >= b->options.queue_max ||
         (b->n_queued > 0 && b->bytes_queued + size > b->options.queue_bytes)) {
         record_unref(record);
         return -EAGAIN;
     }
     c = command_new(COMMAND_APPEND, topic);
-    if (c == NULL) {
+    if (c == NULL || ((is_later || record->expires_ms != 0) && store_topic_extra(topic) == NULL)) {
+        free(c);
         record_unref(record);
         return -ENOMEM;
     }
@@ -592,6 +742,7 @@ sqlite_tick(struct backend *b, unsigned budget)
 
         b->tick_at = at->next;
         (void)store_trim_by_age(b, list_entry(at, struct store_topic, in_recent));
+        mark_again(b, list_entry(at, struct store_topic, in_recent));
     }
     if (b->is_ticking || loop_now_ms(b->loop) - b->ticked_ms < TICK_MS ||
         (c = command_new(COMMAND_TICK, NULL)) == NULL)
@@ -635,6 +786,11 @@ const struct backend_ops backend_sqlite = {
     .topic_limit = sqlite_topic_limit,
     .topic_drop = sqlite_topic_drop,
     .topic_is_idle = sqlite_topic_is_idle,
+    .topic_hold = sqlite_topic_hold,
+    .topic_trim = sqlite_topic_trim,
+    .group_open = sqlite_group_open,
+    .group_drop = sqlite_group_drop,
+    .group_save = sqlite_group_save,
     .append_take = sqlite_append_take,
     .read = read_start,
     .retained = sqlite_retained,

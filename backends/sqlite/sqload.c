@@ -46,12 +46,13 @@ load_topic(struct backend *b, sqlite3_stmt *s)
     };
     if (topic->now.last_seq > b->last_seq || topic->now.evicted_seq > b->last_seq)
         return -EUCLEAN;
+    topic->is_restored = true;
     topic->w.now = topic->now;
     topic->w.n_deletable = UINT32_MAX / 2;
     list_push_back(&b->recent, &topic->in_recent);
     if (topic->now.n > 0)
         list_push_back(&b->w.kept, &topic->w.in_kept);
-    b->w.bytes += topic->now.bytes;
+    b->w.now.bytes += topic->now.bytes;
     b->stats.n_bytes += topic->now.bytes;
     b->stats.n_records += topic->now.n;
     return 0;
@@ -62,7 +63,7 @@ static int
 each_row(struct backend *b, const char *sql, int (*fn)(struct backend *b, sqlite3_stmt *s))
 {
     sqlite3_stmt *s;
-    int r = sqdb_errno(sqlite3_prepare_v2(b->w.d.db, sql, -1, &s, NULL));
+    int r = sqdb_prepare(&b->w.d, sql, &s);
 
     if (r < 0)
         return r;
@@ -72,56 +73,6 @@ each_row(struct backend *b, const char *sql, int (*fn)(struct backend *b, sqlite
             break;
     }
     (void)sqlite3_finalize(s);
-    return r;
-}
-
-static uint64_t
-id_of(const struct store_topic *topic)
-{
-    return topic->now.id;
-}
-
-static int
-compare_ids(const void *a, const void *b)
-{
-    uint64_t x = id_of(*(struct store_topic *const *)a), y = id_of(*(struct store_topic *const *)b);
-
-    return x < y ? -1 : x > y;
-}
-
-/* Retained values come in the order of ids: the topics are walked along. */
-static int
-load_retained(struct backend *b)
-{
-    struct store_topic **topics = malloc((b->stats.n_topics > 0 ? b->stats.n_topics : 1) * sizeof(topics[0]));
-    size_t n = 0, at = 0;
-    sqlite3_stmt *s;
-    int r;
-
-    if (topics == NULL)
-        return -ENOMEM;
-    list_for_each_safe(it, following, &b->recent)
-    {
-        topics[n++] = list_entry(it, struct store_topic, in_recent);
-    }
-    qsort(topics, n, sizeof(topics[0]), compare_ids);
-    r = sqdb_errno(sqlite3_prepare_v2(b->w.d.db,
-        "SELECT seq, topic, prev, time_ms, kind, flags, type, key, headers, body FROM retained ORDER BY "
-        "topic",
-        -1, &s, NULL));
-    while (r >= 0 && (r = sqdb_step(s)) > 0) {
-        uint64_t id = (uint64_t)sqlite3_column_int64(s, 1);
-
-        while (at < n && topics[at]->now.id < id)
-            at++;
-        if (at == n || topics[at]->now.id != id)
-            continue;
-        topics[at]->retained = load_record(s);
-        if (topics[at]->retained == NULL)
-            r = -ENOMEM;
-    }
-    (void)sqlite3_finalize(s);
-    free(topics);
     return r;
 }
 
@@ -137,8 +88,155 @@ load_record(sqlite3_stmt *s)
     record->time_ms = sqlite3_column_int64(s, 3);
     record->kind = (uint8_t)sqlite3_column_int(s, 4);
     record->flags = (uint8_t)sqlite3_column_int(s, 5);
+    record->expires_ms = sqlite3_column_int64(s, 10);
     return record;
 }
+
+/* ---- What belongs to topics. ---- */
+
+static uint64_t
+id_of(const struct store_topic *topic)
+{
+    return topic->now.id;
+}
+
+static int
+compare_ids(const void *a, const void *b)
+{
+    uint64_t x = id_of(*(struct store_topic *const *)a), y = id_of(*(struct store_topic *const *)b);
+
+    return x < y ? -1 : x > y;
+}
+
+static int
+load_retained(struct backend *b, struct store_topic *topic, sqlite3_stmt *s)
+{
+    int64_t end_ms = sqlite3_column_int64(s, 10);
+
+    topic->retained = load_record(s);
+    if (topic->retained == NULL)
+        return -ENOMEM;
+    topic->now.has_retained = topic->w.now.has_retained = true;
+    if (end_ms == 0)
+        return 0;
+    topic->w.x = store_topic_extra(topic);
+    if (topic->w.x == NULL)
+        return -ENOMEM;
+    topic->w.x->retained_end_ms = end_ms;
+    return times_note_end(&b->w, topic, end_ms);
+}
+
+/* The first end among its messages. */
+static int
+load_end(struct backend *b, struct store_topic *topic, sqlite3_stmt *s)
+{
+    topic->w.x = store_topic_extra(topic);
+    return topic->w.x == NULL ? -ENOMEM : times_note_end(&b->w, topic, sqlite3_column_int64(s, 0));
+}
+
+/* How many are kept aside, their bytes, when the first is due. */
+static int
+load_aside(struct backend *b, struct store_topic *topic, sqlite3_stmt *s)
+{
+    int64_t due_ms = sqlite3_column_int64(s, 3);
+
+    topic->w.x = store_topic_extra(topic);
+    if (topic->w.x == NULL)
+        return -ENOMEM;
+    topic->now.n_aside = topic->w.now.n_aside = (uint32_t)sqlite3_column_int64(s, 0);
+    b->w.now.n_aside += topic->now.n_aside;
+    b->w.now.aside_bytes += (uint64_t)sqlite3_column_int64(s, 2);
+    if (due_ms < b->w.now.next_due_ms)
+        b->w.now.next_due_ms = due_ms;
+    return times_know(&b->w, topic->w.x, topic->now.id);
+}
+
+static int
+load_group(struct backend *b, struct store_topic *topic, sqlite3_stmt *s)
+{
+    struct slice name = sqdb_blob(s, 2);
+    struct store_group *group;
+    int r;
+
+    if (name.n == 0 || name.n > STORE_GROUP_NAME_MAX)
+        return -EUCLEAN;
+    r = groups_add(b, topic, name, &group);
+    if (r < 0)
+        return r;
+    topic->w.x = topic->x;
+    group->w.now = (struct group_figures){
+        .id = (uint64_t)sqlite3_column_int64(s, 0),
+        .floor = (uint64_t)sqlite3_column_int64(s, 3),
+        .n_items = (uint64_t)sqlite3_column_int64(s, 4),
+    };
+    b->w.now.n_items += group->w.now.n_items;
+    return 0;
+}
+
+/* Runs sql, whose rows come in the order of their topics, in the second column, and calls fn for each:
+ * topics, in that order too, are walked along. A row of no topic is passed over. */
+static int
+each_row_of_topics(struct backend *b, struct store_topic *const *topics, size_t n, const char *sql,
+    int (*fn)(struct backend *b, struct store_topic *topic, sqlite3_stmt *s))
+{
+    size_t at = 0;
+    sqlite3_stmt *s;
+    int r = sqdb_prepare(&b->w.d, sql, &s);
+
+    if (r < 0)
+        return r;
+    while ((r = sqdb_step(s)) > 0) {
+        uint64_t id = (uint64_t)sqlite3_column_int64(s, 1);
+
+        while (at < n && topics[at]->now.id < id)
+            at++;
+        if (at < n && topics[at]->now.id == id)
+            r = fn(b, topics[at], s);
+        if (r < 0)
+            break;
+    }
+    (void)sqlite3_finalize(s);
+    return r;
+}
+
+static int
+load_of_topics(struct backend *b)
+{
+    static const struct {
+        const char *sql;
+        int (*fn)(struct backend *b, struct store_topic *topic, sqlite3_stmt *s);
+    } what[] = {
+        {"SELECT seq, topic, prev, time_ms, kind, flags, type, key, headers, body, expires_ms FROM retained "
+         "ORDER BY topic",
+            load_retained},
+        {"SELECT min(expires_ms), topic FROM messages INDEXED BY messages_by_end WHERE expires_ms > 0 "
+         "GROUP BY topic ORDER BY topic",
+            load_end},
+        {"SELECT count(*), topic, sum(size), min(due_ms) FROM scheduled GROUP BY topic ORDER BY topic",
+            load_aside},
+        {"SELECT id, topic, name, floor,"
+         " (SELECT count(*) FROM queue_items i WHERE i.queue_group = g.id)"
+         " FROM queue_groups g ORDER BY topic, id",
+            load_group},
+    };
+    struct store_topic **topics = malloc((b->stats.n_topics > 0 ? b->stats.n_topics : 1) * sizeof(topics[0]));
+    size_t n = 0;
+    int r = 0;
+
+    if (topics == NULL)
+        return -ENOMEM;
+    list_for_each_safe(it, following, &b->recent)
+    {
+        topics[n++] = list_entry(it, struct store_topic, in_recent);
+    }
+    qsort(topics, n, sizeof(topics[0]), compare_ids);
+    for (size_t i = 0; i < sizeof(what) / sizeof(what[0]) && r >= 0; i++)
+        r = each_row_of_topics(b, topics, n, what[i].sql, what[i].fn);
+    free(topics);
+    return r;
+}
+
+/* ---- What belongs to none. ---- */
 
 static int
 load_publishes(struct backend *b, sqlite3_stmt *s)
@@ -166,7 +264,7 @@ load_publishes(struct backend *b, sqlite3_stmt *s)
 static int
 load_n_keys(struct backend *b, sqlite3_stmt *s)
 {
-    b->w.n_keys = (uint64_t)sqlite3_column_int64(s, 0);
+    b->w.now.n_keys = (uint64_t)sqlite3_column_int64(s, 0);
     return 0;
 }
 
@@ -188,7 +286,7 @@ load_rows(struct backend *b)
             "SELECT id, name, last_seq, evicted_seq, messages, bytes FROM topics ORDER BY last_seq",
             load_topic);
     if (r >= 0)
-        r = load_retained(b);
+        r = load_of_topics(b);
     if (r >= 0)
         r = each_row(b, "SELECT boot, first, seqs FROM publishes ORDER BY boot, first", load_publishes);
     if (r >= 0)
@@ -199,16 +297,19 @@ load_rows(struct backend *b)
 static void
 unload_rows(struct backend *b)
 {
+    groups_fini(b);
+    times_fini(&b->w);
+    times_init(&b->w);
     list_for_each_safe(it, following, &b->recent)
     {
         store_topic_free(b, list_entry(it, struct store_topic, in_recent));
     }
     dedupe_fini(&b->w.dedupe);
     dedupe_init(&b->w.dedupe);
-    b->w.bytes = b->w.n_keys = 0;
+    b->w.now = (struct writer_figures){.next_due_ms = INT64_MAX};
     b->stats = (struct store_stats){0};
     b->last_seq = b->dropped_seq = b->epoch = 0;
-    b->w.epoch = b->w.file_epoch = b->w.last_seq = 0;
+    b->w.epoch = b->w.file_epoch = b->w.file_seq = b->w.reserved_seq = 0;
 }
 
 /* ---- The epoch. ---- */
@@ -268,7 +369,9 @@ load_write_state(struct writer *w)
     if (r == 0)
         r = sqdb_state_set(d, "epoch", w->epoch);
     if (r == 0)
-        r = sqdb_state_set(d, "last_seq", w->last_seq);
+        r = sqdb_state_set(d, "last_seq", w->now.last_seq);
+    if (r == 0)
+        r = sqdb_state_set(d, "reserved_seq", w->now.last_seq);
     if (r == 0)
         r = sqdb_state_set(d, "machine_run", machine_run());
     if (r == 0)
@@ -277,18 +380,20 @@ load_write_state(struct writer *w)
         r = sqdb_state_set(d, "is_closed", 0);
     if (r == 0)
         r = sqdb_exec(d, "COMMIT");
-    if (r < 0)
+    if (r < 0) {
         (void)sqlite3_exec(d->db, "ROLLBACK", NULL, NULL, NULL);
-    else
-        w->file_epoch = w->epoch;
-    return r;
+        return r;
+    }
+    w->file_epoch = w->epoch;
+    w->file_seq = w->reserved_seq = w->now.last_seq;
+    return 0;
 }
 
 /* The numbers of the file that hold for its whole life. */
 static int
 load_state(struct backend *b, bool *ret_was_closed)
 {
-    uint64_t run = machine_run(), run_before = 0, is_closed = 0, sync_before = SQLITE_SYNC_NONE;
+    uint64_t run = machine_run(), run_before = 0, is_closed = 0, sync_before = SQLITE_SYNC_NONE, reserved = 0;
     struct sqdb *d = &b->w.d;
     int r = sqdb_state_get(d, "epoch", &b->epoch);
 
@@ -302,9 +407,14 @@ load_state(struct backend *b, bool *ret_was_closed)
         r = sqdb_state_get(d, "is_closed", &is_closed);
     if (r >= 0)
         r = sqdb_state_get(d, "sync", &sync_before);
+    if (r >= 0)
+        r = sqdb_state_get(d, "reserved_seq", &reserved);
     if (r < 0)
         return r;
     b->w.file_epoch = b->epoch;
+    b->w.file_seq = b->w.reserved_seq = b->last_seq;
+    if (is_closed == 0 && reserved > b->last_seq) /* who knows how many of them were given out */
+        b->last_seq = b->w.reserved_seq = reserved;
     *ret_was_closed = is_closed != 0 || b->epoch == 0;
     if (b->epoch != 0 && is_closed == 0 && run != run_before && sync_before != SQLITE_SYNC_ALWAYS) {
         log_warn("%s: the machine went down while messages were still on their way to the disk (store.sync): "
@@ -315,7 +425,7 @@ load_state(struct backend *b, bool *ret_was_closed)
     if (b->epoch == 0)
         b->epoch = load_new_epoch();
     b->w.epoch = b->epoch;
-    b->w.last_seq = b->last_seq;
+    b->w.now.last_seq = b->last_seq;
     return 0;
 }
 

@@ -210,7 +210,7 @@ reopen_check(struct writer *w)
 
     if (r >= 0)
         r = sqdb_state_get(&w->d, "last_seq", &last_seq);
-    if (r >= 0 && (epoch != w->file_epoch || last_seq != w->last_seq))
+    if (r >= 0 && (epoch != w->file_epoch || last_seq != w->file_seq))
         r = -ESTALE;
     return r < 0 ? r : load_write_state(w);
 }

@@ -26,7 +26,8 @@ source_add(struct reading *r, struct store_topic *topic)
         r->sources = sources;
         r->sources_room = room;
     }
-    r->sources[r->n_sources++] = (struct read_source){.topic = topic};
+    r->sources[r->n_sources++] =
+        (struct read_source){.topic = topic, .mark = topic->x != NULL ? topic->x->mark_done : 0};
     return 0;
 }
 
@@ -74,19 +75,50 @@ collect_all(struct backend *b, struct reading *r)
 
 /* ---- From the cache. ---- */
 
+/* What has expired stays in the cache until it is pushed out. */
+static bool
+has_ended(const struct backend *b, const struct record *record)
+{
+    return record->expires_ms != 0 && record->expires_ms <= loop_wall_ms(b->loop);
+}
+
+/* The place of the first of the last so many before `end` that are not too old and have not expired; how many
+ * these are. */
+static uint32_t
+last_cached(const struct backend *b, const struct reading *r, const struct store_topic *topic, uint32_t end,
+    uint64_t *ret_n)
+{
+    uint64_t n = 0, last = r->read.last;
+
+    if (r->read.since_ms == 0 && (topic->x == NULL || topic->x->n_cached_ends == 0)) {
+        *ret_n = last < end ? last : end;
+        return end - (uint32_t)*ret_n;
+    }
+    for (; end > 0 && n < last; end--) {
+        const struct record *record = topic_cached(topic, end - 1)->at->record;
+
+        if (record->time_ms < r->read.since_ms)
+            break;
+        n += !has_ended(b, record);
+    }
+    *ret_n = n;
+    return end;
+}
+
 static bool
 source_is_cached(const struct backend *b, const struct reading *r, const struct store_topic *topic)
 {
-    uint64_t wanted = topic->now.n;
+    bool has_ends = topic->x != NULL && topic->x->n_cached_ends > 0;
+    uint64_t n = topic->n_cached;
 
-    if (r->read.last > 0 && r->read.since_ms > 0 && topic->n_cached > 0 &&
+    if (r->read.last == 0)
+        return r->read.since >= b->cache_floor || (!has_ends && n >= topic->now.n);
+    if (r->read.since_ms > 0 && topic->n_cached > 0 &&
         topic_cached(topic, 0)->at->record->time_ms < r->read.since_ms)
         return true; /* what is not cached is older still */
-    if (r->read.last > 0)
-        wanted = r->read.last < wanted ? r->read.last : wanted;
-    else if (r->read.since >= b->cache_floor)
-        return true;
-    return topic->n_cached >= wanted;
+    if (has_ends)
+        (void)last_cached(b, r, topic, topic->n_cached, &n);
+    return n >= r->read.last || (!has_ends && n >= topic->now.n);
 }
 
 static bool
@@ -117,28 +149,18 @@ first_above(const struct store_topic *topic, uint64_t seq)
     return low;
 }
 
-/* The first of the last so many before `end` that is not too old. */
-static uint32_t
-first_of_last(const struct reading *r, const struct store_topic *topic, uint32_t end)
-{
-    uint32_t n = end > r->read.last ? end - (uint32_t)r->read.last : 0;
-
-    while (r->read.since_ms > 0 && end > n &&
-           topic_cached(topic, end - 1)->at->record->time_ms >= r->read.since_ms)
-        end--;
-    return r->read.since_ms > 0 ? end : n;
-}
-
 /* The first that is wanted; NULL: none is. */
 static struct cached *
-source_first(const struct reading *r, const struct store_topic *topic, uint32_t *ret_n)
+source_first(
+    const struct backend *b, const struct reading *r, const struct store_topic *topic, uint32_t *ret_n)
 {
     uint32_t end = first_above(topic, r->upto), n;
+    uint64_t n_last;
 
     if (r->read.last == 0)
         n = first_above(topic, r->read.since);
     else
-        n = first_of_last(r, topic, end);
+        n = last_cached(b, r, topic, end, &n_last);
     if (n >= end)
         return NULL;
     *ret_n = n;
@@ -157,7 +179,7 @@ source_needs_trim(struct backend *b, const struct reading *r, struct store_topic
     if (topic->limits.age_ms == 0)
         return false;
     if (r->read.last == 0 && r->read.since >= b->cache_floor) {
-        first = source_first(r, topic, &n);
+        first = source_first(b, r, topic, &n);
         if (first == NULL || loop_wall_ms(b->loop) - first->record->time_ms < (int64_t)topic->limits.age_ms)
             return false;
     }
@@ -208,7 +230,7 @@ give_cached(struct backend *b, struct reading *r)
 
     for (size_t i = 0; i < r->n_sources; i++) {
         uint32_t n_first = 0;
-        struct cached *first = source_first(r, r->sources[i].topic, &n_first);
+        struct cached *first = source_first(b, r, r->sources[i].topic, &n_first);
 
         if (first != NULL)
             heap[n_heap++] = (struct read_source){.topic = r->sources[i].topic, .at = first, .n_at = n_first};
@@ -218,14 +240,16 @@ give_cached(struct backend *b, struct reading *r)
     while (n_heap > 0) {
         struct cached *c = heap[0].at;
 
-        if (is_enough(read, n, bytes)) {
+        if (is_enough(read, n, bytes) && !has_ended(b, c->record)) {
             reading_done(b, r, 0, upto, true);
             return;
         }
-        n++;
-        bytes += record_size(c->record);
-        upto = c->record->seq;
-        read->on_record(c->record, read->arg);
+        if (!has_ended(b, c->record)) {
+            n++;
+            bytes += record_size(c->record);
+            upto = c->record->seq;
+            read->on_record(c->record, read->arg);
+        }
         if (++heap[0].n_at < heap[0].topic->n_cached)
             heap[0].at = topic_cached(heap[0].topic, heap[0].n_at)->at;
         else
@@ -282,6 +306,8 @@ give_found(struct backend *b, struct reading *r)
 
         if (found->seq <= found->topic->now.evicted_seq)
             continue; /* it went meanwhile: the gap was told */
+        if (has_ended(b, found->record))
+            continue;
         found->record->topic = found->topic->cookie;
         read->on_record(found->record, read->arg);
     }
@@ -300,11 +326,30 @@ tell_gaps(struct backend *b, const struct reading *r)
     for (size_t i = 0; i < r->n_sources; i++) {
         const struct store_topic *topic = r->sources[i].topic;
 
-        if (topic->now.evicted_seq > read->since)
+        if (topic->now.evicted_seq > read->since && !topic->limits.is_unrecoverable)
             read->on_gap(topic->cookie, topic->now.evicted_seq, read->arg);
     }
     if (r->tells_unnamed && b->dropped_seq > read->since)
         read->on_gap(NULL, b->dropped_seq, read->arg);
+}
+
+/* A read waits for the marks of before that may take away what it is about, and for no later ones. */
+static bool
+reading_note_marks(struct reading *r)
+{
+    bool has_any = false;
+
+    for (size_t i = 0; i < r->n_sources; i++) {
+        struct read_source *source = &r->sources[i];
+        const struct topic_extra *x = source->topic->x;
+
+        if (x == NULL || x->mark_sent == x->mark_done ||
+            (r->read.last == 0 && r->read.since >= x->trim_asked))
+            continue;
+        source->mark = x->mark_sent;
+        has_any = true;
+    }
+    return has_any;
 }
 
 static int
@@ -313,11 +358,14 @@ reading_collect(struct backend *b, struct reading *r)
     int error;
 
     r->upto = b->last_seq;
+    r->wall_ms = loop_wall_ms(b->loop);
     error = r->read.topics != NULL ? collect_named(r) : collect_all(b, r);
     if (error < 0)
         return error;
     for (size_t i = 0; i < r->n_sources; i++)
         (void)source_needs_trim(b, r, r->sources[i].topic);
+    if (reading_note_marks(r))
+        store_end_ride(b);
     r->state = READING_TRIMS;
     return 0;
 }
@@ -325,9 +373,14 @@ reading_collect(struct backend *b, struct reading *r)
 static bool
 reading_waits_for_trims(const struct reading *r)
 {
-    for (size_t i = 0; i < r->n_sources; i++)
-        if (r->sources[i].topic->n_trims > 0)
+    for (size_t i = 0; i < r->n_sources; i++) {
+        const struct read_source *source = &r->sources[i];
+
+        if (source->topic->n_trims > 0)
             return true;
+        if (source->topic->x != NULL && (int32_t)(source->topic->x->mark_done - source->mark) < 0)
+            return true;
+    }
     return false;
 }
 

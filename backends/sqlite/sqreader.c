@@ -61,6 +61,7 @@ find_numbers(struct sqdb *d, struct reading *r, const struct read_source *source
     (void)sqlite3_bind_int64(s, 2, (int64_t)source->from);
     (void)sqlite3_bind_int64(s, 3, (int64_t)r->upto);
     (void)sqlite3_bind_int64(s, 4, limit);
+    (void)sqlite3_bind_int64(s, 5, r->wall_ms);
     while ((error = sqdb_step(s)) > 0) {
         error = found_add(r, (struct found){
                                  .seq = (uint64_t)sqlite3_column_int64(s, 0),
@@ -155,10 +156,11 @@ scan_row(struct reading *r, sqlite3_stmt *s, uint64_t *bytes, unsigned n_rows)
     const struct store_read *read = &r->read;
     const struct read_source *source = find_source(r, (uint64_t)sqlite3_column_int64(s, 1));
     uint64_t seq = (uint64_t)sqlite3_column_int64(s, 0);
+    int64_t expires_ms = sqlite3_column_int64(s, 10);
     struct found found = {.seq = seq};
     int error;
 
-    if (source == NULL || seq <= source->from) {
+    if (source == NULL || seq <= source->from || (expires_ms != 0 && expires_ms <= r->wall_ms)) {
         if (n_rows < SCAN_ROWS)
             return 0;
         r->found_upto = seq;

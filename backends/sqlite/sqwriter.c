@@ -23,6 +23,8 @@
 #define REOPEN_MS 500u
 #define ORIGIN_WINDOW (2u * DEDUPE_WINDOW)
 #define EXPIRE_KEYS 10000
+#define SEQS_RESERVED 4096u
+#define LOOK_AGAIN_MS 1000
 
 static uint64_t
 clock_ms(clockid_t clock)
@@ -103,24 +105,37 @@ writer_checkpoint(struct backend *b)
 
 /* ---- One transaction. ---- */
 
-static int
-writer_tick(struct writer *w)
+static bool
+writer_has_due(const struct writer *w, int64_t wall_ms)
 {
-    uint64_t wall_ms = clock_ms(CLOCK_REALTIME);
+    return times_are_due(w, wall_ms) && clock_ms(CLOCK_MONOTONIC) >= w->retry_at_ms;
+}
+
+/* Without being told. */
+static bool
+writer_has_work(const struct writer *w, int64_t wall_ms)
+{
+    return writer_has_due(w, wall_ms) ||
+           ((w->has_more_ends || !list_empty(&w->leftovers)) && clock_ms(CLOCK_MONOTONIC) >= w->retry_at_ms);
+}
+
+static int
+writer_tick(struct writer *w, int64_t wall_ms)
+{
+    int64_t window_ms = (int64_t)w->options.key_window_ms;
     int r = 0;
 
     dedupe_expire(&w->dedupe, clock_ms(CLOCK_MONOTONIC), 1000);
-    if (w->n_keys > 0 && w->options.key_window_ms < wall_ms) {
-        r = sqdb_run(
-            &w->d, SQDB_KEYS_EXPIRE, 2, (int64_t)(wall_ms - w->options.key_window_ms), (int64_t)EXPIRE_KEYS);
+    if (w->now.n_keys > 0 && window_ms < wall_ms) {
+        r = sqdb_run(&w->d, SQDB_KEYS_EXPIRE, 2, wall_ms - window_ms, (int64_t)EXPIRE_KEYS);
         if (r == 0)
-            w->n_keys -= (uint64_t)sqlite3_changes(w->d.db);
+            w->now.n_keys -= (uint64_t)sqlite3_changes(w->d.db);
     }
     if (r == 0 && wall_ms - w->expired_ms > 60000) {
         w->expired_ms = wall_ms;
-        r = sqdb_run(&w->d, SQDB_PUBLISHES_EXPIRE, 1, (int64_t)(wall_ms - DEDUPE_BOOT_IDLE_MS));
+        r = sqdb_run(&w->d, SQDB_PUBLISHES_EXPIRE, 1, wall_ms - (int64_t)DEDUPE_BOOT_IDLE_MS);
     }
-    return r;
+    return r == 0 ? times_expire_all(w, wall_ms) : r;
 }
 
 /* Rows of numbers that are out of the window. Once in a while for each boot. */
@@ -140,53 +155,64 @@ writer_prune_origins(struct writer *w)
 }
 
 static int
-writer_do(struct writer *w, struct command *c)
+writer_configure(struct writer *w, const struct sqlite_options *options)
 {
-    int64_t wall_ms = (int64_t)clock_ms(CLOCK_REALTIME);
+    w->options.bytes_max = options->bytes_max;
+    w->options.key_window_ms = options->key_window_ms;
+    w->options.keys_max = options->keys_max;
+    return topic_trim_all(w);
+}
+
+static int
+writer_do(struct writer *w, struct command *c, int64_t wall_ms)
+{
     int r;
 
+    if (c->x != NULL)
+        c->topic->w.x = c->x;
     switch (c->kind) {
     case COMMAND_APPEND:
-        return topic_append(w, c);
+        return append_do(w, c);
     case COMMAND_LIMIT:
         return topic_limit(w, c->topic, &c->limits, wall_ms);
     case COMMAND_TRIM:
         r = topic_touch(w, c->topic);
         return r == 0 ? topic_trim(w, c->topic, wall_ms) : r;
+    case COMMAND_MARK:
+        return topic_mark(w, c, wall_ms);
     case COMMAND_DROP:
         return topic_drop(w, c->topic);
+    case COMMAND_GROUP_OPEN:
+        return items_open(w, c);
+    case COMMAND_GROUP_SAVE:
+        return items_save(w, c);
+    case COMMAND_GROUP_DROP:
+        return items_drop(w, c);
     case COMMAND_CONFIGURE:
-        w->options.bytes_max = c->options.bytes_max;
-        w->options.key_window_ms = c->options.key_window_ms;
-        w->options.keys_max = c->options.keys_max;
-        return topic_trim_all(w);
+        return writer_configure(w, &c->options);
     case COMMAND_TICK:
     default:
-        return writer_tick(w);
+        return writer_tick(w, wall_ms);
     }
-}
-
-static void
-writer_note_before(struct writer *w)
-{
-    w->before_last_seq = w->last_seq;
-    w->before_dropped_seq = w->dropped_seq;
-    w->before_n_keys = w->n_keys;
-    w->before_bytes = w->bytes;
-    w->before_n_evicted = w->n_evicted;
 }
 
 static void
 writer_roll_back(struct writer *w)
 {
-    w->last_seq = w->before_last_seq;
-    w->dropped_seq = w->before_dropped_seq;
-    w->n_keys = w->before_n_keys;
-    w->bytes = w->before_bytes;
-    w->n_evicted = w->before_n_evicted;
+    append_roll_back_all(w);
+    items_roll_back_all(w);
     topic_roll_back_all(w);
+    w->now = w->before;
     if (w->d.db != NULL && sqlite3_get_autocommit(w->d.db) == 0)
         (void)sqdb_run(&w->d, SQDB_ROLLBACK, 0);
+}
+
+static void
+writer_commit_all(struct writer *w)
+{
+    append_commit_all(w);
+    items_commit_all(w);
+    topic_commit_all(w);
 }
 
 static int
@@ -204,60 +230,152 @@ batch_note_topics(struct batch *batch, const struct writer *w)
 }
 
 static int
-writer_write(struct writer *w, struct batch *batch)
+writer_do_all(struct writer *w, struct batch *batch, int64_t wall_ms)
+{
+    int r = 0;
+
+    for (struct command *c = w->musts; c != NULL && r == 0; c = c->next)
+        r = writer_do(w, c, wall_ms);
+    if (r == 0 && writer_has_due(w, wall_ms))
+        r = times_append_due(w, wall_ms, &batch->due);
+    for (struct command *c = batch->first; c != NULL && r == 0; c = c->next)
+        r = writer_do(w, c, wall_ms);
+    return r;
+}
+
+/* The numbers of the whole store. With is_reserving: that some will be given out without a word here. */
+static int
+writer_flush_state(struct writer *w, bool is_reserving)
+{
+    int r = 0;
+
+    if (w->now.last_seq != w->file_seq)
+        r = sqdb_state_set(&w->d, "last_seq", w->now.last_seq);
+    if (r == 0 && is_reserving)
+        r = sqdb_state_set(&w->d, "reserved_seq", w->now.last_seq + SEQS_RESERVED);
+    if (r == 0 && w->now.dropped_seq != w->before.dropped_seq)
+        r = sqdb_state_set(&w->d, "dropped_seq", w->now.dropped_seq);
+    return r;
+}
+
+static int
+writer_write(struct writer *w, struct batch *batch, int64_t wall_ms, bool is_reserving)
 {
     int r = sqdb_run(&w->d, SQDB_BEGIN, 0);
 
-    for (struct command *c = w->drops; c != NULL && r == 0; c = c->next)
-        r = topic_drop(w, c->topic);
-    for (struct command *c = batch->first; c != NULL && r == 0; c = c->next)
-        r = writer_do(w, c);
+    if (r == 0)
+        r = writer_do_all(w, batch, wall_ms);
+    if (r == 0 && w->has_more_ends)
+        r = times_expire_all(w, wall_ms);
+    if (r == 0)
+        r = topic_delete_leftovers(w);
+    if (r == 0)
+        r = items_flush(w);
     if (r == 0)
         r = topic_flush(w);
     if (r == 0)
+        r = append_flush(w);
+    if (r == 0)
         r = writer_prune_origins(w);
-    if (r == 0 && w->last_seq != w->before_last_seq)
-        r = sqdb_state_set(&w->d, "last_seq", w->last_seq);
-    if (r == 0 && w->dropped_seq != w->before_dropped_seq)
-        r = sqdb_state_set(&w->d, "dropped_seq", w->dropped_seq);
+    if (r == 0)
+        r = writer_flush_state(w, is_reserving);
     if (r == 0)
         r = batch_note_topics(batch, w);
-    return r == 0 ? sqdb_run(&w->d, SQDB_COMMIT, 0) : r;
+    if (r == 0)
+        r = sqdb_run(&w->d, SQDB_COMMIT, 0);
+    if (r < 0)
+        return r;
+    w->file_seq = w->now.last_seq;
+    if (is_reserving)
+        w->reserved_seq = w->file_seq + SEQS_RESERVED;
+    if (w->options.sync == SQLITE_SYNC_INTERVAL)
+        w->is_unsynced = true;
+    return 0;
+}
+
+/* ---- Without the file. ---- */
+
+/* Whether all that it does is to number what is not kept anywhere. */
+static bool
+batch_leaves_nothing(const struct writer *w, const struct batch *batch, int64_t wall_ms, uint64_t *ret_n)
+{
+    *ret_n = 0;
+    if (w->musts != NULL || writer_has_work(w, wall_ms))
+        return false;
+    for (const struct command *c = batch->first; c != NULL; c = c->next, ++*ret_n)
+        if (c->kind != COMMAND_APPEND || topic_is_stored(c->topic) || c->topic->w.now.id != 0)
+            return false;
+    return true;
+}
+
+/* 0, or negative errno; then nothing was done. */
+static int
+writer_do_batch(struct backend *b, struct batch *batch)
+{
+    struct writer *w = &b->w;
+    int64_t wall_ms = (int64_t)clock_ms(CLOCK_REALTIME);
+    uint64_t n = 0;
+    bool leaves_nothing = batch_leaves_nothing(w, batch, wall_ms, &n);
+    int r;
+
+    if (leaves_nothing && w->now.last_seq + n <= w->reserved_seq) {
+        r = writer_do_all(w, batch, wall_ms);
+        return r == 0 ? batch_note_topics(batch, w) : r;
+    }
+    r = writer_connect(w);
+    atomic_store(&b->may_write, r == 0);
+    return r == 0 ? writer_write(w, batch, wall_ms, leaves_nothing) : r;
 }
 
 /* ---- Answers. ---- */
 
-/* The commands to drop topics cannot be given up: the loop does not know these topics any more. */
+/* The loop does not know any more what these are about, or relies on them. */
+static bool
+command_is_must(const struct command *c)
+{
+    return c->kind == COMMAND_DROP || c->kind == COMMAND_GROUP_OPEN || c->kind == COMMAND_GROUP_DROP;
+}
+
 static void
-batch_keep_drops(struct batch *batch, struct writer *w)
+batch_fail(struct batch *batch, struct writer *w)
 {
     struct command **at = &batch->first;
 
     while (*at != NULL) {
         struct command *c = *at;
 
-        if (c->kind == COMMAND_DROP) {
+        if (command_is_must(c)) {
             *at = c->next;
-            c->next = w->drops;
-            w->drops = c;
+            c->next = NULL;
+            *w->musts_end = c;
+            w->musts_end = &c->next;
         } else {
             c->error = batch->error;
             at = &c->next;
         }
     }
+    while (batch->due != NULL) { /* these are still in the file */
+        struct command *c = batch->due;
+
+        batch->due = c->next;
+        record_unref(c->record);
+        free(c);
+    }
 }
 
-/* Those of before were done with this batch: the loop frees them. */
+/* What was due comes first, for so it was numbered; and what had to be done is the loop's to free. */
 static void
-batch_give_drops(struct batch *batch, struct writer *w)
+batch_succeed(struct batch *batch, struct writer *w)
 {
-    while (w->drops != NULL) {
-        struct command *c = w->drops;
+    struct command **end = &batch->due;
 
-        w->drops = c->next;
-        c->next = batch->first;
-        batch->first = c;
-    }
+    while (*end != NULL)
+        end = &(*end)->next;
+    *end = batch->first;
+    *w->musts_end = batch->due;
+    batch->first = w->musts;
+    batch->due = w->musts = NULL;
+    w->musts_end = &w->musts;
 }
 
 static void
@@ -277,30 +395,25 @@ writer_run(struct backend *b, struct batch *batch)
     struct writer *w = &b->w;
     int r;
 
-    writer_note_before(w);
+    w->before = w->now;
     atomic_store(&b->committing, batch->number);
-    r = writer_connect(w);
-    atomic_store(&b->may_write, r == 0);
-    if (r == 0)
-        r = writer_write(w, batch);
+    r = writer_do_batch(b, batch);
     batch->error = r;
     if (r == 0) {
-        topic_commit_all(w);
-        batch_give_drops(batch, w);
-        if (w->options.sync == SQLITE_SYNC_INTERVAL)
-            w->is_unsynced = true;
+        writer_commit_all(w);
+        batch_succeed(batch, w);
     } else {
         writer_roll_back(w);
         batch->n_touched = 0;
-        batch_keep_drops(batch, w);
+        batch_fail(batch, w);
+        w->retry_at_ms = clock_ms(CLOCK_MONOTONIC) + REOPEN_MS;
         if (r == -EROFS) {
             sqdb_close(&w->d);
             atomic_store(&b->may_write, false);
             w->reopen_error = r;
         }
     }
-    batch->n_evicted = w->n_evicted;
-    batch->n_repeated = w->n_repeated;
+    batch->now = w->now;
     writer_say(w, r);
 }
 
@@ -324,23 +437,37 @@ take_commands(struct backend *b)
     return first;
 }
 
+/* When there is something to do without a command, by the monotonic clock. Somebody may set the other one:
+ * what is due by that is looked at again after a second. */
+static uint64_t
+writer_wakes_ms(const struct writer *w)
+{
+    uint64_t now_ms = clock_ms(CLOCK_MONOTONIC), at_ms = UINT64_MAX;
+    int64_t wait_ms = w->now.next_due_ms - (int64_t)clock_ms(CLOCK_REALTIME);
+
+    if (w->now.next_due_ms != INT64_MAX)
+        at_ms = now_ms + (uint64_t)(wait_ms < 0 ? 0 : wait_ms < LOOK_AGAIN_MS ? wait_ms : LOOK_AGAIN_MS);
+    if (w->has_more_ends || !list_empty(&w->leftovers))
+        at_ms = now_ms;
+    if (at_ms < w->retry_at_ms)
+        at_ms = w->retry_at_ms;
+    if (w->is_unsynced && w->synced_ms + w->options.sync_interval_ms < at_ms)
+        at_ms = w->synced_ms + w->options.sync_interval_ms;
+    return at_ms;
+}
+
 /* Under the lock. False: it is time to end. */
 static bool
 writer_wait(struct backend *b)
 {
-    const struct writer *w = &b->w;
-
     while (b->commands == NULL && !b->is_stopping) {
-        if (w->is_unsynced) {
-            uint64_t due_ms = w->synced_ms + w->options.sync_interval_ms;
-            struct timespec due = {
-                .tv_sec = (time_t)(due_ms / 1000), .tv_nsec = (long)(due_ms % 1000) * 1000000};
+        uint64_t at_ms = writer_wakes_ms(&b->w);
+        struct timespec at = {.tv_sec = (time_t)(at_ms / 1000), .tv_nsec = (long)(at_ms % 1000) * 1000000};
 
-            if (pthread_cond_timedwait(&b->writer_wake, &b->lock, &due) == ETIMEDOUT)
-                return true;
-        } else {
+        if (at_ms == UINT64_MAX)
             (void)pthread_cond_wait(&b->writer_wake, &b->lock);
-        }
+        else if (pthread_cond_timedwait(&b->writer_wake, &b->lock, &at) == ETIMEDOUT)
+            return true;
     }
     return b->commands != NULL;
 }
@@ -363,10 +490,19 @@ writer_sync_if_due(struct writer *w)
 static void
 writer_end(struct writer *w)
 {
+    int r;
+
     if (w->d.db == NULL)
         return;
     (void)sqdb_exec(&w->d, "PRAGMA synchronous = FULL"); /* whatever held until now */
-    if (sqdb_state_set(&w->d, "is_closed", 1) == 0)
+    r = sqdb_run(&w->d, SQDB_BEGIN, 0);
+    if (r == 0)
+        r = sqdb_state_set(&w->d, "last_seq", w->now.last_seq);
+    if (r == 0)
+        r = sqdb_state_set(&w->d, "is_closed", 1);
+    if (r == 0)
+        r = sqdb_run(&w->d, SQDB_COMMIT, 0);
+    if (r == 0)
         (void)sqlite3_wal_checkpoint_v2(w->d.db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
 }
 
@@ -383,7 +519,7 @@ writer_main(void *arg)
     while (writer_wait(b) || !b->is_stopping) {
         first = take_commands(b);
         (void)pthread_mutex_unlock(&b->lock);
-        if (first != NULL) {
+        if (first != NULL || writer_has_work(&b->w, (int64_t)clock_ms(CLOCK_REALTIME))) {
             while ((batch = calloc(1, sizeof(*batch))) == NULL)
                 (void)nanosleep(
                     &(struct timespec){.tv_nsec = 10000000}, NULL); /* what was taken must be answered */
@@ -414,6 +550,8 @@ writer_fini(struct writer *w)
         free(w->origins[i].seqs);
     free(w->origins);
     free(w->touched);
+    free(w->groups);
+    times_fini(w);
     free(w->path);
     if (w->lock_fd >= 0)
         (void)close(w->lock_fd);
@@ -427,8 +565,11 @@ writer_load(struct backend *b)
     struct writer *w = &b->w;
 
     w->checkpoint_at = CHECKPOINT_PAGES;
-    assert(w->last_seq == b->last_seq && w->epoch == b->epoch);
-    w->dropped_seq = b->dropped_seq;
+    assert(w->now.last_seq == b->last_seq && w->epoch == b->epoch);
+    w->now.dropped_seq = b->dropped_seq;
+    b->stats.n_scheduled = w->now.n_aside;
+    b->stats.n_scheduled_bytes = w->now.aside_bytes;
+    b->stats.n_items = w->now.n_items;
     atomic_store(&b->may_write, w->d.db != NULL);
     return w->d.db != NULL ? writer_set_up(w) : 0;
 }

@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -60,6 +61,53 @@ on_topic(struct slice name, struct store_topic *topic, void **ret_cookie, struct
     return 0;
 }
 
+static int
+on_group(
+    void *topic, struct slice name, struct store_group *store, uint64_t floor, void **ret_cookie, void *arg)
+{
+    struct store *s = arg;
+    struct group *group = &s->groups[s->n_groups];
+
+    if (s->n_groups == GROUPS_MAX)
+        return -EUCLEAN;
+    s->n_groups++;
+    *group = (struct group){.topic = ((struct topic *)topic)->number, .store = store, .floor = floor};
+    snprintf(group->name, sizeof(group->name), "%.*s", SLICE_ARG(name));
+    *ret_cookie = group;
+    return 0;
+}
+
+static int
+on_group_item(void *cookie, const struct store_item *item, void *arg)
+{
+    struct group *group = cookie;
+    uint64_t last = group->n_items > 0 ? group->items[group->n_items - 1].seq : group->floor;
+
+    if (group->n_items == ITEMS_MAX || item->seq <= last)
+        return -EUCLEAN;
+    group->items[group->n_items++] = *item;
+    return 0;
+}
+
+struct saving {
+    bool is_done;
+    int error;
+};
+
+static void
+on_saved(void *cookie, int error, void *arg)
+{
+    struct store *s = arg;
+
+    if (s->on_saved != NULL) {
+        s->on_saved(cookie, error, s);
+        return;
+    }
+    *(struct saving *)cookie = (struct saving){true, error};
+    if (s->is_waiting)
+        loop_stop(s->loop);
+}
+
 static void
 on_broken(void *arg)
 {
@@ -79,6 +127,9 @@ store_try(enum sqlite_sync sync, uint64_t cache, struct store_limits limits, str
     struct store_host host = {.on_record = on_record,
         .on_appended = on_appended,
         .on_topic = on_topic,
+        .on_group = on_group,
+        .on_group_item = on_group_item,
+        .on_saved = on_saved,
         .on_broken = on_broken,
         .arg = s};
     struct sqlite_options options = {
@@ -182,9 +233,8 @@ topic_of(struct store *s, unsigned n)
 }
 
 int
-push(struct store *s, struct append *a, unsigned topic, struct slice body, uint64_t pub)
+push_record(struct store *s, struct append *a, unsigned topic, struct record *record, uint64_t pub)
 {
-    struct record *record = record_new(slice_str(""), slice_str(""), slice_str(""), body);
     int r;
 
     ck_assert_ptr_nonnull(record);
@@ -196,6 +246,54 @@ push(struct store *s, struct append *a, unsigned topic, struct slice body, uint6
     if (r < 0)
         s->n_under_way--;
     return r;
+}
+
+int
+push(struct store *s, struct append *a, unsigned topic, struct slice body, uint64_t pub)
+{
+    return push_record(s, a, topic, record_new(slice_str(""), slice_str(""), slice_str(""), body), pub);
+}
+
+struct store_stats
+stats_of(struct store *s)
+{
+    struct store_stats stats;
+
+    ops->stats(s->b, &stats);
+    return stats;
+}
+
+struct store_group *
+group_of(struct store *s, unsigned topic, const char *name)
+{
+    struct store_group *group;
+
+    for (unsigned i = 0; i < s->n_groups; i++)
+        if (s->groups[i].topic == topic && strcmp(s->groups[i].name, name) == 0)
+            return s->groups[i].store;
+    ck_assert_int_eq(ops->group_open(s->b, topic_of(s, topic), slice_str(name), 0, NULL, &group), 0);
+    return group;
+}
+
+int
+save(struct store *s, struct store_group *group, const struct store_item *items, size_t n, uint64_t floor)
+{
+    struct saving saving = {0};
+
+    ck_assert_int_eq(ops->group_save(s->b, group, items, n, floor, &saving), 0);
+    wait_for(s, &saving.is_done);
+    return saving.error;
+}
+
+void
+tick_until(struct store *s, bool (*is_so)(struct store *s, void *arg), void *arg)
+{
+    loop_timer_start(s->loop, &s->deadline, DEADLINE_MS);
+    while (!is_so(s, arg)) {
+        ops->tick(s->b, 1000);
+        run_ms(s, 1);
+    }
+    loop_timer_stop(s->loop, &s->deadline);
 }
 
 struct append
@@ -335,6 +433,19 @@ next_random(uint64_t *random)
     *random ^= *random << 13, *random ^= *random >> 7, *random ^= *random << 17;
     return *random;
 }
+
+pid_t
+fork_alone(int kept_fd)
+{
+    pid_t pid = fork();
+    int null = pid == 0 ? open("/dev/null", O_RDWR) : -1;
+
+    for (int fd = 3; pid == 0 && fd < 1024; fd++)
+        if (fd != null && fd != kept_fd && fcntl(fd, F_GETFD) >= 0)
+            (void)dup2(null, fd);
+    return pid;
+}
+
 void
 add(Suite *s, const char *name, const TTest *test, int n)
 {

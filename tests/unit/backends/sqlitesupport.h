@@ -5,6 +5,7 @@
 #define TESTS_SQLITESUPPORT_H
 
 #include <check.h>
+#include <sys/types.h>
 
 #include "backends/backend.h"
 #include "backends/sqlite/sqlite.h"
@@ -13,6 +14,8 @@
 #define DEADLINE_MS 20000
 #define TOPICS_MAX 300
 #define BOOT 77
+#define GROUPS_MAX 8
+#define ITEMS_MAX 256
 
 extern const struct backend_ops *const ops;
 extern char folder[64], path[128]; /* of the test that runs, see set_up() */
@@ -32,6 +35,16 @@ struct append {
     uint64_t seq;
 };
 
+/* A group that the store had from before. */
+struct group {
+    unsigned topic;
+    char name[STORE_GROUP_NAME_MAX + 1];
+    struct store_group *store;
+    uint64_t floor;
+    struct store_item items[ITEMS_MAX];
+    unsigned n_items;
+};
+
 struct store {
     struct loop *loop;
     struct backend *b;
@@ -42,6 +55,9 @@ struct store {
     unsigned n_restored, n_under_way;
     bool is_waiting, is_broken;
     void (*on_answer)(struct append *a);
+    struct group groups[GROUPS_MAX];
+    unsigned n_groups;
+    void (*on_saved)(void *cookie, int error, struct store *s);
 };
 
 struct reading {
@@ -68,13 +84,26 @@ void run_ms(struct store *s, uint64_t ms);
 struct store_topic *topic_of(struct store *s, unsigned n);
 /* Hands it over and does not wait. -EAGAIN: full. */
 int push(struct store *s, struct append *a, unsigned topic, struct slice body, uint64_t pub);
+/* Likewise, takes the record. */
+int push_record(struct store *s, struct append *a, unsigned topic, struct record *record, uint64_t pub);
 struct append append(struct store *s, unsigned topic, const char *body, uint64_t pub);
+struct store_stats stats_of(struct store *s);
+/* As it was restored, or a new one with floor 0. */
+struct store_group *group_of(struct store *s, unsigned topic, const char *name);
+/* Waits for the answer; the error. */
+int save(
+    struct store *s, struct store_group *group, const struct store_item *items, size_t n, uint64_t floor);
+/* Ticks until it is so. */
+void tick_until(struct store *s, bool (*is_so)(struct store *s, void *arg), void *arg);
 
 /* ---- Reading it. ---- */
 
 void reading_start(struct store *s, struct reading *r, uint64_t since, size_t max_bytes);
 /* All of it, in pieces. */
 int read_all(struct store *s, struct reading *r, uint64_t since);
+
+/* A process of its own. Check's assertions write to a file that it would share with us. */
+pid_t fork_alone(int kept_fd);
 
 /* ---- Files. ---- */
 

@@ -21,19 +21,6 @@
 
 /* ---- The end of the process at any moment. ---- */
 
-/* A process of its own. Check's assertions write to a file that it would share with us. */
-static pid_t
-fork_alone(int kept_fd)
-{
-    pid_t pid = fork();
-    int null = pid == 0 ? open("/dev/null", O_RDWR) : -1;
-
-    for (int fd = 3; pid == 0 && fd < 1024; fd++)
-        if (fd != null && fd != kept_fd && fcntl(fd, F_GETFD) >= 0)
-            (void)dup2(null, fd);
-    return pid;
-}
-
 struct ack {
     uint64_t pub, seq;
 };
