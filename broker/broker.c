@@ -285,6 +285,14 @@ broker_on_peer_gone(struct broker *broker)
         loop_stop(broker->loop);
 }
 
+uint64_t
+broker_grace_left_ms(const struct broker *broker)
+{
+    uint64_t age_ms = loop_now_ms(broker->loop) - broker->served_ms;
+
+    return age_ms < broker->options.grace_ms ? broker->options.grace_ms - age_ms : 0;
+}
+
 /* What needs a restart stays as it is, and is named. */
 static void
 keep_restart_options(struct broker *broker, const struct broker_config *config)

@@ -100,6 +100,7 @@ struct broker {
 
     struct loop_timer tick, sys_timer;
     uint64_t started_ms;
+    uint64_t served_ms; /* the first HELLO: opening a large store may take its time */
     int64_t started_wall_ms;
     bool is_stopping;
     bool is_broken; /* the store is: we end so that it is opened anew */
@@ -122,6 +123,10 @@ void broker_on_peer_gone(struct broker *broker);
 
 /* Reads the file anew. Whatever is wrong is logged and nothing changes. */
 void broker_reload(struct broker *broker);
+
+/* How long frontends that were there before this broker may still be on their way; 0: whoever could come is
+ * here. */
+uint64_t broker_grace_left_ms(const struct broker *broker);
 
 /* One load into config (zero or freed before). Errors are printed to stderr; 0 or negative errno. */
 int broker_config_load(struct broker_config *config, const char *path, const char *const *set, size_t n_set);

@@ -42,10 +42,10 @@ struct consumer {
     uint32_t n_out;  /* how much it has: at most its credit, more after a HOLD */
     uint32_t weight;
     bool is_confirmed;
-    bool outlived;   /* by its leases: flag 1 */
+    bool outlived;    /* by its leases: flag 1 */
     struct list out;  /* what it has: the mode's */
     struct list kept; /* of a responder: its asynchronous requests, by queue */
-    void *work;      /* the mode's, from start() to on_gone() */
+    void *work;       /* the mode's, from start() to on_gone() */
     uint16_t n_topic, n_group;
     char text[];
 };

@@ -72,6 +72,8 @@ hello_on_request(const struct frame_hello *hello, struct frame *ret, void *arg)
     struct peer *peer;
     int r;
 
+    if (broker->served_ms == 0)
+        broker->served_ms = loop_now_ms(broker->loop);
     if (hello->proto != LINK_PROTO) {
         refuse(broker, hello, ERROR_VERSION_UNSUPPORTED,
             "The broker speaks version 1 of the link's protocol.", ret);

@@ -48,17 +48,14 @@ seat_key_of(const void *value)
 bool
 presence_is_in_grace(const struct presence *p)
 {
-    return loop_now_ms(p->broker->loop) - p->broker->started_ms < p->broker->options.grace_ms;
+    return broker_grace_left_ms(p->broker) > 0;
 }
 
 void
 presence_await_grace(struct presence *p)
 {
-    const struct broker *broker = p->broker;
-
     if (p->grace_timer.pprev == NULL)
-        loop_timer_start(broker->loop, &p->grace_timer,
-            broker->started_ms + broker->options.grace_ms - loop_now_ms(broker->loop));
+        loop_timer_start(p->broker->loop, &p->grace_timer, broker_grace_left_ms(p->broker));
 }
 
 static void

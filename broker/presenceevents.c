@@ -230,7 +230,7 @@ count_wait_ms(const struct presence *p, const struct room *room)
     uint64_t now_ms = loop_now_ms(broker->loop);
 
     if (p->is_rebuilding && presence_is_in_grace(p)) /* they are not all there yet */
-        return broker->started_ms + broker->options.grace_ms - now_ms;
+        return broker_grace_left_ms(broker);
     if (room->counted_ms != 0 && now_ms - room->counted_ms < COUNT_EVERY_MS)
         return room->counted_ms + COUNT_EVERY_MS - now_ms;
     return 0;

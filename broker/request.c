@@ -340,13 +340,6 @@ queue_fail(struct queue_of *queue)
     }
 }
 
-/* The frontends that were there before this broker may still be on their way. */
-static bool
-is_in_grace(const struct broker *broker)
-{
-    return loop_now_ms(broker->loop) - broker->started_ms < broker->options.grace_ms;
-}
-
 static void
 queue_on_alone(struct demand *demand)
 {
@@ -437,8 +430,7 @@ ask_wait(struct ask *ask, struct slice topic, const struct ask_body *body, bool 
     }
     if (is_orphan && list_empty(&queue->in_orphans)) {
         list_push_back(&rq->orphans, &queue->in_orphans);
-        loop_timer_start(rq->broker->loop, &rq->grace_timer,
-            rq->broker->started_ms + rq->broker->options.grace_ms - loop_now_ms(rq->broker->loop));
+        loop_timer_start(rq->broker->loop, &rq->grace_timer, broker_grace_left_ms(rq->broker));
     }
     ask->body = copy;
     ask->queue = queue;
@@ -527,7 +519,7 @@ proceed_request(
     if (responder != NULL)
         return ask_give(ask, responder, f->topic, &body) == 0 ? ERROR_NONE : ERROR_INTERNAL;
     is_orphan = !has_any;
-    if (is_orphan && !(peer->is_older && is_in_grace(broker) && setting->may_subscribe))
+    if (is_orphan && !(peer->is_older && broker_grace_left_ms(broker) > 0 && setting->may_subscribe))
         return ERROR_NO_RESPONDER;
     if (peer->asks_bytes + f->body.n + f->headers.n > broker->options.requests_bytes) {
         *ret_message = "All responders are busy, and too much waits for them (broker.requests_bytes).";

@@ -58,7 +58,7 @@ struct fake {
     uint64_t n_messages, last_message_seq;
     char lease[80], call[80], request_id[80]; /* of the last DISPATCH, CALL, ACCEPTED */
     uint64_t call_timeout_ms;
-    uint64_t oldest_ms; /* of the last QUEUE */
+    uint64_t oldest_ms;   /* of the last QUEUE */
     char last_body[8192]; /* of the last MESSAGE, whole if it is shorter */
     struct fake_lease {
         uint64_t seq;
