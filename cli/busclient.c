@@ -38,6 +38,15 @@ parse_time(const char *text, uint64_t *ret_ms)
 }
 
 int
+bus_take_time(const char *command, const char *option, const char *text, uint64_t *ret_ms)
+{
+    if (parse_time(text, ret_ms) == 0)
+        return 0;
+    (void)fprintf(stderr, "%s: --%s %s: give a time such as 500ms, 10s or 2m\n", command, option, text);
+    return -EINVAL;
+}
+
+int
 bus_args_take(
     struct bus_args *args, const char *command, int c, const char *value, const char *help, int *ret_exit)
 {
@@ -60,10 +69,7 @@ bus_args_take(
         args->is_quiet = true;
         return 0;
     case 't':
-        if (parse_time(value, &args->timeout_ms) == 0)
-            return 0;
-        (void)fprintf(stderr, "%s: --timeout %s: give a time such as 500ms, 10s or 2m\n", command, value);
-        return 1;
+        return bus_take_time(command, "timeout", value, &args->timeout_ms) < 0 ? 1 : 0;
     case 'h':
         *ret_exit = PROC_EXIT_OK;
         (void)fputs(help, stdout);

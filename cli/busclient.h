@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What pub, sub, topics and status share: where the bus is, the loop, the connection and what is said of it.
- * A command fills the arguments with bus_args_take(), opens, asks with libbusbar, runs, and closes.
+ * What the commands share that speak with a bus as any client does: where the bus is, the loop, the
+ * connection and what is said of it. A command fills the arguments with bus_args_take(), opens, asks with
+ * libbusbar, runs, and closes.
  */
 #ifndef CLI_BUSCLIENT_H
 #define CLI_BUSCLIENT_H
@@ -24,7 +25,7 @@ struct bus_args {
     uint64_t timeout_ms; /* 0: none */
 };
 
-/* The options of all four, for getopt_long(). */
+/* The options of all of them, for getopt_long(). */
 #define BUS_SHORT_OPTIONS "s:c:qt:h"
 #define BUS_LONG_OPTIONS                                                                                     \
     {"server", required_argument, NULL, 's'}, {"config", required_argument, NULL, 'c'},                      \
@@ -48,6 +49,10 @@ struct bus_args {
  * is not one of these. */
 int bus_args_take(
     struct bus_args *args, const char *command, int c, const char *value, const char *help, int *ret_exit);
+
+/* The time that an option was given, such as 500ms or 10s; a number alone is seconds. 0, or -EINVAL, said on
+ * stderr. */
+int bus_take_time(const char *command, const char *option, const char *text, uint64_t *ret_ms);
 
 struct bus_client {
     const char *command; /* "busbar pub", before what it says */

@@ -2,8 +2,8 @@
 /* Section up: how `busbar up` runs the other processes. Columns: base/conf.h. */
 OPTION("restart_delay", TIME, restart_delay_ms, LIVE, "100ms", "0", "1m", "",
     "The pause before a process that died is started again; it doubles each time.")
-OPTION("restart_delay_max", TIME, restart_delay_max_ms, LIVE, "10s", "0", "10m", "",
-    "The longest such pause.")
+OPTION(
+    "restart_delay_max", TIME, restart_delay_max_ms, LIVE, "10s", "0", "10m", "", "The longest such pause.")
 OPTION("restart_reset", TIME, restart_reset_ms, LIVE, "30s", "1s", "1d", "",
     "A process that ran this long starts again with the short pause.")
 OPTION("start_timeout", TIME, start_timeout_ms, LIVE, "15s", "1s", "10m", "",

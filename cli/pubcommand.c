@@ -14,32 +14,30 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/buf.h"
 #include "base/rand.h"
-#include "base/utf8.h"
 #include "cli/busclient.h"
+#include "cli/payloadargs.h"
 
 /* Publishes under way in a run over lines, and their bytes. */
 #define WINDOW 1000u
 #define WINDOW_BYTES ((size_t)16 << 20)
 #define INPUT_MAX ((size_t)32 << 20)
 #define READ_BYTES 65536u
-#define HEADERS_MAX 64u
 #define DEFAULT_TIMEOUT_MS 30000u
 #define PROGRESS_EVERY_MS 250u
 
 struct pub {
     struct bus_args args;
     struct bus_client client;
-    const char *topic, *data, *type, *key, *once;
+    struct payload_args payload;
+    const char *topic, *data, *key, *once;
     char own_once[20]; /* of lines that have a key: it is no reason to publish only the first */
-    struct bb_header headers[HEADERS_MAX];
-    size_t n_headers;
-    bool is_json, is_lines, is_stdin, is_retain, prints_cursor;
+    uint64_t ttl_ms, delay_ms;
+    bool is_lines, is_stdin, is_retain, prints_cursor;
 
     struct event *input, *progress;
     struct buf in;
@@ -57,7 +55,9 @@ enum {
     OPTION_KEY,
     OPTION_ONCE,
     OPTION_HEADER,
-    OPTION_CURSOR
+    OPTION_CURSOR,
+    OPTION_TTL,
+    OPTION_DELAY
 };
 
 static const struct option long_options[] = {
@@ -70,6 +70,8 @@ static const struct option long_options[] = {
     {"once", required_argument, NULL, OPTION_ONCE},
     {"header", required_argument, NULL, OPTION_HEADER},
     {"cursor", no_argument, NULL, OPTION_CURSOR},
+    {"ttl", required_argument, NULL, OPTION_TTL},
+    {"delay", required_argument, NULL, OPTION_DELAY},
     {0},
 };
 
@@ -88,6 +90,8 @@ static const char help[] =
     "--lines: KEY-1, ...)\n"
     "  --header NAME=VALUE     a header of the message; may be given several times\n"
     "  --cursor                print the cursor of each message\n"
+    "  --ttl TIME              deliver it for so long, such as 10s or 2h\n"
+    "  --delay TIME            publish it so much later\n"
     "  -t, --timeout TIME      how long to wait for an acknowledgement (30s)\n" BUS_OPTIONS_HELP
     "\nExit codes: 0 published, 1 refused, 2 wrong usage, 3 wrong configuration, 4 no bus, or no answer in "
     "time.\n";
@@ -104,30 +108,14 @@ now_ms(void)
 /* ---- Arguments. ---- */
 
 static int
-take_header(struct pub *pub, char *text)
-{
-    char *equals = strpbrk(text, "=:");
-
-    if (equals == NULL || equals == text || pub->n_headers == HEADERS_MAX) {
-        (void)fprintf(
-            stderr, "busbar pub: --header %s: give NAME=VALUE, at most %u of them\n", text, HEADERS_MAX);
-        return -EINVAL;
-    }
-    *equals = '\0';
-    pub->headers[pub->n_headers].name = text;
-    pub->headers[pub->n_headers++].value = equals + 1 + (equals[1] == ' ' ? 1 : 0);
-    return 0;
-}
-
-static int
 take_option(struct pub *pub, int c)
 {
     switch (c) {
     case OPTION_JSON:
-        pub->is_json = true;
+        pub->payload.is_json = true;
         return 0;
     case OPTION_TYPE:
-        pub->type = optarg;
+        pub->payload.type = optarg;
         return 0;
     case OPTION_LINES:
         pub->is_lines = true;
@@ -142,10 +130,14 @@ take_option(struct pub *pub, int c)
         pub->once = optarg;
         return 0;
     case OPTION_HEADER:
-        return take_header(pub, optarg);
+        return payload_args_take_header(&pub->payload, "busbar pub", optarg);
     case OPTION_CURSOR:
         pub->prints_cursor = true;
         return 0;
+    case OPTION_TTL:
+        return bus_take_time("busbar pub", "ttl", optarg, &pub->ttl_ms);
+    case OPTION_DELAY:
+        return bus_take_time("busbar pub", "delay", optarg, &pub->delay_ms);
     default:
         return -EINVAL;
     }
@@ -230,56 +222,26 @@ on_published(struct bb_client *bb, const struct bb_result *result, void *arg)
     end_if_done(pub);
 }
 
-static const char *
-publish_error(int error)
-{
-    switch (error) {
-    case -EINVAL:
-        return "this is not JSON, or not of the type that it is said to be";
-    case -EILSEQ:
-        return "the topic, the type or a header is not UTF-8";
-    case -EMSGSIZE:
-    case -ENOBUFS:
-        return "the message is too large";
-    default:
-        return strerror(-error);
-    }
-}
-
-static bool
-is_json_type(const char *type)
-{
-    size_t n = type == NULL ? 0 : strcspn(type, "; ");
-
-    return (n == 16 && strncasecmp(type, "application/json", n) == 0) ||
-           (n > 5 && strncasecmp(type + n - 5, "+json", 5) == 0);
-}
-
 static void
 publish(struct pub *pub, const void *data, size_t n)
 {
-    struct bb_payload payload = {.kind = BB_TEXT,
-        .data = data,
-        .len = n,
-        .type = pub->type,
-        .headers = pub->headers,
-        .n_headers = pub->n_headers};
-    struct bb_publish_options options = {.key = pub->key, .once = pub->once, .is_retain = pub->is_retain};
+    struct bb_payload payload = payload_of(&pub->payload, data, n);
+    struct bb_publish_options options = {.key = pub->key,
+        .once = pub->once,
+        .is_retain = pub->is_retain,
+        .ttl_ms = pub->ttl_ms,
+        .delay_ms = pub->delay_ms};
     char once[300];
     int r;
 
     pub->n_line++;
-    if (pub->is_json || is_json_type(pub->type))
-        payload.kind = BB_JSON;
-    else if (!utf8_is_valid(data, n))
-        payload.kind = BB_BINARY;
     if (pub->once != NULL && pub->is_lines) {
         (void)snprintf(once, sizeof once, "%.230s-%" PRIu64, pub->once, pub->n_line);
         options.once = once;
     }
     r = bb_publish(pub->client.bb, pub->topic, &payload, &options, on_published, pub);
     if (r < 0)
-        complain(pub, pub->n_line, publish_error(r));
+        complain(pub, pub->n_line, payload_error(r));
 }
 
 /* ---- Standard input. ---- */

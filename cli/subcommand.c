@@ -24,6 +24,7 @@
 #include "base/conf.h"
 #include "base/json.h"
 #include "cli/busclient.h"
+#include "cli/msgjson.h"
 
 #define CURSOR_TEXT_MAX 128
 /* How often the cursor file is written while messages come. */
@@ -265,54 +266,13 @@ put_for_people(struct sub *sub, const struct bb_message *m)
     buf_put_byte(out, '\n');
 }
 
-static void
-put_pair(struct buf *out, const char *name, const char *value)
-{
-    buf_printf(out, "%s\"%s\":", out->n > 0 ? "," : "{", name);
-    json_put_string(out, slice_str(value));
-}
-
-static void
-put_json(struct sub *sub, const struct bb_message *m)
-{
-    struct buf *out = &sub->line;
-
-    put_pair(out, "topic", m->topic);
-    put_pair(out, "cursor", m->cursor);
-    buf_printf(out, ",\"time\":%" PRId64, m->time_ms);
-    if (m->is_retained)
-        buf_put_str(out, ",\"retained\":true");
-    if (m->type != NULL)
-        put_pair(out, "type", m->type);
-    if (m->key != NULL)
-        put_pair(out, "key", m->key);
-    for (size_t i = 0; i < m->n_headers; i++) {
-        buf_put_str(out, i == 0 ? ",\"headers\":{" : ",");
-        json_put_string(out, slice_str(m->headers[i].name));
-        buf_put_byte(out, ':');
-        json_put_string(out, slice_str(m->headers[i].value));
-        buf_put_str(out, i + 1 == m->n_headers ? "}" : "");
-    }
-    if (m->kind == BB_BINARY)
-        put_pair(out, "encoding", "base64");
-    buf_put_str(out, ",\"data\":");
-    if (m->kind == BB_BINARY)
-        buf_put_byte(out, '"');
-    if (m->kind == BB_BINARY)
-        base64_put(out, slice_of(m->data, m->len));
-    else if (m->kind == BB_TEXT)
-        json_put_string(out, slice_of(m->data, m->len));
-    else
-        buf_put(out, m->data, m->len);
-    buf_put_str(out, m->kind == BB_BINARY ? "\"}\n" : "}\n");
-}
-
 static bool
 print_message(struct sub *sub, const struct bb_message *m)
 {
     buf_reset(&sub->line);
     if (sub->format == FORMAT_JSON) {
-        put_json(sub, m);
+        msgjson_put(&sub->line, m);
+        buf_put_byte(&sub->line, '\n');
     } else if (sub->format == FORMAT_DATA) {
         buf_put(&sub->line, m->data, m->len);
         buf_put_byte(&sub->line, '\n');
