@@ -128,6 +128,89 @@ def broker_killed():
         assert answer["op"] == "reply" or answer["code"] == "no_responder", answer
 
 
+# ---- Asynchronous. ----
+
+def leave(client, topic, data, **options):
+    client.send(op="request", id="left", topic=topic, data=data, **{"async": True}, **options)
+    return client.expect("accepted", id="left")
+
+
+def asynchronous():
+    """A request waits for a responder, its reply for whoever knows its name, on any transport; it can be withdrawn."""
+    with Bus(frontends=("ws.1", "tcp.1")) as bus:
+        a, b, responder = bus.tcp(), bus.ws(), bus.tcp()
+        accepted = leave(a, "svc/add", {"n": 1}, headers={"a": "b"}, key="k")
+        name = accepted["request"]
+        assert accepted["expires"] > time.time() * 1000, accepted
+        b.send(op="result", id=1, request=name)
+        assert b.expect("error", id=1)["code"] == "pending"
+        b.send(op="result", id=2, request=name, wait=200)
+        assert b.expect("error", id=2)["code"] == "pending"
+        b.send(op="result", id=3, request=name, wait=20000)
+        canceled = leave(a, "svc/add", "canceled")["request"]
+        a.send(op="cancel", id=4, request=canceled)
+        a.expect("canceled", id=4)
+        a.send(op="result", id=5, request=canceled, wait=1000)
+        assert a.expect("error", id=5)["code"] == "canceled"
+        responder.sub("svc/+", id=1, respond=True)
+        call = responder.expect("request", sub=1)
+        assert call["data"] == {"n": 1} and call["headers"]["a"] == "b" and call["topic"] == "svc/add", call
+        responder.send(op="reply", id=6, call=call["call"], data=[2], headers={"c": "d"})
+        responder.expect("replied", id=6)
+        reply = b.expect("reply", id=3)
+        assert reply["data"] == [2] and reply["headers"] == {"c": "d"}, reply
+        a.send(op="result", id=7, request=name)  # it stays there
+        assert a.expect("reply", id=7)["data"] == [2]
+        assert responder.try_recv(0.2) is None, "the canceled one is nobody's"
+        a.send(op="result", id=8, request="no-such-name")
+        assert a.expect("error", id=8)["code"] == "not_found"
+
+
+def asynchronous_through_restarts():
+    """Left in a durable store; everything is killed before it is taken, and again before its reply is asked for."""
+    with Bus(frontends=("ws.1", "tcp.1"), broker={"backend": "sqlite"}) as bus:
+        names = {n: leave(bus.tcp(), "svc/add", n)["request"] for n in range(5)}
+        for process in "broker", "tcp.1", "ws.1":
+            bus.kill(process)
+            bus.start(process)
+        first = bus.ws()
+        first.sub("svc/add", respond=True)
+        seen = [first.expect("request")["data"] for _ in range(5)]
+        assert sorted(seen) == list(range(5)), seen
+        waiting = bus.tcp()
+        waiting.send(op="result", id=0, request=names[0], wait=30000)
+        first.close()  # without an answer: another one gets them
+        responder = bus.tcp()
+        responder.sub("svc/add", respond=True)
+        for _ in range(5):
+            call = responder.expect("request")
+            assert call["deliveries"] >= 2, call
+            responder.send(op="reply", id=9, call=call["call"], data=call["data"] * 10)
+            responder.expect("replied", id=9)
+        assert waiting.expect("reply", id=0)["data"] == 0
+        for process in "broker", "tcp.1":
+            bus.kill(process)
+            bus.start(process)
+        asker = bus.ws()
+        for n, name in names.items():
+            asker.send(op="result", id=n, request=name, wait=10000)
+            assert asker.expect("reply", id=n)["data"] == n * 10
+
+
+def result_is_asked_again():
+    """Who waits for a reply does not notice that the broker was away."""
+    with Bus(frontends=("ws.1", "tcp.1"), broker={"backend": "sqlite"}) as bus:
+        a = bus.tcp()
+        name = leave(a, "svc", "x")["request"]
+        a.send(op="result", id=1, request=name, wait=30000)
+        bus.kill("broker")
+        bus.start("broker")
+        responder = bus.ws()
+        responder.sub("svc", respond=True)
+        responder.send(op="reply", call=responder.expect("request")["call"], data="y")
+        assert a.expect("reply", id=1)["data"] == "y"
+
+
 # ---- Responders that die. ----
 
 class Responder(threading.Thread):
@@ -278,4 +361,5 @@ def everything_dies():
 
 if __name__ == "__main__":
     main([round_trip_on_every_transport, errors, turns, responder_unsubscribes, half_closed_asker, broker_killed,
+          asynchronous, asynchronous_through_restarts, result_is_asked_again,
           responders_die, everything_dies])
