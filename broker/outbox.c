@@ -90,16 +90,16 @@ outbox_forget_topic(struct broker *broker, const struct topic *topic)
 
 /* ---- Messages. ---- */
 
+/* prev: 0 where nothing is said of what came before. */
 static void
-pack_message(struct buf *out, const struct record *record)
+pack_message(struct buf *out, const struct record *record, uint64_t prev)
 {
     const struct topic *topic = record->topic;
 
     frame_put_message(out, &(struct frame_message){
                                .handle = topic->handle,
                                .seq = record->seq,
-                               /* Of what is not kept there is no telling that something is missing. */
-                               .prev = setting_is_volatile(topic->setting) ? 0 : record->prev,
+                               .prev = prev,
                                .time_ms = (uint64_t)record->time_ms,
                                .flags = record->flags & MESSAGE_RETAIN,
                                .kind = record->kind,
@@ -138,7 +138,8 @@ outbox_deliver(struct broker *broker, struct record *record)
 
     if (links != NULL) {
         buf_reset(&broker->packed);
-        pack_message(&broker->packed, record);
+        /* Of what is not kept there is no telling that something is missing. */
+        pack_message(&broker->packed, record, setting_is_volatile(topic->setting) ? 0 : record->prev);
         /* Without memory for it the links would miss it silently: they fall behind and read it from the
          * store. */
         linkset_for_each(slot, links, broker->interest.n_words)
@@ -161,7 +162,9 @@ outbox_put_message(struct peer *peer, const struct record *record)
     struct buf *out = outbox_begin(peer);
 
     outbox_name_topic(peer, out, record->topic);
-    pack_message(out, record);
+    /* What the store has read is complete, or told as a gap; but the one before may have expired, and a
+     * frontend that never had it would take that for a hole. */
+    pack_message(out, record, 0);
     outbox_end(peer);
     peer->counters.replayed++;
     peer->broker->counters.replayed++;

@@ -242,7 +242,8 @@ FRAME_BEGIN(scheduled, SCHEDULED, 34, TO_FRONTEND)
 FRAME_END(scheduled, SCHEDULED)
 
 /* One message for all that this frontend subscribed; sent once however many clients or filters match. `prev`: the seq
- * before it on the same topic, 0 if none: a frontend that should have had it and has not is missing something.
+ * before it on the same topic: a frontend that should have had it and has not is missing something; 0 if there is none,
+ * and where nothing is said of it: in what a link is sent to catch up, and of topics that nothing is kept of.
  * `flags`: 1 retained by its publisher. `key`: as in PUBLISH; of what waits for a client that is too slow for a
  * `conflate` topic, the latest of each key is kept. */
 FRAME_BEGIN(message, MESSAGE, 33, TO_FRONTEND)

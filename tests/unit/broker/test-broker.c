@@ -572,8 +572,8 @@ START_TEST(resumed_link_gets_what_it_missed)
     fake_subscribe(&f, 1, "a");
     fake_resume(&f, epoch, 1);
     fake_expect(&f, "SUBSCRIBED 1 seq=4 retained=0");
-    fake_expect(&f, "MESSAGE a seq=2 prev=1 a2");
-    fake_expect(&f, "MESSAGE a seq=4 prev=2 a1");
+    fake_expect(&f, "MESSAGE a seq=2 prev=0 a2");
+    fake_expect(&f, "MESSAGE a seq=4 prev=0 a1");
     fake_expect(&f, "RESUMED state=1 seq=4");
     publish_some(&g, "a", 1);
     fake_expect(&f, "MESSAGE a seq=5 prev=4 a1");
@@ -587,7 +587,7 @@ START_TEST(resumed_link_gets_what_it_missed)
     fake_resume(&f, epoch, 5);
     fake_expect(&f, "SUBSCRIBED 1 seq=8 retained=0");
     fake_expect(&f, "GAP 0 few/x seq=7");
-    fake_expect(&f, "MESSAGE few/x seq=8 prev=7 few/x3");
+    fake_expect(&f, "MESSAGE few/x seq=8 prev=0 few/x3");
     fake_expect(&f, "RESUMED state=2 seq=8");
     fake_close(&f);
 
