@@ -80,6 +80,7 @@ ask_detach(struct ask *ask)
     ask_leave_session(ask);
     loop_timer_stop(ask->hub->fe->loop, &ask->timer);
     numbers_remove(&asks->numbers, ask->number);
+    asks->n--;
     if (!list_empty(&ask->in_queue) && !ask->is_sent)
         asks->n_held--;
     list_remove(&ask->in_queue);
@@ -437,6 +438,7 @@ ask_new(struct hub *hub, struct session *s, const struct request *r, bool is_cou
         free(ask);
         return ask_refuse(s, r, ERROR_INTERNAL, "");
     }
+    hub->asks.n++;
     list_push_back(&party->asks, &ask->in_session);
     party->n_asks += is_counted;
     party->n_lists += is_list;

@@ -29,8 +29,8 @@ struct session;
 struct asks {
     struct numbers numbers;
     struct list held, sent; /* of struct ask */
-    size_t n_held;
-    size_t n_bytes; /* kept, of all of them */
+    size_t n, n_held;       /* of all; of held */
+    size_t n_bytes;         /* kept, of all of them */
     struct buf scratch;
 };
 

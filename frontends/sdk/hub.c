@@ -448,6 +448,24 @@ hub_n_subs(const struct hub *hub)
 }
 
 size_t
+hub_n_asks(const struct hub *hub)
+{
+    return hub->asks.n;
+}
+
+size_t
+hub_n_takers(const struct hub *hub)
+{
+    return hub->takers.n;
+}
+
+size_t
+hub_n_present(const struct hub *hub)
+{
+    return hub->members.n_attendances;
+}
+
+size_t
 hub_n_filters(const struct hub *hub)
 {
     return hub->n_filters;

@@ -76,6 +76,11 @@ void hub_after_writes(struct hub *hub);
 /* Subscriptions, shares of work among them. */
 size_t hub_n_subs(const struct hub *hub);
 size_t hub_n_filters(const struct hub *hub);
+/* What was asked of the broker and has no answer yet; shares of work; connections that are there, on each
+ * topic. */
+size_t hub_n_asks(const struct hub *hub);
+size_t hub_n_takers(const struct hub *hub);
+size_t hub_n_present(const struct hub *hub);
 /* Where the stream of this frontend is. */
 struct position hub_position(const struct hub *hub);
 

@@ -59,6 +59,9 @@ frontend_put_stats(const struct frontend *fe, uint64_t started_at_ms, struct buf
     stats_put_number(out, "subscriptions", hub_n_subs(fe->hub));
     stats_put_number(out, "filters", hub_n_filters(fe->hub));
     stats_put_number(out, "publishes_held", uplink_n_held(fe->uplink));
+    stats_put_number(out, "requests_open", hub_n_asks(fe->hub));
+    stats_put_number(out, "consumers", hub_n_takers(fe->hub));
+    stats_put_number(out, "present", hub_n_present(fe->hub));
 #define COUNTER(name, sentence) stats_put_number(out, #name, fe->counters.name);
 #include "frontends/sdk/counters.tbl.h"
 #undef COUNTER

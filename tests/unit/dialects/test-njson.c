@@ -456,16 +456,29 @@ static const char full[] =
     "{\"op\":\"pub\",\"id\":\"i\\\"d\",\"topic\":\"a\\/b\",\"retain\":true,\"key\":\"\\u00e9\","
     "\"headers\":{\"a\\/\":\"b\"},\"type\":\"application/x\",\"encoding\":\"base64\",\"data\":\"AAH\\/\"}";
 
-START_TEST(test_every_prefix)
+static void
+check_prefixes(const char *text)
 {
-    for (size_t n = 0; n < sizeof full - 1; n++) {
+    size_t n_text = strlen(text);
+
+    for (size_t n = 0; n < n_text; n++) {
         struct decoded d;
 
-        decoded_init(&d, json, slice_of(full, n));
+        decoded_init(&d, json, slice_of(text, n));
         ck_assert_int_eq(d.r, -EINVAL);
         ck_assert_int_eq(d.error.code, ERROR_REQUEST_INVALID);
         decoded_fini(&d);
     }
+}
+
+START_TEST(test_every_prefix)
+{
+    check_prefixes(full);
+    check_prefixes("{\"op\":\"request\",\"id\":7,\"topic\":\"svc\",\"data\":{\"a\":[1]},\"timeout\":5000,"
+                   "\"async\":true}");
+    check_prefixes(
+        "{\"op\":\"sub\",\"id\":1,\"topic\":\"a\",\"presence\":{\"id\":\"u\\n1\",\"info\":{\"x\":[null]}}}");
+    check_prefixes("{\"op\":\"nack\",\"lease\":\"l\",\"delay\":5,\"dead\":false,\"reason\":\"\\u00e9\"}");
 }
 END_TEST
 
@@ -473,13 +486,14 @@ START_TEST(test_split)
 {
     static const char stream[] =
         "{\"op\":\"ping\"}\n\r\n \t\n{\"op\":\"pub\",\"topic\":\"a\",\"data\":\"\\n\"}\r\n"
-        "{\"op\":\"hello\"}\n";
+        "{\"op\":\"hello\"}\n"
+        "{\"op\":\"reply\",\"call\":\"c\",\"data\":{\"n\":[1]}}\n{\"op\":\"nack\",\"lease\":\"l\"}\n";
     struct slice in = slice_of(stream, sizeof stream - 1), message;
     struct dialect_scan scan = {0};
     size_t n;
 
     for (size_t step = 1; step <= in.n; step++)
-        ck_assert_uint_eq(split_all(json, in, step, 64), 3);
+        ck_assert_uint_eq(split_all(json, in, step, 64), 5);
 
     ck_assert_int_eq(json->split(slice_of(stream, 5), &scan, 10, &n, &message), -EAGAIN);
     ck_assert_uint_eq(scan.at, 5); /* and is not looked at again */

@@ -253,12 +253,13 @@ static const char full[] =
     "\"headers\":{\"a\":\"b\",\"c\":\"d\"},\"type\":\"a/x\",\"x\":[1,[],{},[{\"y\":null}]],"
     "\"encoding\":\"json\",\"data\":\"[1]\"}";
 
-START_TEST(test_every_prefix)
+static void
+check_prefixes(const char *text)
 {
     struct buf in;
 
     buf_init(&in, 0);
-    json_to_msgpack(&in, full);
+    json_to_msgpack(&in, text);
     for (size_t n = 0; n < in.n; n++) {
         struct dialect_scan scan = {0};
         struct slice message;
@@ -272,6 +273,16 @@ START_TEST(test_every_prefix)
         ck_assert_int_eq(mp->split(slice_of(in.p, n), &scan, 1000, &n_taken, &message), -EAGAIN);
     }
     buf_fini(&in);
+}
+
+START_TEST(test_every_prefix)
+{
+    check_prefixes(full);
+    check_prefixes(
+        "{\"op\":\"request\",\"id\":7,\"topic\":\"svc\",\"data\":\"x\",\"timeout\":5000,\"async\":true}");
+    check_prefixes("{\"op\":\"sub\",\"id\":1,\"topic\":\"a\",\"presence\":{\"id\":\"u1\",\"info\":\"[1]\","
+                   "\"x\":[null]}}");
+    check_prefixes("{\"op\":\"nack\",\"lease\":\"l\",\"delay\":5,\"dead\":false,\"reason\":\"r\"}");
 }
 END_TEST
 

@@ -29,6 +29,7 @@ struct client {
     struct session session; /* first */
     struct buf log;
     size_t queued;
+    uint32_t group; /* of the last delivery */
     bool leaves_on_delivery;
 };
 
@@ -46,6 +47,8 @@ on_deliver(struct session *s, struct block *block, uint32_t at, uint32_t n)
     struct client *x = (struct client *)s;
 
     buf_put(&x->log, block->buf.p + at, n);
+    if (block->n_marks > 0)
+        x->group = block->marks[block->n_marks - 1].group;
     if (x->leaves_on_delivery)
         session_fini(s);
 }
@@ -463,6 +466,30 @@ START_TEST(test_parts)
 }
 END_TEST
 
+/* What waited for a client that reads slowly was thrown away: it is told anew who is there. */
+START_TEST(test_set_back)
+{
+    struct client x;
+
+    begin_watching(&x);
+    message(2, 12, "{}");
+    expect(&x, "1:$presence/chat={} ");
+    ck_assert_int_eq(
+        hub_set_back(fe.hub, &x.session, &(struct hub_hole){.group = x.group, .epoch = EPOCH, .seq = 12}, 1),
+        0);
+    ck_assert_str_eq(frames(), "WHO 2 chat ; ");
+    message(2, 13, "{}");
+    message(1, 14, "\"hello\"");
+    expect(&x, "1:chat=\"hello\" ");
+    present(WHO(2), "u2", "");
+    who_end(WHO(2), 1, 13, false);
+    message(2, 15, "{}");
+    expect(&x, "1:$presence/chat={\"event\":\"snapshot\",\"members\":[{\"id\":\"u2\"}],\"count\":1} "
+               "1:$presence/chat={} ");
+    client_end(&x);
+}
+END_TEST
+
 START_TEST(test_leaving_in_the_snapshot)
 {
     struct client x;
@@ -552,4 +579,5 @@ START_TEST(test_join_and_leave)
 END_TEST
 
 SUITE_MAIN_WITH("members", setup, teardown, test_watch, test_watch_with_recovery, test_lost, test_new_link,
-    test_new_link_meanwhile, test_parts, test_leaving_in_the_snapshot, test_refused, test_join_and_leave)
+    test_new_link_meanwhile, test_parts, test_set_back, test_leaving_in_the_snapshot, test_refused,
+    test_join_and_leave)
