@@ -119,8 +119,12 @@ static void
 check_cable(struct conf_check *check, const struct allconf *c)
 {
     const struct cable_options *o = &c->cable;
+    const char *error = o->identified_by[0] == '\0' ? NULL : channel_options_name_error(o->identified_by);
 
     channel_options_check(check, &c->channels);
+    if (error != NULL)
+        conf_check_note(check, &cable_section, 0, "identified_by", "\"%.100s\" gives no name: %s",
+            o->identified_by, error);
     check_secret(
         check, o->streams_secret_file, o->streams_secret_env, "streams_secret_file", "streams_secret_env");
     check_secret(check, o->turbo_secret_file, o->turbo_secret_env, "turbo_secret_file", "turbo_secret_env");

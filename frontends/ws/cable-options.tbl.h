@@ -20,6 +20,11 @@ OPTION("public_streams", BOOL, public_streams, LIVE, "false", "", "", "",
     "Whether whoever connects may subscribe to any topic by its name, without a signature ($pubsub with stream_name).")
 OPTION("whisper", BOOL, whisper, LIVE, "false", "", "", "",
     "Whether subscribers of signed streams ($pubsub) may whisper to each other; those of public ones may.")
+OPTION("presence", BOOL, presence, LIVE, "false", "", "", "",
+    "Whether subscribers of signed streams ($pubsub) may join the presence of the topic and hear of others; those of public ones may.")
+OPTION("identified_by", STRING, identified_by, LIVE, "", "0", "256", "{claim:sub}",
+    "What names a connection to whoever wants to end it, made of its token's claims: a message {\"type\":\"disconnect\"} on the topic "
+    "action_cable/NAME, as Rails' remote_connections sends it, closes all connections of that name. Empty: nobody can.")
 OPTION("streams_secret_file", PATH, streams_secret_file, LIVE, "", "0", "4096", "/etc/busbar/streams.secret",
     "The file with the secret that stream names for $pubsub are signed with (AnyCable's streams_secret). It is read again "
     "by a reload.")

@@ -108,7 +108,9 @@ session_take(struct wsconn *c, struct slice id, struct buf *out)
 {
     struct wscable *before = session_find(c, id);
 
-    if (before == NULL || !before->is_extended)
+    if (before != NULL && (!before->is_extended || before->is_over))
+        return false;
+    if (before == NULL)
         return wscable_store_take(&cables_of(c)->store, id, out);
     session_put(before, out);
     before->is_over = true;
@@ -218,15 +220,18 @@ wscable_begin(struct wsconn *c, bool is_extended, const struct httpreq *req)
     cable->is_extended = is_extended;
     list_init(&cable->in_slot);
     list_init(&cable->subs);
+    list_init(&cable->asks);
+    list_init(&cable->in_name);
     c->cable = cable;
     c->session.id_max = (uint16_t)(all->options->identifier_bytes + WSCABLE_ID_ROOM);
     if (c->session.id_max > REQUEST_SUB_ID_MAX)
         c->session.id_max = REQUEST_SUB_ID_MAX;
     if (!greet(c, req))
         return false;
-    if (!cable->is_over)
-        wscable_pings_join(&all->pings, &cable->in_slot);
-    return true;
+    if (cable->is_over)
+        return true;
+    wscable_pings_join(&all->pings, &cable->in_slot);
+    return wscable_remote_join(c);
 }
 
 static void
@@ -251,7 +256,9 @@ wscable_end(struct wsconn *c)
         return;
     keep_session(c);
     wscable_pings_leave(&cables_of(c)->pings, &cable->in_slot);
+    wscable_remote_leave(c);
     wscable_free_subs(cable);
+    wscable_free_asks(cable);
     if (cable->badge != NULL)
         badges_remove(&c->conn.fe->badges, cable->badge);
     free(cable->badge);
@@ -340,10 +347,17 @@ wscable_take(struct wsconn *c, struct slice payload)
         return 0;
     case ACCOMMAND_PONG:
         return 0;
-    default:
-        wscable_note_ignored(c, "it is not supported yet");
+    case ACCOMMAND_JOIN:
+        wscable_join(c, &command);
+        return 0;
+    case ACCOMMAND_LEAVE:
+        wscable_leave(c, &command);
+        return 0;
+    case ACCOMMAND_PRESENCE:
+        wscable_who(c, &command);
         return 0;
     }
+    return 0;
 }
 
 /* Nothing in the protocol says what became of a publish. */
@@ -354,8 +368,10 @@ wscable_on_answer(struct session *s, const struct answer *answer)
 
     if (c->state != WSCONN_OPEN)
         return;
-    if (answer->id.n > 0)
+    if (answer->id.n > 0 && answer->id.p[0] == '"')
         wscable_on_sub_answer(c, answer);
+    else if (answer->id.n > 0)
+        wscable_on_ask_answer(c, answer);
     else if (answer->type == ANSWER_DROPPED)
         wscable_on_dropped(c);
     else if (answer->type == ANSWER_ERROR)

@@ -6,6 +6,8 @@
  *     wscableauth    who it is: its token
  *     wscablesub     its subscriptions: identifiers on one side, the hub's subscriptions on the other
  *     wscableact     what it performs and whispers
+ *     wscableask     what it asks and is answered later: requests, who is there
+ *     wscableremote  whom somebody elsewhere wants gone
  *     wscableping    the protocol's pings, of all connections
  *     wscablestore   sessions whose clients are gone
  *     wscableconf    what all connections share: channels, secrets
@@ -35,6 +37,8 @@ struct httpreq;
 struct jwt_key;
 struct jwt_options;
 struct session;
+struct wscable_name;
+struct wscable_remote;
 struct wsconn;
 struct wsserver_config;
 
@@ -48,10 +52,11 @@ struct wscables {
     struct jwt_key *jwt_key; /* NULL: no tokens are asked for */
     struct wscable_pings pings;
     struct wscable_store store;
-    struct buf command;  /* what the command at hand was decoded to */
-    struct buf action;   /* what it performs */
-    struct buf resolved; /* its topics */
-    struct buf text;     /* a frame's payload that is being written */
+    struct wscable_remote *remote; /* NULL: nobody ends connections from elsewhere */
+    struct buf command;            /* what the command at hand was decoded to */
+    struct buf action;             /* what it performs */
+    struct buf resolved;           /* its topics */
+    struct buf text;               /* a frame's payload that is being written */
 };
 
 /* What stands behind the token in the id of a part of a subscription (wscablesub.c). */
@@ -60,16 +65,20 @@ struct wscables {
 /* One connection's. */
 struct wscable {
     struct wsconn *conn;
-    struct list in_slot; /* of the pings */
-    struct list subs;    /* struct wscable_sub, in the order of subscribing */
-    struct badge *badge; /* of extended clients, and of whoever has whispered */
-    uint8_t *claims;     /* of its token; NULL: none */
+    struct list in_slot;       /* of the pings */
+    struct list subs;          /* struct wscable_sub, in the order of subscribing */
+    struct list asks;          /* struct wscable_ask */
+    struct list in_name;       /* of the connections with its name */
+    struct wscable_name *name; /* NULL: it has none */
+    struct badge *badge;       /* of extended clients, and of whoever has whispered */
+    uint8_t *claims;           /* of its token; NULL: none */
     uint16_t n_claims;
     bool is_extended;
     bool is_over; /* the session is not kept: it was turned away, or taken over */
     uint8_t
         n_idle_pings;    /* since it was taken up again, while some of its subscriptions were not asked for */
     uint32_t n_restored; /* those */
+    uint32_t last_ask;
 };
 
 static inline struct slice
@@ -134,6 +143,26 @@ void wscable_restore_subs(struct wsconn *c, struct slice kept);
 size_t wscable_sub_tokens(const struct wscable *cable, struct slice *ret, size_t max);
 /* Those that nobody asked for go live. */
 void wscable_wake_subs(struct wsconn *c);
+
+/* ---- wscableask.c ---- */
+
+/* An action that is a request: the reply comes as a message. */
+void wscable_request(
+    struct wsconn *c, const struct accommand *command, struct slice topic, struct slice body);
+void wscable_join(struct wsconn *c, const struct accommand *command);
+void wscable_leave(struct wsconn *c, const struct accommand *command);
+void wscable_who(struct wsconn *c, const struct accommand *command);
+void wscable_on_ask_answer(struct wsconn *c, const struct answer *answer);
+void wscable_free_asks(struct wscable *cable);
+
+/* ---- wscableremote.c ---- */
+
+/* Listens to who wants connections to end, if the config says what names them. False without memory. */
+bool wscable_remote_begin(struct wscables *all);
+void wscable_remote_end(struct wscables *all);
+/* The connection gets its name. False without memory. */
+bool wscable_remote_join(struct wsconn *c);
+void wscable_remote_leave(struct wsconn *c);
 
 /* ---- wscableact.c ---- */
 

@@ -24,6 +24,7 @@ wscable_perform(struct wsconn *c, const struct accommand *command)
     struct wscables *all = &wsconn_server(c)->cables;
     unsigned max_depth = (unsigned)c->conn.fe->limits->json_depth;
     struct acchannels_subscription asked;
+    struct acchannels_target target;
     struct acresolved resolved;
     struct acaction action;
     struct request r = {.op = REQUEST_PUB, .kind = MESSAGE_JSON};
@@ -37,10 +38,14 @@ wscable_perform(struct wsconn *c, const struct accommand *command)
     wscable_resolve(c, command->identifier, &asked, &resolved);
     error = resolved.refused;
     if (error == NULL)
-        error = acchannels_publish_topic(
-            &all->channels, &asked, &resolved, action.name, &all->resolved, &r.topic);
+        error = acchannels_action(&all->channels, &asked, &resolved, action.name, &all->resolved, &target);
     if (error != NULL)
         return ignore(c, error);
+    if (target.is_request) {
+        wscable_request(c, command, target.topic, action.payload);
+        return 0;
+    }
+    r.topic = target.topic;
     r.body = action.payload;
     return session_request(&c->session, &r);
 }

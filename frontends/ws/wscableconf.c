@@ -100,7 +100,8 @@ set_options(struct wscables *all, const struct wsserver_config *config)
         .streams_secret = buf_slice(&all->streams_secret),
         .turbo_secret = buf_slice(&all->turbo_secret),
         .has_public_streams = options->public_streams,
-        .has_whispers = options->whisper};
+        .has_whispers = options->whisper,
+        .has_presence = options->presence};
 }
 
 int
@@ -121,7 +122,7 @@ wscables_init(struct wscables *all, struct frontend *fe, const struct wsserver_c
     if (r < 0)
         return r;
     set_options(all, config);
-    return 0;
+    return wscable_remote_begin(all) ? 0 : -ENOMEM;
 }
 
 void
@@ -145,6 +146,8 @@ wscables_reload(struct wscables *all, const struct wsserver_config *config)
         log_warn("the key for tokens stays as it was");
     }
     set_options(all, config);
+    if (!wscable_remote_begin(all))
+        log_error("no memory to listen on action_cable/#");
     wscable_pings_set_interval(&all->pings, config->cable.ping_interval_ms);
 }
 
@@ -153,6 +156,7 @@ wscables_fini(struct wscables *all)
 {
     if (all->fe == NULL)
         return;
+    wscable_remote_end(all);
     wscable_pings_fini(&all->pings);
     wscable_store_fini(&all->store);
     secret_fini(&all->streams_secret);

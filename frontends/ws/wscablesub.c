@@ -27,6 +27,7 @@
 
 /* Behind those of the streams. */
 #define PART_WHISPER ACCHANNELS_STREAMS_MAX
+#define PART_PRESENCE (PART_WHISPER + 1u)
 #define PART_STREAMS ((1u << ACCHANNELS_STREAMS_MAX) - 1)
 
 struct wscable_sub {
@@ -43,7 +44,7 @@ struct wscable_sub {
     uint8_t token[];
 };
 
-_Static_assert(PART_WHISPER < 16, "parts");
+_Static_assert(PART_PRESENCE < 16, "parts");
 
 static struct wscables *
 cables_of(const struct wsconn *c)
@@ -249,16 +250,30 @@ plan_streams(struct wsconn *c, const struct accommand *command, const struct acr
     return true;
 }
 
-/* The whispers about its first stream. */
+/* The whispers, or the presence, of its first stream. */
 static void
-ask_whispers(struct wsconn *c, struct wscable_sub *sub, struct slice stream)
+ask_beside(struct wsconn *c, struct wscable_sub *sub, unsigned part, struct slice stream)
 {
-    char topic[sizeof WHISPER_PREFIX + TOPIC_MAX_BYTES];
+    const char *prefix = part == PART_WHISPER ? WHISPER_PREFIX : PRESENCE_PREFIX;
+    char topic[sizeof PRESENCE_PREFIX + TOPIC_MAX_BYTES];
     struct slice filter =
-        slice_of(topic, (size_t)snprintf(topic, sizeof topic, WHISPER_PREFIX "%.*s", SLICE_ARG(stream)));
+        slice_of(topic, (size_t)snprintf(topic, sizeof topic, "%s%.*s", prefix, SLICE_ARG(stream)));
     struct request r = {.filters = &filter, .n_filters = 1};
 
-    part_ask(c, sub, PART_WHISPER, &r);
+    part_ask(c, sub, part, &r);
+}
+
+/* A bit for each part that it is to have. Presence has no word in Rails' protocol. */
+static unsigned
+wanted_parts(const struct wsconn *c, const struct acresolved *resolved)
+{
+    unsigned parts = (1u << resolved->n_streams) - 1;
+
+    if (resolved->may_whisper)
+        parts |= 1u << PART_WHISPER;
+    if (resolved->may_join && c->cable->is_extended)
+        parts |= 1u << PART_PRESENCE;
+    return parts;
 }
 
 /* Asks for all parts that it has not, the streams from where the command says; command NULL: from now. It may
@@ -268,12 +283,11 @@ ask_parts(struct wsconn *c, struct wscable_sub *sub, const struct acresolved *re
     const struct accommand *command)
 {
     struct plan plans[ACCHANNELS_STREAMS_MAX] = {0};
-    unsigned wanted = ((1u << resolved->n_streams) - 1) | (resolved->may_whisper ? 1u << PART_WHISPER : 0);
+    unsigned wanted = wanted_parts(c, resolved) & ~(unsigned)sub->parts;
     uint8_t token[REQUEST_SUB_ID_MAX];
     const struct slice kept = slice_of(token, sub->n_token);
 
     memcpy(token, sub->token, sub->n_token);
-    wanted &= ~(unsigned)sub->parts;
     sub->has_history = command != NULL && command->has_history;
     if (sub->has_history && !plan_streams(c, command, resolved, plans)) {
         memset(plans, 0, sizeof plans);
@@ -293,8 +307,9 @@ ask_parts(struct wsconn *c, struct wscable_sub *sub, const struct acresolved *re
         if ((wanted >> part & 1) != 0)
             part_ask(c, sub, part, &r);
     }
-    if ((wanted >> PART_WHISPER & 1) != 0 && sub_find(c->cable, kept) == sub)
-        ask_whispers(c, sub, resolved->streams[0]);
+    for (unsigned part = PART_WHISPER; part <= PART_PRESENCE && sub_find(c->cable, kept) == sub; part++)
+        if ((wanted >> part & 1) != 0)
+            ask_beside(c, sub, part, resolved->streams[0]);
 }
 
 /* ---- Commands. ---- */
@@ -322,6 +337,8 @@ wscable_subscribe(struct wsconn *c, const struct accommand *command)
         reject(c, command->token, "memory ran out");
     else
         ask_parts(c, sub, &resolved, command);
+    if (command->has_presence)
+        wscable_join(c, command);
 }
 
 void
@@ -329,10 +346,13 @@ wscable_unsubscribe(struct wsconn *c, const struct accommand *command)
 {
     struct wscable_sub *sub = sub_find(c->cable, command->token);
 
-    if (sub == NULL)
+    if (sub == NULL) {
         wscable_note_ignored(c, "there is no such subscription to end");
-    else
-        sub_drop(c, sub);
+        return;
+    }
+    if ((sub->parts >> PART_PRESENCE & 1) != 0)
+        wscable_leave(c, command);
+    sub_drop(c, sub);
 }
 
 /* It is not what it was: the config has changed since. */

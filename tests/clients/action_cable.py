@@ -309,8 +309,85 @@ def test_tokens():
             assert node.wait(event="received")["data"] == "again"
 
 
+def test_requests():
+    """What a service on the bus replies comes to who performed the action, and to nobody else."""
+    channels = [{"channel": "Shop", "stream": "shop", "request": "price", "request_topic": "services/{action}"}]
+    with cable_bus(channels=channels) as bus:
+        server = bus.tcp()
+        server.sub("services/#", respond=True)
+        nodes = [client(bus, kind) for kind in ALL]
+        for node in nodes:
+            node.do("subscribe", name="a", params={"channel": "Shop"})
+            node.wait(event="connected")
+        for n, node in enumerate(nodes):
+            node.do("perform", name="a", action="price", data={"of": n})
+            asked = server.expect("request")
+            assert asked["data"] == {"of": n}
+            server.send(op="reply", call=asked["call"], data={"price": n})
+            assert node.wait(event="received")["data"] == {"price": n}
+        bus.tcp().pub("shop", {"open": True})
+        for n, node in enumerate(nodes):
+            node.wait(event="received", data={"open": True})
+            assert received(node) == [{"price": n}, {"open": True}]
+            assert node.close() == 0
+
+
+def test_presence():
+    channels = [{"channel": "ChatChannel", "stream": "chat/{room}", "presence": True}]
+    with cable_bus(channels=channels, topics=[{"match": "#", "presence": {"linger": "2s"}}]) as bus:
+        a, b = client(bus, "anycable-ext"), client(bus, "anycable-ext")
+        for node in (a, b):
+            node.do("subscribe", name="a", params=chat(1))
+            node.wait(event="connected", name="a")
+        a.do("join", name="a", id="ann", info={"name": "Ann"})
+        for node in (a, b):
+            assert node.wait(event="presence", type="join")["info"] == {"name": "Ann"}
+        tcp = bus.tcp()
+        tcp.sub("chat/1", presence={"id": "bob", "info": 1})
+        for node in (a, b):
+            node.wait(event="presence", type="join", id="bob")
+        b.do("who", name="a")
+        who = b.wait(event="who")
+        assert who["there"] == {"ann": {"name": "Ann"}, "bob": 1}, who
+        # A broken connection is no leave, if its client is back in time.
+        a.do("cut")
+        wait_until(lambda: a.find(event="cable", state="connect", restored=True), "restored")
+        tcp.close()
+        for node in (a, b):
+            node.wait(event="presence", type="leave", id="bob")
+        a.do("leave", name="a")
+        b.wait(event="presence", type="leave", id="ann")
+        told = [e["type"] + e["id"] for e in b.find(event="presence") if e["type"] != "info"]
+        assert told == ["joinann", "joinbob", "leavebob", "leaveann"], told
+        for node in (a, b):
+            assert node.close() == 0
+
+
+def test_disconnected_by_name():
+    """Rails' remote_connections: with reconnect they come back, without they stay away."""
+    os.environ["BUSBAR_TEST_KEY"] = "the key of these tests"
+    try:
+        bus = cable_bus(jwt={"key_env": "BUSBAR_TEST_KEY"}, cable={"identified_by": "{claim:sub}", "ping_interval": "1s"})
+    finally:
+        del os.environ["BUSBAR_TEST_KEY"]
+    with bus:
+        tcp = bus.tcp()
+        for kind in ("rails", "rails61", "anycable", "anycable-ext"):
+            with client(bus, kind, token=token(b"the key of these tests", sub=kind), how="param") as node:
+                node.do("impatient", seconds=2)
+                node.do("subscribe", name="a", params=chat(1))
+                node.wait(event="connected", name="a")
+                tcp.pub("action_cable/" + kind, {"type": "disconnect", "reconnect": True})
+                assert node.wait(event="frame", type="disconnect")["reason"] == "remote"
+                node.wait(2, event="connected", name="a", deadline=60)
+                tcp.pub("action_cable/" + kind, {"type": "disconnect", "reconnect": False})
+                node.wait(2, event="frame", type="disconnect")
+                node.wait(2, event="socket", state="closed")
+
+
 TESTS = [test_two_subscriptions, test_http_publishes, test_identifiers, test_a_thousand_subscriptions, test_killed_frontend, test_stale,
-         test_restart, test_tokens, test_restored_session, test_whispers, test_history_not_found, test_same_stream_everywhere]
+         test_restart, test_tokens, test_restored_session, test_requests, test_presence,
+         test_disconnected_by_name, test_whispers, test_history_not_found, test_same_stream_everywhere]
 
 if __name__ == "__main__":
     need_node(*MODULES)

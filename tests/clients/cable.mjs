@@ -114,7 +114,7 @@ async function anycable() {
         leave({name}) { channels.get(name).presence.leave() },
         async who({name}) {
             try {
-                tell('who', {name, ...await channels.get(name).presence.info()})
+                tell('who', {name, there: await channels.get(name).presence.info()})
             } catch (e) {
                 tell('failed', {name, message: e.message})
             }

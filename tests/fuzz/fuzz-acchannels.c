@@ -30,8 +30,12 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static char *signed_streams[] = {(char *)"{signed:s}"}, *publish[] = {(char *)"p"};
     static char name[] = "A", signed_name[] = "S", publish_topic[] = "p/{action}/{b}", none[] = "";
     struct channel_options options[] = {
-        {.channel = name, .stream = {streams, 2}, .publish = {publish, 1}, .publish_topic = publish_topic},
-        {.channel = signed_name, .stream = {signed_streams, 1}, .publish_topic = none},
+        {.channel = name,
+            .stream = {streams, 2},
+            .publish = {publish, 1},
+            .publish_topic = publish_topic,
+            .request_topic = none},
+        {.channel = signed_name, .stream = {signed_streams, 1}, .publish_topic = none, .request_topic = none},
     };
     const struct conf_items items = {.p = options, .n = 2};
     const struct acchannels channels = {.items = &items,
@@ -44,7 +48,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .claims = slice_of(data + n + (end != NULL), size - n - (end != NULL)),
         .max_depth = 16};
     struct acresolved resolved;
-    struct slice topic;
+    struct acchannels_target target;
     struct buf out;
 
     buf_init(&out, 0);
@@ -55,8 +59,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         assert(resolved.channel != &options[0] || levels(resolved.streams[i]) == 3 - i);
     }
     if (resolved.refused == NULL &&
-        acchannels_publish_topic(&channels, &subscription, &resolved, slice_str("p"), &out, &topic) == NULL)
-        assert(topic_name_error(topic) == NULL && levels(topic) == 3);
+        acchannels_action(&channels, &subscription, &resolved, slice_str("p"), &out, &target) == NULL)
+        assert(topic_name_error(target.topic) == NULL && levels(target.topic) == 3);
     buf_fini(&out);
     return 0;
 }

@@ -309,6 +309,67 @@ def tokens():
         assert good not in log and expired not in log and key.decode() not in log and good.split(".")[1] not in log
 
 
+def requests():
+    """An action that is a request: the reply comes to who performed it, as a message; a failure comes to nobody."""
+    channels = [{"channel": "Shop", "stream": "shop/{id}", "request": ["price", "stock"], "request_topic": "services/{action}/{id}"},
+                {"channel": "Two", "stream": "two"}]
+    with Bus(channels=channels) as bus:
+        server = bus.tcp()
+        server.sub("services/price/+", respond=True)
+        a, b = bus.cable(), bus.cable(protocols=("actioncable-v1-ext-json",), welcome=False)
+        b.expect(type="welcome")
+        shop = {"channel": "Shop", "id": 7}
+        a.subscribe(shop)
+        b.subscribe(shop)
+        for n, c in enumerate((a, b, a)):
+            c.send("message", shop, data=json.dumps({"action": "price", "of": n}))
+            asked = server.expect("request")
+            assert (asked["topic"], asked["data"]) == ("services/price/7", {"of": n}), asked
+            server.send(op="reply", call=asked["call"], data={"price": n})
+            assert c.frame() == {"identifier": json.dumps(shop), "message": {"price": n}}
+        a.send("message", shop, data=json.dumps({"action": "stock"}))  # nobody answers there
+        a.send("message", shop, data=json.dumps({"action": "other"}))
+        # One that is not subscribed any more when the reply comes.
+        a.send("message", shop, data=json.dumps({"action": "price"}))
+        asked = server.expect("request")
+        a.send("unsubscribe", shop)
+        a.subscribe({"channel": "Two"})
+        server.send(op="reply", call=asked["call"], data="too late")
+        bus.tcp().pub("two", "next")
+        assert a.frame()["message"] == "next"
+
+
+def disconnected_by_name():
+    """Rails' remote_connections: a message on action_cable/NAME ends that connection, and its session."""
+    key = "the key of these tests"
+    os.environ["BUSBAR_TEST_KEY"] = key
+    try:
+        with Bus(channels=CHANNELS, jwt={"key_env": "BUSBAR_TEST_KEY", "required": False}, cable={"identified_by": "{claim:sub}"}) as bus:
+            def client(sub, **options):
+                return bus.cable(headers={"X-JID": token(key.encode(), sub=sub)}, **options)
+            tcp = bus.tcp()
+            ann, ann2, bob, nobody = client("ann"), client("ann"), client("bob"), bus.cable()
+            ext = client("ann", protocols=("actioncable-v1-ext-json",), welcome=False)
+            sid = ext.expect(type="welcome")["sid"]
+            for c in (ann, ann2, bob, nobody, ext):
+                c.subscribe(CHAT)
+            for message in ("x", {"type": "other"}, ["disconnect"], {"type": ["disconnect"]}):
+                tcp.pub("action_cable/ann", message)
+            tcp.pub("action_cable/carl", {"type": "disconnect"})
+            tcp.pub("action_cable/ann", {"type": "disconnect", "reconnect": False})
+            for c in (ann, ann2, ext):
+                assert c.frame() == {"type": "disconnect", "reason": "remote", "reconnect": False}
+                assert closed_with(c) == 1000
+            tcp.pub("chat/1", "still here")
+            assert bob.frame()["message"] == nobody.frame()["message"] == "still here"
+            again = client("ann", protocols=("actioncable-v1-ext-json",), welcome=False, path="/cable?sid=" + sid)
+            assert "restored" not in again.expect(type="welcome")
+            tcp.pub("action_cable/bob", {"type": "disconnect"})
+            assert bob.frame() == {"type": "disconnect", "reason": "remote", "reconnect": True}
+    finally:
+        del os.environ["BUSBAR_TEST_KEY"]
+
+
 def public_streams():
     with Bus(frontends=("ws", "tcp"), cable={"public_streams": True}) as bus:
         c = bus.cable()
@@ -391,7 +452,7 @@ def slow_client():
         assert frame == {"type": "disconnect", "reason": "too_slow", "reconnect": True}, frame
 
 
-TESTS = [greeting, not_found, subscriptions, passed_over, pings, secrets, rails_secret, tokens, public_streams, kinds_of_bodies,
+TESTS = [greeting, not_found, subscriptions, passed_over, pings, secrets, rails_secret, tokens, requests, disconnected_by_name, public_streams, kinds_of_bodies,
          restart_of_the_frontend, broker_away, slow_client]
 
 if __name__ == "__main__":

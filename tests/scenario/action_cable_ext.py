@@ -249,8 +249,66 @@ def pongs():
         assert json.loads(plain.recv_message(10))["type"] == "ping"
 
 
+def presence():
+    """Who joins is heard of by the others, is listed, and leaves: by command, by unsubscribing, by being away for too long."""
+    channels = [{"channel": "ChatChannel", "stream": "chat/{room}", "presence": True}, {"channel": "Quiet", "stream": "quiet"},
+                {"channel": "Unrecorded", "stream": "unrecorded", "presence": True}]
+    topics = [{"match": "chat/#", "presence": {"linger": "1s"}}, {"match": "unrecorded", "presence": {"mode": "off"}}]
+    with Bus(channels=channels, topics=topics, frontends=("ws.1", "tcp.1")) as bus:
+        a, b, old = ext(bus), ext(bus), bus.cable()
+        for c in (a, b, old):
+            c.subscribe(CHAT)
+
+        def event(c, **message):
+            frame = c.expect(type="presence", identifier=I)
+            assert frame["message"] == message, (frame, message)
+        ann = {"id": "ann", "info": {"name": "Ann", "é": [1.50]}}
+        a.send("join", CHAT, presence=ann)
+        for c in (a, b):
+            event(c, type="join", **ann)
+        a.send("join", CHAT, presence=ann)  # again: no news
+        c = ext(bus)
+        c.send("subscribe", CHAT, presence={"id": 7}, history={"since": int(time.time()) + 60})
+        c.expect(type="confirm_subscription")
+        assert sorted(c.frame()["type"] for _ in range(2)) == ["confirm_history", "presence"]
+        for each in (a, b):
+            event(each, type="join", id="7")
+        b.send("presence", CHAT)
+        listed = b.expect(type="presence")["message"]
+        assert listed == {"type": "info", "total": 2, "records": [{"id": "7"}, ann]}, listed
+        # The same person on another connection.
+        tcp = bus.tcp()
+        tcp.sub("chat/1", presence=ann)
+        a.send("leave", CHAT)
+        c.send("unsubscribe", CHAT)
+        for each in (a, b):
+            event(each, type="leave", id="7")
+        tcp.close()
+        event(b, type="leave", id="ann")
+        b.send("join", CHAT, presence={"id": "bob"})
+        event(a, type="leave", id="ann")
+        for each in (a, b):
+            event(each, type="join", id="bob")
+        b.close()
+        event(a, type="leave", id="bob")
+        # Where there is none: passed over; an error for who asks who is there.
+        for channel in ("Quiet", "Unrecorded"):
+            a.subscribe({"channel": channel})
+            a.send("join", {"channel": channel}, presence={"id": "ann"})
+        a.send("presence", {"channel": "Quiet"})
+        got = a.expect(type="presence")
+        assert got["message"] == {"type": "error"}, got
+        a.send("presence", {"channel": "Unrecorded"})
+        got = a.expect(type="presence")
+        assert got["message"] == {"type": "info", "total": 0, "records": []}, got
+        assert old.pings is not None
+        tcp = bus.tcp()
+        tcp.pub("chat/1", "for everybody")
+        assert old.frame()["message"] == "for everybody"  # and nothing of presence before
+
+
 TESTS = [positions_and_history, history_since_a_time, refused_histories, restored, sessions_have_an_end, unasked_sessions_go_live,
-         whispers, pongs]
+         whispers, presence, pongs]
 
 if __name__ == "__main__":
     main(TESTS)

@@ -85,13 +85,14 @@ resolve_pubsub(struct resolving *r)
 
     if (read_text(r, SIGNED_PARAM, &name)) {
         r->ret->may_whisper = r->channels->has_whispers;
+        r->ret->may_join = r->channels->has_presence;
         resolve_template(r, "{signed:" SIGNED_PARAM "}");
     } else if (!r->channels->has_public_streams) {
         refuse(r, "public streams are not allowed here (cable.public_streams)");
     } else if (!read_text(r, PUBLIC_PARAM, &name)) {
         refuse(r, "it names no stream");
     } else {
-        r->ret->may_whisper = true;
+        r->ret->may_whisper = r->ret->may_join = true;
         take_stream(r, (size_t)(name.p - r->out->p));
     }
 }
@@ -101,6 +102,7 @@ resolve_item(struct resolving *r, const struct channel_options *c)
 {
     r->ret->channel = c;
     r->ret->may_whisper = c->whisper;
+    r->ret->may_join = c->presence;
     for (size_t i = 0; i < c->stream.n && i < ACCHANNELS_STREAMS_MAX && r->ret->refused == NULL; i++)
         resolve_template(r, c->stream.items[i]);
 }
@@ -172,9 +174,8 @@ list_has(const struct conf_list *list, struct slice name)
 }
 
 const char *
-acchannels_publish_topic(const struct acchannels *channels,
-    const struct acchannels_subscription *subscription, const struct acresolved *resolved,
-    struct slice action, struct buf *out, struct slice *ret_topic)
+acchannels_action(const struct acchannels *channels, const struct acchannels_subscription *subscription,
+    const struct acresolved *resolved, struct slice action, struct buf *out, struct acchannels_target *ret)
 {
     const struct channel_options *c = resolved->channel;
     const struct acexpand_values values = {.params = subscription->identifier,
@@ -183,17 +184,19 @@ acchannels_publish_topic(const struct acchannels *channels,
         .streams_secret = channels->streams_secret,
         .turbo_secret = channels->turbo_secret,
         .max_depth = subscription->max_depth};
-    const char *error;
+    const char *error, *text;
     size_t at = out->n;
 
-    if (c == NULL || !list_has(&c->publish, action))
+    if (c == NULL || (!list_has(&c->publish, action) && !list_has(&c->request, action)))
         return "its channel has no such action";
-    if (c->publish_topic[0] == '\0') {
-        *ret_topic = resolved->streams[0];
+    ret->is_request = list_has(&c->request, action);
+    text = ret->is_request ? c->request_topic : c->publish_topic;
+    if (text[0] == '\0') {
+        ret->topic = resolved->streams[0];
         return NULL;
     }
-    error = acexpand_put(c->publish_topic, &values, out);
+    error = acexpand_put(text, &values, out);
     if (error == NULL)
-        *ret_topic = buf_since(out, at);
+        ret->topic = buf_since(out, at);
     return error;
 }

@@ -27,6 +27,7 @@ struct acchannels {
     struct slice streams_secret, turbo_secret; /* empty: none */
     bool has_public_streams;
     bool has_whispers; /* on signed streams too, not on public ones alone */
+    bool has_presence; /* likewise */
 };
 
 /* A subscription that is asked for, or on which something is performed. */
@@ -41,17 +42,23 @@ struct acresolved {
     struct slice streams[ACCHANNELS_STREAMS_MAX];
     size_t n_streams;
     const struct channel_options *channel; /* NULL: built in */
-    bool may_whisper;
+    bool may_whisper, may_join;
 };
 
 /* Slices point into out, which is emptied first. */
 void acchannels_resolve(const struct acchannels *channels, const struct acchannels_subscription *subscription,
     struct buf *out, struct acresolved *ret);
 
-/* The topic that an action publishes to. NULL, or why it does not, a clause for the log. The subscription was
- * resolved just before, into the same buffer; its other streams are void after. */
-const char *acchannels_publish_topic(const struct acchannels *channels,
+/* What an action does. */
+struct acchannels_target {
+    bool is_request; /* else it is published */
+    struct slice topic;
+};
+
+/* NULL, or why it does nothing, a clause for the log. The subscription was resolved just before, into the
+ * same buffer; its other streams are void after. */
+const char *acchannels_action(const struct acchannels *channels,
     const struct acchannels_subscription *subscription, const struct acresolved *resolved,
-    struct slice action, struct buf *out, struct slice *ret_topic);
+    struct slice action, struct buf *out, struct acchannels_target *ret);
 
 #endif

@@ -115,15 +115,81 @@ put_body(struct buf *out, const struct message *m)
     }
 }
 
-/* Whispers are not kept: there is nothing to go on from. */
 static bool
-is_transient(const struct message *m)
+is_below(struct slice topic, const char *prefix)
 {
-    static const char prefix[] = WHISPER_PREFIX;
-    size_t n = sizeof prefix - 1;
+    size_t n = strlen(prefix);
 
-    return m->topic.n > n && memcmp(m->topic.p, prefix, n) == 0;
+    return topic.n > n && memcmp(topic.p, prefix, n) == 0;
 }
+
+/* ---- Presence. ---- */
+
+static void
+begin_presence(struct buf *out, struct slice token, const char *type)
+{
+    PUT(out, "{\"type\":\"presence\",\"identifier\":");
+    buf_put_slice(out, token);
+    PUT(out, ",\"message\":{\"type\":\"");
+    buf_put_str(out, type);
+    buf_put_byte(out, '"');
+}
+
+void
+acframe_put_presence(struct buf *out, struct slice token, struct slice event)
+{
+    struct slice type = {.n = 0}, id = {.n = 0}, info = {.n = 0};
+    bool is_join;
+
+    if (json_member(event, JSON_MAX_DEPTH, slice_str("event"), &type) < 1 ||
+        json_member(event, JSON_MAX_DEPTH, slice_str("id"), &id) < 1)
+        return;
+    is_join = slice_is(type, "\"join\"");
+    if (!is_join && !slice_is(type, "\"leave\""))
+        return;
+    begin_presence(out, token, is_join ? "join" : "leave");
+    PUT(out, ",\"id\":");
+    buf_put_slice(out, id);
+    if (json_member(event, JSON_MAX_DEPTH, slice_str("info"), &info) == 1) {
+        PUT(out, ",\"info\":");
+        buf_put_slice(out, info);
+    }
+    PUT(out, "}}");
+}
+
+void
+acframe_put_members(struct buf *out, struct slice token, uint64_t total, struct slice records)
+{
+    begin_presence(out, token, "info");
+    PUT(out, ",\"total\":");
+    buf_put_u64(out, total);
+    PUT(out, ",\"records\":[");
+    buf_put_slice(out, records);
+    PUT(out, "]}}");
+}
+
+void
+acframe_put_no_members(struct buf *out, struct slice token)
+{
+    begin_presence(out, token, "error");
+    PUT(out, "}}");
+}
+
+void
+acframe_put_member(struct buf *records, struct slice id, struct slice info)
+{
+    if (records->n > 0)
+        buf_put_byte(records, ',');
+    PUT(records, "{\"id\":");
+    json_put_string(records, id);
+    if (info.n > 0) {
+        PUT(records, ",\"info\":");
+        buf_put_slice(records, info);
+    }
+    buf_put_byte(records, '}');
+}
+
+/* ---- Messages. ---- */
 
 /* The epoch is what stands in the cursor before the seq. */
 static struct slice
@@ -137,11 +203,16 @@ epoch_of(struct slice cursor)
 void
 acframe_put_message(struct buf *out, struct slice token, const struct message *m, bool has_position)
 {
+    if (is_below(m->topic, PRESENCE_PREFIX)) {
+        acframe_put_presence(out, token, m->body);
+        return;
+    }
     PUT(out, "{\"identifier\":");
     buf_put_slice(out, token);
     PUT(out, ",\"message\":");
     put_body(out, m);
-    if (has_position && !is_transient(m)) {
+    /* Whispers are not kept: there is nothing to go on from. */
+    if (has_position && !is_below(m->topic, WHISPER_PREFIX)) {
         PUT(out, ",\"stream_id\":");
         json_put_string(out, m->topic);
         PUT(out, ",\"epoch\":\"");

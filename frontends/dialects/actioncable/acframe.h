@@ -26,6 +26,13 @@ void acframe_put_confirm_history(struct buf *out, struct slice token);
 void acframe_put_reject_history(struct buf *out, struct slice token);
 /* The client is about to be closed by us. */
 void acframe_put_disconnect(struct buf *out, const char *reason, bool reconnect);
+/* The presence of the first stream: what the bus says on $presence/TOPIC, in the protocol's words; nothing
+ * for what it has no word for. */
+void acframe_put_presence(struct buf *out, struct slice token, struct slice event);
+/* records: JSON objects, separated by commas. */
+void acframe_put_members(struct buf *out, struct slice token, uint64_t total, struct slice records);
+void acframe_put_no_members(struct buf *out, struct slice token);
+void acframe_put_member(struct buf *records, struct slice id, struct slice info);
 /* has_position: as the extended protocol has it. */
 void acframe_put_message(struct buf *out, struct slice token, const struct message *m, bool has_position);
 

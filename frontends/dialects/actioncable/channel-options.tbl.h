@@ -12,6 +12,13 @@ OPTION("publish", LIST, publish, LIVE, "", "0", "64", "speak",
     "What is sent without an action is receive.")
 OPTION("publish_topic", STRING, publish_topic, LIVE, "", "0", "1024", "chat/{room}",
     "Where they publish to; empty for the first stream. {action} stands for the action's name.")
+OPTION("request", LIST, request, LIVE, "", "0", "64", "history",
+    "The actions that are requests: what is performed goes to a responder on request_topic, and its reply to who performed it, as a "
+    "message.")
+OPTION("request_topic", STRING, request_topic, LIVE, "", "0", "1024", "services/chat/{action}",
+    "Where they go.")
+OPTION("presence", BOOL, presence, LIVE, "false", "", "", "",
+    "Whether subscribers may join the presence of its first topic and hear of others (extended protocol). The topic's settings say whether it is recorded.")
 OPTION("whisper", BOOL, whisper, LIVE, "false", "", "", "",
     "Whether subscribers may whisper to each other (extended protocol): messages that are not stored and that their sender does not get.")
 #undef OPTION

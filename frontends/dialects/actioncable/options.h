@@ -14,5 +14,7 @@ extern const struct conf_section channels_section;
 
 /* What the table cannot say: bad templates, channels that are given twice. */
 void channel_options_check(struct conf_check *check, const struct conf_items *channels);
+/* NULL, or what is wrong with a template for a name. */
+const char *channel_options_name_error(const char *text);
 
 #endif

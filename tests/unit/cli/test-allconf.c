@@ -79,6 +79,7 @@ START_TEST(test_across_sections)
         {{"ws.path=ws", NULL}, "ws.path: \"ws\" must begin with /"},
         {{"ws.raw_path=/ws", NULL}, "ws.raw_path: does not go with ws.path: they must be"},
         {{"jwt.key_file=a", "jwt.key_env=B"}, "jwt.key_file: does not go with jwt.key_env: name one"},
+        {{"cable.identified_by={", NULL}, "cable.identified_by: \"{\" gives no name"},
         {{"cable.path=cable", NULL}, "cable.path: \"cable\" must begin with /"},
         {{"cable.path=/ws", NULL}, "cable.path: does not go with ws.path: they must be"},
         {{"cable.path=/raw", NULL}, "cable.path: does not go with ws.raw_path: they must be"},

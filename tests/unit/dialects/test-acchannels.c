@@ -66,6 +66,9 @@ setup(void)
                        "  stream: ['mail/{claim:sub}', 'mail/of/{claim:ext.team.name}/{folder}', news]\n"
                        "  publish: [mark, 'odd/one']\n"
                        "  publish_topic: 'services/{claim:sub}/{action}'\n"
+                       "  request: ask\n"
+                       "  request_topic: 'ask/{folder}/{action}'\n"
+                       "  presence: true\n"
                        "  whisper: true\n"
                        "- channel: 'CableReady::Stream'\n"
                        "  stream: '{signed:identifier}'\n"
@@ -274,11 +277,12 @@ publishes(const char *identifier, const char *action, const char *topic)
     const struct acchannels_subscription s = {
         .identifier = slice_str(identifier), .claims = slice_str(claims), .max_depth = 16};
     struct acresolved r = resolve(identifier);
-    struct slice seen = {0};
-    const char *error = acchannels_publish_topic(&channels, &s, &r, slice_str(action), &out, &seen);
+    struct acchannels_target seen = {0};
+    const char *error = acchannels_action(&channels, &s, &r, slice_str(action), &out, &seen);
 
     ck_assert_msg((error == NULL) == (topic != NULL), "%s: %s", action, error == NULL ? "taken" : error);
-    ck_assert_msg(topic == NULL || slice_is(seen, topic), "%s: %.*s", action, SLICE_ARG(seen));
+    ck_assert_msg(topic == NULL || slice_is(seen.topic, topic), "%s: %.*s", action, SLICE_ARG(seen.topic));
+    ck_assert(topic == NULL || seen.is_request == (strncmp(action, "ask", 3) == 0));
 }
 
 START_TEST(test_actions)
@@ -291,6 +295,8 @@ START_TEST(test_actions)
     claims = "{\"sub\":\"ann\",\"ext\":{\"team\":{\"name\":7}}}";
     publishes(mail, "mark", "services/ann/mark");
     publishes(mail, "odd/one", NULL);
+    publishes(mail, "ask", "ask/in/ask");
+    ck_assert(resolve(mail).may_join && !resolve("{\"channel\":\"ChatChannel\",\"room\":1}").may_join);
     channels.has_public_streams = true;
     publishes("{\"channel\":\"$pubsub\",\"stream_name\":\"a\"}", "receive", NULL);
 }
@@ -314,6 +320,9 @@ START_TEST(test_config)
     complains("channels: [{channel: A, stream: '$sys/{b}'}]", "bus's own");
     complains("channels: [{channel: A, stream: 'a/{action}'}]", "action");
     complains("channels: [{channel: A, stream: a, publish_topic: 'a/+'}]", "publish_topic");
+    complains("channels: [{channel: A, stream: a, request: b}]", "request_topic");
+    complains("channels: [{channel: A, stream: a, request: b, request_topic: '{b'}]", "not closed");
+    complains("channels: [{channel: A, stream: a, request: b, publish: [a, b], request_topic: c}]", "too");
     complains("channels: [{channel: A}]", "must be given");
     complains("channels: [{channel: $pubsub, stream: a}]", "built in");
     complains("channels: [{channel: A, stream: a}, {channel: A, stream: b}]", "already");

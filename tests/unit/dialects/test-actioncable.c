@@ -332,6 +332,45 @@ START_TEST(test_messages)
 }
 END_TEST
 
+START_TEST(test_presence_frames)
+{
+    struct message m = {.topic = slice_str("$presence/chat/1"), .kind = MESSAGE_JSON};
+    struct buf records;
+
+    m.body = slice_str("{\"event\":\"join\",\"id\":\"u\\u00311\",\"info\":{\"a\": 1},\"count\":2}");
+    dialect_actioncable_ext.put_message(&scratch, &m, slice_str(ID));
+    said("{\"type\":\"presence\",\"identifier\":" ID
+         ",\"message\":{\"type\":\"join\",\"id\":\"u\\u00311\",\"info\":{\"a\": 1}}}");
+    m.body = slice_str("{\"event\":\"leave\",\"id\":\"u1\",\"reason\":\"left\",\"count\":1}");
+    dialect_actioncable_ext.put_message(&scratch, &m,
+        slice_of(ID "\0"
+                    "j",
+            sizeof(ID) + 1));
+    said("{\"type\":\"presence\",\"identifier\":" ID ",\"message\":{\"type\":\"leave\",\"id\":\"u1\"}}");
+    /* What the protocol has no word for. */
+    m.body = slice_str("{\"event\":\"count\",\"count\":3}");
+    dialect_actioncable_ext.put_message(&scratch, &m, slice_str(ID));
+    m.body = slice_str("{\"event\":\"snapshot\",\"id\":1}");
+    dialect_actioncable_ext.put_message(&scratch, &m, slice_str(ID));
+    m.body = slice_str("text");
+    dialect_actioncable_ext.put_message(&scratch, &m, slice_str(ID));
+    ck_assert_uint_eq(scratch.n, 0);
+    buf_init(&records, 0);
+    acframe_put_members(&scratch, slice_str(ID), 0, buf_slice(&records));
+    said("{\"type\":\"presence\",\"identifier\":" ID
+         ",\"message\":{\"type\":\"info\",\"total\":0,\"records\":[]}}");
+    acframe_put_member(&records, slice_str("a\"b"), slice_of(NULL, 0));
+    acframe_put_member(&records, slice_str("c"), slice_str("[1]"));
+    acframe_put_members(&scratch, slice_str(ID), 7, buf_slice(&records));
+    said(
+        "{\"type\":\"presence\",\"identifier\":" ID ",\"message\":{\"type\":\"info\",\"total\":7,\"records\":"
+        "[{\"id\":\"a\\\"b\"},{\"id\":\"c\",\"info\":[1]}]}}");
+    acframe_put_no_members(&scratch, slice_str(ID));
+    said("{\"type\":\"presence\",\"identifier\":" ID ",\"message\":{\"type\":\"error\"}}");
+    buf_fini(&records);
+}
+END_TEST
+
 SUITE_MAIN_WITH("actioncable", setup, teardown, test_commands_of_rails, test_identifiers,
     test_long_identifiers, test_malformed, test_history, test_presence_and_whispers, test_actions,
-    test_frames, test_messages)
+    test_frames, test_messages, test_presence_frames)
