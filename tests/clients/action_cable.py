@@ -343,7 +343,7 @@ def test_presence():
         for node in (a, b):
             assert node.wait(event="presence", type="join")["info"] == {"name": "Ann"}
         tcp = bus.tcp()
-        tcp.sub("chat/1", presence={"id": "bob", "info": 1})
+        bob = tcp.sub("chat/1", presence={"id": "bob", "info": 1})["id"]
         for node in (a, b):
             node.wait(event="presence", type="join", id="bob")
         b.do("who", name="a")
@@ -352,7 +352,7 @@ def test_presence():
         # A broken connection is no leave, if its client is back in time.
         a.do("cut")
         wait_until(lambda: a.find(event="cable", state="connect", restored=True), "restored")
-        tcp.close()
+        tcp.send(op="unsub", id=bob)
         for node in (a, b):
             node.wait(event="presence", type="leave", id="bob")
         a.do("leave", name="a")

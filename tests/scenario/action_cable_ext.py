@@ -278,12 +278,12 @@ def presence():
         assert listed == {"type": "info", "total": 2, "records": [{"id": "7"}, ann]}, listed
         # The same person on another connection.
         tcp = bus.tcp()
-        tcp.sub("chat/1", presence=ann)
+        same = tcp.sub("chat/1", presence=ann)["id"]
         a.send("leave", CHAT)
         c.send("unsubscribe", CHAT)
         for each in (a, b):
             event(each, type="leave", id="7")
-        tcp.close()
+        tcp.send(op="unsub", id=same)
         event(b, type="leave", id="ann")
         b.send("join", CHAT, presence={"id": "bob"})
         event(a, type="leave", id="ann")
