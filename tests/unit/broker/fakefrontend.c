@@ -81,7 +81,9 @@ spawn_broker(struct bus *bus, const char *log)
     char program[512];
     char option[] = "--config", set[] = "--set";
     char backend[] = "broker.backend=memory", durable[] = "broker.backend=sqlite";
-    char *argv[] = {program, option, bus->config_path, set, bus->is_durable ? durable : backend, NULL};
+    char heartbeat[] = "broker.heartbeat=20s"; /* a machine with too much to do stops us for seconds */
+    char *argv[] = {
+        program, option, bus->config_path, set, bus->is_durable ? durable : backend, set, heartbeat, NULL};
     const char *name = getenv("BUSBAR_TEST_BROKER"); /* another program in its place */
     const char *sanitizer = getenv("ASAN_OPTIONS");
     posix_spawn_file_actions_t actions;
