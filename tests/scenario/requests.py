@@ -56,10 +56,11 @@ def errors():
         responder.send(op="reply", call=call, data="late")
         error = responder.expect("error", call=call)
         assert error["code"] == "call_unknown", error
-        asker.send(op="request", id=5, topic="svc", data=1)
-        responder.expect("request")
+        asker.send(op="request", id=5, topic="svc", data=5)
+        responder.expect("request", data=5)
         responder.close()
-        assert asker.expect("error", id=5)["code"] == "responder_gone"
+        error = asker.expect("error", id=5)
+        assert error["code"] == "responder_gone", error
 
 
 def turns():
