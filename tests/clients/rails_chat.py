@@ -19,7 +19,7 @@ import urllib.request
 
 from tests.clients.nodes import Node, need_chromium, need_node, need_program
 from tests.clients.rubies import need_ruby
-from tests.support.bus import BUILD, DEADLINE, SRC, main, wait_until
+from tests.support.bus import BUILD, DEADLINE, SANITIZER_REPORTS, SRC, main, wait_until
 from tests.support.clients import JsonLines
 from tests.support.ports import free_port
 
@@ -109,7 +109,7 @@ class Chat:
         if kind is not None:
             print(self.errors()[-6000:])
         else:
-            assert code == 0, (code, self.errors())
+            assert code == 0 and not any(mark in self.errors() for mark in SANITIZER_REPORTS), (code, self.errors())
 
 
 def test_one_room():
