@@ -677,7 +677,7 @@ asyncrequest_on_reply(struct peer *peer, const struct frame *f)
 
     if (asynccall_get(broker->queues->key, f->reply.call, &call)) {
         async_look(broker, id, &outcome);
-        if (outcome.state == ASYNC_PENDING)
+        if (outcome.state == ASYNC_PENDING && outcome.expires_ms > loop_wall_ms(broker->loop))
             g = find_queue(broker, outcome.asked);
         if (g != NULL)
             item = queue_claim(
