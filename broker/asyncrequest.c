@@ -253,12 +253,6 @@ has_work(const struct queue_group *g)
     return g->core.n_givable > 0 || g->n_unread > 0 || !g->is_exact;
 }
 
-static bool
-is_held_back(const struct queue_group *g)
-{
-    return g->is_restored && loop_now_ms(g->broker->loop) < g->broker->queues->hold_until_ms;
-}
-
 /* A responder has room. */
 static bool
 demand_on_room(struct demand *demand, struct consumer *responder)
@@ -268,7 +262,7 @@ demand_on_room(struct demand *demand, struct consumer *responder)
     struct queue_item *item;
     int r = 0;
 
-    while (r == 0 && !is_held_back(g) && (item = next_item(g)) != NULL)
+    while (r == 0 && !queue_is_held_back(g) && (item = next_item(g)) != NULL)
         r = give_to(g, item, responder);
     if (r > 0) {
         queue_wake(g);

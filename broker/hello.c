@@ -15,6 +15,7 @@
 #include "base/utf8.h"
 #include "broker/broker.h"
 #include "broker/links.h"
+#include "broker/queue.h"
 #include "wire/errors.h"
 #include "wire/link.h"
 #include "wire/names.h"
@@ -72,8 +73,10 @@ hello_on_request(const struct frame_hello *hello, struct frame *ret, void *arg)
     struct peer *peer;
     int r;
 
-    if (broker->served_ms == 0)
+    if (broker->served_ms == 0) {
         broker->served_ms = loop_now_ms(broker->loop);
+        queues_on_served(broker);
+    }
     if (hello->proto != LINK_PROTO) {
         refuse(broker, hello, ERROR_VERSION_UNSUPPORTED,
             "The broker speaks version 1 of the link's protocol.", ret);

@@ -193,18 +193,26 @@ group_expire(struct queue_group *g)
     }
 }
 
+bool
+queue_is_held_back(const struct queue_group *g)
+{
+    uint64_t until_ms = g->broker->queues->hold_until_ms;
+
+    return g->is_restored && (until_ms == 0 || loop_now_ms(g->broker->loop) < until_ms);
+}
+
 static void
 group_arm(struct queue_group *g)
 {
     const struct queues *queues = g->broker->queues;
     uint64_t now_ms = loop_now_ms(g->broker->loop), due_ms = queuecore_due(&g->core);
 
+    if (queue_is_held_back(g))
+        due_ms = queues->hold_until_ms > 0 ? queues->hold_until_ms : UINT64_MAX;
     if (g->saving == NULL && queuecore_save_due(&g->core) < due_ms)
         due_ms = queuecore_save_due(&g->core);
     if (g->retry_at_ms != 0 && g->retry_at_ms < due_ms)
         due_ms = g->retry_at_ms;
-    if (g->is_restored && queues->hold_until_ms > now_ms && queues->hold_until_ms < due_ms)
-        due_ms = queues->hold_until_ms;
     if (due_ms == UINT64_MAX)
         loop_timer_stop(g->broker->loop, &g->timer);
     else
@@ -230,9 +238,10 @@ group_work(struct queue_group *g)
 
     if (g->retry_at_ms != 0 && g->retry_at_ms <= now_ms)
         g->retry_at_ms = 0;
-    group_expire(g);
+    if (!queue_is_held_back(g))
+        group_expire(g);
     queue_save(g); /* before more is given out: somebody waits for it */
-    if (!g->is_restored || now_ms >= queues->hold_until_ms) {
+    if (!queue_is_held_back(g)) {
         if (!queues->is_stopping)
             g->kind->give(g);
         queue_bury(g);
@@ -614,7 +623,6 @@ queue_on_group(
     return 0;
 }
 
-/* A lease goes on only if its frontend comes back and says so in time. */
 int
 queue_on_group_item(void *cookie, const struct store_item *item, void *arg)
 {
@@ -625,12 +633,6 @@ queue_on_group_item(void *cookie, const struct store_item *item, void *arg)
 
     if (item->until_ms != 0 && left_ms > 0)
         until_ms = now_ms + (uint64_t)left_ms;
-    if (item->state == ITEM_LEASED && (item->n_deliveries & QUEUECORE_OUTLIVES) == 0) {
-        uint64_t grace_ms = now_ms + broker->options.grace_ms + 1;
-
-        if (until_ms == 0 || until_ms > grace_ms)
-            until_ms = grace_ms;
-    }
     if (item->state == ITEM_LEASED && until_ms == 0)
         until_ms = now_ms + 1;
     if (item->state == ITEM_DONE && g->n_unread > 0)
@@ -699,12 +701,20 @@ queues_free(struct queues *queues)
 void
 queues_start(struct broker *broker)
 {
-    struct queues *queues = broker->queues;
-    uint64_t hold_ms = broker->options.grace_ms < HOLD_MS ? broker->options.grace_ms : HOLD_MS;
-
-    if (queues->n_sorted > 0)
+    if (broker->queues->n_sorted > 0)
         load_key(broker);
-    queues->hold_until_ms = loop_now_ms(broker->loop) + hold_ms;
+}
+
+/* From now on frontends come back: what they had goes on if they say so in time. */
+void
+queues_on_served(struct broker *broker)
+{
+    struct queues *queues = broker->queues;
+    uint64_t now_ms = loop_now_ms(broker->loop), grace_ms = broker->options.grace_ms;
+
+    queues->hold_until_ms = now_ms + (grace_ms < HOLD_MS ? grace_ms : HOLD_MS) + 1;
+    for (size_t i = 0; i < queues->n_sorted; i++)
+        queuecore_cap_unheld(&queues->sorted[i]->core, now_ms + grace_ms + 1);
     for (size_t i = 0; i < queues->n_sorted; i++)
         queue_wake(queues->sorted[i]);
 }

@@ -44,8 +44,9 @@ struct queue_totals {
 
 int queues_new(struct broker *broker, struct queues **ret);
 struct queues *queues_free(struct queues *queues); /* no consumer is left, and the store is closed */
-/* The store is open and restored. */
+/* The store is open and restored; the first frontend is there. */
 void queues_start(struct broker *broker);
+void queues_on_served(struct broker *broker);
 /* The broker stops: what the store does not know yet is told it. */
 void queues_stop(struct broker *broker);
 const struct queue_totals *queues_totals(struct queues *queues);

@@ -794,6 +794,18 @@ queuecore_orphan_all(struct queue_holder *holder)
     }
 }
 
+void
+queuecore_cap_unheld(struct queuecore *q, uint64_t until_ms)
+{
+    for (struct list *it = q->order.next; it != &q->order; it = it->next) {
+        struct queue_item *item = list_entry(it, struct queue_item, in_order);
+
+        if (item->state == QUEUE_LEASED && item->holder == NULL && !item->outlives &&
+            item->until_ms > until_ms)
+            set_deadline(q, item, until_ms);
+    }
+}
+
 /* ---- Time. ---- */
 
 uint64_t

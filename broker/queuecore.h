@@ -165,6 +165,10 @@ void queuecore_return_all(
     struct queuecore *q, struct queue_holder *holder, uint64_t avoid_ms, uint64_t now_ms);
 void queuecore_orphan_all(struct queue_holder *holder);
 
+/* After a restart: leases that nobody holds end then at the latest, but for those that outlive their holder.
+ */
+void queuecore_cap_unheld(struct queuecore *q, uint64_t until_ms);
+
 /* The next deadline, UINT64_MAX for none. */
 uint64_t queuecore_due(const struct queuecore *q);
 /* One deadline that has passed. False: there was none. *ret_holder: whose lease it was that ended, or NULL.

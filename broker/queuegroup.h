@@ -130,7 +130,8 @@ struct queues {
     uint64_t next_holder;
     uint8_t key[LEASE_KEY_BYTES];
     bool has_key;
-    uint64_t hold_until_ms; /* restored groups give nothing out before: frontends tell what they hold */
+    uint64_t hold_until_ms; /* restored groups give nothing out before: frontends tell what they hold. 0: no
+                               frontend has come */
     bool is_stopping;
     struct queue_totals totals;
 };
@@ -144,6 +145,8 @@ queue_name(const struct queue_group *g)
 /* ---- queue.c ---- */
 
 const struct queue_setting *queue_setting(const struct queue_group *g);
+/* Restored, and frontends may still be on their way that have what it gave out. */
+bool queue_is_held_back(const struct queue_group *g);
 /* Something happened to it: it is looked at before the turn ends. */
 void queue_wake(struct queue_group *g);
 struct queue_group *queue_find(const struct topic *topic, struct slice name);
