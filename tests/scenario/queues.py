@@ -151,7 +151,7 @@ class Consumer(threading.Thread):
     def __init__(self, connect, seed):
         super().__init__(daemon=True)
         self.connect, self.random = connect, random.Random(seed)
-        self.acked, self.n_deaths, self.error = [], 0, None
+        self.acked, self.asked, self.n_deaths, self.error = [], set(), 0, None
         self.stopping = threading.Event()
 
     def run(self):
@@ -184,15 +184,29 @@ class Consumer(threading.Thread):
                     client.send(op="nack", lease=m["lease"], delay=self.random.choice([0, 100]))
                 else:
                     waiting[left] = m["data"]
+                    self.asked.add(m["data"])
                     client.send(op="ack", id=left, lease=m["lease"])
         client.close()
         self.n_deaths += 1
 
 
-def run_and_kill(victims, **options):
+def dead_letters_of(bus):
+    """What is in them, each with how often it is there."""
+    client, found = bus.tcp(), collections.Counter()
+    client.sub("dead/jobs/x", last=1000000)
+    while True:
+        m = client.try_recv(1)
+        if m is None:
+            client.close()
+            return found
+        if m["op"] == "msg":
+            found[m["data"]] += 1
+
+
+def run_and_kill(victims, queue=QUEUE, **options):
     seed = int(os.environ.get("BUSBAR_SEED") or random.randrange(1 << 30))
     chance = random.Random(seed)
-    with Bus(topics=[QUEUE], frontends=("ws.1", "tcp.1"), **options) as bus:
+    with Bus(topics=[queue], frontends=("ws.1", "tcp.1"), **options) as bus:
         consumers = [Consumer(bus.ws if i % 2 else bus.tcp, seed + i) for i in range(6)]
         publisher = bus.tcp()
         for c in consumers:
@@ -244,8 +258,15 @@ def run_and_kill(victims, **options):
               f"{sum(c.n_deaths for c in consumers)} times a consumer died", flush=True)
         twice = {n: k for n, k in times.items() if k > 1}
         assert not twice, f"acked more than once: {twice}"
-        final = figures()
-        assert final["dead"] == 0 and final["lost"] == 0, final
+        final, dead = figures(), dead_letters_of(bus)
+        assert final["lost"] == 0, final
+        assert all(k == 1 for k in dead.values()), f"seed {seed}: dead more than once: {dead.most_common(3)}"
+        assert not set(dead) & set(times), f"seed {seed}: acked and dead: {sorted(set(dead) & set(times))[:9]}"
+        asked = set().union(*(c.asked for c in consumers))  # the answer may have died with the broker
+        missing = set(range(n_sent)) - set(times) - set(dead) - asked
+        assert not missing, f"seed {seed}: {len(missing)} are nowhere: {sorted(missing)[:9]}"
+        if queue is QUEUE:
+            assert final["dead"] == 0 and not dead, final
 
 
 def consumers_and_server_die():
@@ -258,6 +279,11 @@ def everything_dies():
     run_and_kill(["broker", "ws.1"], broker={"backend": "sqlite"})
 
 
+def everything_dies_and_many_are_dead():
+    """Messages that are given out twice at most: each is done, or once in the dead letters."""
+    run_and_kill(["broker", "ws.1"], queue={"match": "jobs/#", "queue": {"max_deliveries": 2}}, broker={"backend": "sqlite"})
+
+
 if __name__ == "__main__":
     main([turns_and_leases, a_lease_is_settled_elsewhere, dead_letters, later_and_not_too_late, prefetch_bounds_a_slow_consumer,
-          consumers_and_server_die, everything_dies])
+          consumers_and_server_die, everything_dies, everything_dies_and_many_are_dead])
