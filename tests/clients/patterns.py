@@ -126,4 +126,4 @@ def test_pages():
 
 if __name__ == "__main__":
     need_program("curl")
-    main([test_natively, test_by_curl, test_pages])
+    main([test_natively, test_by_curl, test_by_exec, test_pages])
