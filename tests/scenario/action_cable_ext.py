@@ -279,6 +279,15 @@ def presence():
         # The same person on another connection.
         tcp = bus.tcp()
         same = tcp.sub("chat/1", presence=ann)["id"]
+        asker = bus.tcp()
+
+        def twice_there():
+            asker.send(op="presence", id="w", topic="chat/1")
+            lines = []
+            while not lines or lines[-1]["op"] != "members_end":
+                lines.append(asker.recv())
+            return any(m.get("member") == "ann" and m["connections"] == 2 for m in lines)
+        wait_until(twice_there, "both are there")
         a.send("leave", CHAT)
         c.send("unsubscribe", CHAT)
         for each in (a, b):
