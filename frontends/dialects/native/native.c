@@ -113,6 +113,7 @@ native_take(struct native *n, struct slice key, struct slice raw)
             n->twice = (enum native_key)i;
         else
             n->raw[i] = raw;
+        n->given |= 1u << i;
         return;
     }
 }
@@ -400,18 +401,23 @@ native_read_content(struct native *n, struct request *ret)
     return 0;
 }
 
+/* Most publishes have nothing else. */
+#define NATIVE_PLAIN (1u << NATIVE_OP | 1u << NATIVE_TOPIC | 1u << NATIVE_DATA | 1u << NATIVE_ID)
+
 static int
 native_read_pub(struct native *n, struct request *ret)
 {
-
     if (!native_has(n, NATIVE_TOPIC))
         return native_fail(
             n, ERROR_REQUEST_INVALID, "\"topic\" is missing: a pub needs \"topic\" and \"data\".");
     if (n->raw[NATIVE_DATA].p == NULL)
         return native_fail(
             n, ERROR_REQUEST_INVALID, "\"data\" is missing: a pub needs \"topic\" and \"data\".");
-    if (native_string(n, NATIVE_TOPIC, &ret->topic) < 0 ||
-        native_bool(n, NATIVE_RETAIN, &ret->is_retain) < 0 || native_read_key(n, NATIVE_KEY, &ret->key) < 0 ||
+    if (native_string(n, NATIVE_TOPIC, &ret->topic) < 0)
+        return -EINVAL;
+    if ((n->given & ~NATIVE_PLAIN) == 0)
+        return n->form->read_body(n, false, (struct slice){.n = 0}, ret);
+    if (native_bool(n, NATIVE_RETAIN, &ret->is_retain) < 0 || native_read_key(n, NATIVE_KEY, &ret->key) < 0 ||
         native_read_key(n, NATIVE_ONCE, &ret->once) < 0 || native_u64(n, NATIVE_TTL, &ret->ttl_ms) < 0 ||
         native_u64(n, NATIVE_DELAY, &ret->delay_ms) < 0)
         return -EINVAL;

@@ -70,6 +70,8 @@ enum native_key {
     NATIVE_N_KEYS,
 };
 
+_Static_assert(NATIVE_N_KEYS <= 32, "native.given");
+
 struct native;
 
 struct native_pair {
@@ -103,6 +105,7 @@ struct native {
     struct dialect_error *error;
     unsigned max_depth;
     size_t n_in;                     /* bytes of the message: what was unescaped is never longer */
+    uint32_t given;                  /* a bit for each key that was */
     enum native_key twice;           /* a key that came again, or NATIVE_N_KEYS */
     struct slice raw[NATIVE_N_KEYS]; /* p is NULL for what was not given */
 };
