@@ -292,14 +292,16 @@ def test_ends_cleanly():
         for port in chat.ports.values():
             with socket.socket() as s:
                 assert s.connect_ex(("127.0.0.1", port)) != 0, port
-    # Who cannot have his ports is told, and nothing is left behind.
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        ports = {name: str(free_port()) for name in ("HTTP_PORT", "WS_PORT", "TCP_PORT")}
-        r = subprocess.run([os.path.join(HERE, "run")], env=dict(os.environ, BUSBAR_BUILD=BUILD, RAILS_PORT=str(taken.getsockname()[1]), **ports),
-                           capture_output=True, text=True, timeout=120, check=False)
-        assert r.returncode != 0 and "in use" in r.stderr, r
+    # Who cannot have one of the ports is told, and nothing is left behind.
+    for name, words in (("RAILS_PORT", "in use"), ("WS_PORT", "another program listens")):
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            ports = {n: str(free_port()) for n in ("RAILS_PORT", "HTTP_PORT", "WS_PORT", "TCP_PORT")}
+            ports[name] = str(taken.getsockname()[1])
+            r = subprocess.run([os.path.join(HERE, "run")], env=dict(os.environ, BUSBAR_BUILD=BUILD, **ports),
+                               capture_output=True, text=True, timeout=120, check=False)
+            assert r.returncode != 0 and words in r.stderr and "Ctrl-C" not in r.stdout, r
         for port in ports.values():
             with socket.socket() as s:
                 assert s.connect_ex(("127.0.0.1", int(port))) != 0, port
