@@ -242,7 +242,8 @@ group_work(struct queue_group *g)
         group_expire(g);
     queue_save(g); /* before more is given out: somebody waits for it */
     if (!queue_is_held_back(g)) {
-        if (!queues->is_stopping)
+        /* What a store that fails is not told piles up. */
+        if (!queues->is_stopping && !(g->saving != NULL && g->saving->is_failed))
             g->kind->give(g);
         queue_bury(g);
         queue_redrive_go_on(g);

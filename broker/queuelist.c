@@ -67,27 +67,40 @@ put_queue(struct peer *peer, uint64_t req, const struct queue_group *g)
     outbox_end(peer);
 }
 
+/* What all that match begin with. */
+static struct slice
+literal_part(struct slice filter)
+{
+    size_t n = 0;
+
+    while (n < filter.n && filter.p[n] != '+' && filter.p[n] != '#')
+        n++;
+    if (n < filter.n && n > 0)
+        n--; /* "a/#" is "a", too */
+    return slice_of(filter.p, n);
+}
+
 int
 queue_on_queues(struct peer *peer, const struct frame *f)
 {
     const struct frame_queues *asked = &f->queues;
     const struct queues *queues = peer->broker->queues;
     uint64_t limit = asked->limit < LIMIT_MAX ? asked->limit : LIMIT_MAX, n = 0;
+    struct slice literal = literal_part(asked->filter);
     bool has_more = false;
-    size_t at = 0;
+    size_t at;
 
     if (filter_error(asked->filter) != NULL)
         return peer_complain(peer, f, "%s", filter_error(asked->filter));
-    if (asked->after.n > 0)
+    at = queue_sorted_at(queues, literal, slice_of(NULL, 0));
+    if (asked->after.n > 0 && queue_sorted_at(queues, asked->after, asked->after_group) > at)
         at = queue_sorted_at(queues, asked->after, asked->after_group);
-    else if (!filter_has_wildcard(asked->filter))
-        at = queue_sorted_at(queues, asked->filter, slice_of(NULL, 0));
     for (; at < queues->n_sorted && !has_more; at++) {
         const struct queue_group *g = queues->sorted[at];
         struct slice name = topic_name(g->qt->topic);
 
-        if (!filter_has_wildcard(asked->filter) && !slice_equal(name, asked->filter))
-            break; /* the others of its topic stand beside it */
+        if (name.n < literal.n || memcmp(name.p, literal.p, literal.n) != 0)
+            break; /* they stand side by side */
         if (g->qt->topic->setting->is_hidden || !filter_matches(asked->filter, name) ||
             (slice_equal(name, asked->after) && slice_equal(queue_name(g), asked->after_group)))
             continue;

@@ -17,6 +17,9 @@
 #include "broker/settings.h"
 #include "wire/names.h"
 
+/* Where a reply was there is nothing to come back to. */
+#define REPLY_IDLE_S 1u
+
 static struct slice
 topic_key_of(const void *value)
 {
@@ -351,7 +354,8 @@ topics_expire(struct broker *broker, unsigned budget)
         if (t->expire_at >= t->n_handles)
             t->expire_at = 0;
         topic = t->by_handle[t->expire_at++];
-        if (topic == NULL || topic->n_pins > 0 || now_s - topic->used_s <= limit_s)
+        if (topic == NULL || topic->n_pins > 0 ||
+            now_s - topic->used_s <= (is_reply(topic) ? REPLY_IDLE_S : limit_s))
             continue;
         if (topic->retained_at != TOPIC_NO_RETAINED)
             topic_note_retained(broker, topic); /* it may have expired */

@@ -360,7 +360,52 @@ def everything_dies():
         assert codes["unavailable"] > 0 and codes["reply"] > N_REQUESTS * 0.5, codes
 
 
+def left_while_everything_dies():
+    """Asynchronous requests, while responders, the broker and their server die: each that was accepted has one outcome."""
+    seed = int(os.environ.get("BUSBAR_SEED") or random.randrange(1 << 30))
+    chance = random.Random(seed)
+    n_wanted = 500 if SANITIZED else 3000
+    with Bus(topics=[{"match": "svc/#", "queue": {"enabled": False, "max_deliveries": 5}}], frontends=("ws.1", "tcp.1"),
+             broker={"backend": "sqlite", "grace": "2s"}) as bus:
+        responders = [Responder(bus.tcp if i % 2 else bus.ws, seed + i) for i in range(N_RESPONDERS)]
+        for r in responders:
+            r.start()
+        asker, names, n_sent, n_refused = bus.tcp(), {}, 0, 0
+        victims, next_kill = ["broker", "ws.1"] * 3, time.monotonic() + 0.3
+        while len(names) < n_wanted or victims:
+            while n_sent - len(names) - n_refused < 100 and (len(names) < n_wanted or victims):
+                asker.send(op="request", id=n_sent, topic="svc/add", data=n_sent, **{"async": True})
+                n_sent += 1
+            m = asker.try_recv(0.05)
+            if m is not None and m["op"] == "accepted":
+                names[m["id"]] = m["request"]
+            elif m is not None:
+                assert m["op"] == "error" and m["code"] == "unavailable", m  # it may have been accepted, and nobody knows its name
+                n_refused += 1
+            if victims and time.monotonic() > next_kill:
+                victim = victims.pop()
+                bus.kill(victim)
+                time.sleep(chance.uniform(0, 0.3))
+                bus.start(victim)
+                next_kill = time.monotonic() + chance.uniform(0.2, 0.6)
+        outcomes = collections.Counter()
+        for n, name in names.items():
+            asker.send(op="result", id=f"r{n}", request=name, wait=60000)
+            while (m := asker.recv(60))["id"] != f"r{n}":
+                assert m["op"] == "accepted" or m["code"] == "unavailable", m
+            assert m["op"] == "reply" and m["data"] == n + 1 or m.get("code") == "responder_gone", (n, m)
+            outcomes[m.get("code", "reply")] += 1
+        for r in responders:
+            r.stopping.set()
+        for r in responders:
+            r.join(30)
+            if r.error:
+                raise r.error
+        print(f"seed {seed}: {dict(outcomes)}, {sum(r.n_deaths for r in responders)} times a responder died", flush=True)
+        assert outcomes["reply"] > n_wanted * 0.5, outcomes
+
+
 if __name__ == "__main__":
     main([round_trip_on_every_transport, errors, turns, responder_unsubscribes, half_closed_asker, broker_killed,
           asynchronous, asynchronous_through_restarts, result_is_asked_again,
-          responders_die, everything_dies])
+          responders_die, everything_dies, left_while_everything_dies])
