@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -411,6 +412,40 @@ tear_down(void)
 {
     empty_folder();
     (void)rmdir(folder);
+}
+
+int64_t
+query(const char *sql)
+{
+    sqlite3 *db;
+    sqlite3_stmt *s;
+    int64_t value;
+
+    ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+    ck_assert_msg(sqlite3_prepare_v2(db, sql, -1, &s, NULL) == SQLITE_OK, "%s: %s", sql, sqlite3_errmsg(db));
+    ck_assert_int_eq(sqlite3_step(s), SQLITE_ROW);
+    value = sqlite3_column_int64(s, 0);
+    sqlite3_finalize(s);
+    sqlite3_close(db);
+    return value;
+}
+
+void
+check_figures(void)
+{
+    ck_assert_int_eq(query("SELECT count(*) FROM topics t WHERE messages != (SELECT count(*) FROM messages m"
+                           " WHERE m.topic = t.id AND m.seq > t.evicted_seq)"),
+        0);
+    ck_assert_int_eq(query("SELECT count(*) FROM topics t WHERE bytes != (SELECT total(size) FROM messages m"
+                           " WHERE m.topic = t.id AND m.seq > t.evicted_seq)"),
+        0);
+    ck_assert_int_eq(query("SELECT count(*) FROM queue_items WHERE queue_group NOT IN"
+                           " (SELECT id FROM queue_groups)"),
+        0);
+    ck_assert_int_eq(query("SELECT count(*) FROM queue_items i JOIN queue_groups g ON g.id = i.queue_group"
+                           " WHERE i.seq <= g.floor"),
+        0);
+    ck_assert_int_eq(query("SELECT count(*) FROM scheduled WHERE topic NOT IN (SELECT id FROM topics)"), 0);
 }
 
 unsigned

@@ -111,6 +111,9 @@ void empty_folder(void);
 void set_up(void);
 void tear_down(void);
 unsigned count_files(const char *prefix);
+int64_t query(const char *sql); /* the first number of its answer */
+/* What the file counts is what is in it. Nobody has it open. */
+void check_figures(void);
 uint64_t next_random(uint64_t *random);
 
 /* A case of its own for each test: CK_RUN_CASE=name runs it alone. */

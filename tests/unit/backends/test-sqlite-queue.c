@@ -330,6 +330,7 @@ life_look(struct life *l, enum sqlite_sync sync, uint64_t first, uint64_t publis
     run_ms(s, 30);
     tick_until(s, ends_are_over, l);
     store_free(s);
+    check_figures();
 }
 
 START_TEST(queues_and_times_are_whole_when_the_process_is_killed)
@@ -338,7 +339,7 @@ START_TEST(queues_and_times_are_whole_when_the_process_is_killed)
     struct life *l = calloc(1, sizeof(*l));
     uint64_t random = 0x9e3779b97f4a7c15u + (uint64_t)_i;
 
-    for (unsigned round = 0; round < 25; round++) {
+    for (unsigned round = 0; round < 10; round++) {
         uint64_t published = l->n_published, saved = 0,
                  first = (l->n_published > l->n_saved ? l->n_published : l->n_saved) + 1;
 
@@ -350,6 +351,321 @@ START_TEST(queues_and_times_are_whole_when_the_process_is_killed)
 }
 END_TEST
 
+/* ---- Disks that do not take it. ---- */
+
+static off_t
+size_of(const char *part)
+{
+    char name[160];
+    struct stat st;
+
+    snprintf(name, sizeof(name), "%s%s", path, part);
+    return stat(name, &st) == 0 ? st.st_size : 0;
+}
+
+static void
+set_file_limit(rlim_t limit)
+{
+    struct rlimit both;
+
+    ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &both), 0);
+    both.rlim_cur = limit;
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &both), 0);
+}
+
+static bool
+is_trimmed(struct store *s, void *arg)
+{
+    uint64_t n;
+
+    ops->topic_stats(s->b, topic_of(s, 0), NULL, &n, NULL);
+    return n == *(uint64_t *)arg;
+}
+
+/* Until it is full: what was asked for meanwhile is done when there is room, or was answered with an error.
+ */
+START_TEST(full_disk_forgets_no_group_and_loses_nothing_that_is_due)
+{
+    struct store_item item = {.seq = 2, .n_deliveries = 1, .state = ITEM_LEASED};
+    struct store_group *old, *new, *gone;
+    struct append later[20] = {0};
+    struct store *s;
+    uint64_t n_left = 37, n;
+
+    signal(SIGXFSZ, SIG_IGN);
+    ck_assert_int_eq(
+        store_try(SQLITE_SYNC_NONE, 0, (struct store_limits){.messages = 1000, .is_held = true}, &s), 0);
+    ops->topic_hold(s->b, topic_of(s, 0), 0);
+    old = group_of(s, 0, "old");
+    gone = group_of(s, 0, "gone");
+    ck_assert_int_eq(save(s, old, &item, 1, 0), 0);
+    for (unsigned i = 0; i < 20; i++) {
+        char text[16];
+
+        snprintf(text, sizeof(text), "%u", i);
+        ck_assert_int_eq(push_record(s, &later[i], 1, record_of(text, 0, in_ms(s, 300)), 0), 0);
+    }
+    wait_for(s, &later[19].is_done);
+    for (unsigned i = 0; i < n_left + 3; i++)
+        ck_assert_int_eq(append(s, 0, "x", 0).error, 0);
+    set_file_limit((rlim_t)size_of("-wal")); /* and not a byte more */
+    item = (struct store_item){.seq = 3, .n_deliveries = 2, .state = ITEM_DONE};
+    ck_assert_int_lt(save(s, old, &item, 1, 1), 0);
+    new = group_of(s, 0, "new");
+    ck_assert_int_lt(save(s, new, &item, 1, 0), 0);
+    ops->group_drop(s->b, gone);
+    ops->topic_trim(s->b, topic_of(s, 0), 3);
+    ck_assert_int_eq(ops->group_save(s->b, old, &item, 1, 0, NULL), 0); /* nobody waits for it: it is lost */
+    run_ms(s, 500);                                                     /* and meanwhile some are due */
+    ck_assert_int_lt(append(s, 0, "x", 0).error, 0);
+    ck_assert_uint_eq(stats_of(s).n_scheduled, 20);
+    set_file_limit(RLIM_INFINITY);
+    wait_for_all_due(s);
+    tick_until(s, is_trimmed, &n_left);
+    item.n_deliveries = 7;
+    ck_assert_int_eq(save(s, new, &item, 1, 0), 0);
+    store_free(s);
+    check_figures();
+    s = store_new(SQLITE_SYNC_NONE, 0);
+    ck_assert_uint_eq(s->n_groups, 2);
+    ck_assert_str_eq(s->groups[0].name, "old");
+    ck_assert_uint_eq(s->groups[0].floor, 0);
+    ck_assert_uint_eq(s->groups[0].n_items, 1);
+    ck_assert_uint_eq(s->groups[0].items[0].seq, 2);
+    ck_assert_str_eq(s->groups[1].name, "new");
+    ck_assert_uint_eq(s->groups[1].n_items, 1);
+    ck_assert_uint_eq(s->groups[1].items[0].n_deliveries, 7);
+    ops->topic_stats(s->b, topic_of(s, 1), NULL, &n, NULL);
+    ck_assert_uint_eq(n, 20);
+    store_free(s);
+}
+END_TEST
+
+/* ---- What nobody keeps. ---- */
+
+static const struct store_limits leaves_nothing = {
+    .is_volatile = true, .is_unrecoverable = true, .keeps_no_retained = true};
+
+START_TEST(volatile_messages_cost_no_disk)
+{
+    struct store *s;
+    off_t before;
+
+    ck_assert_int_eq(store_try(SQLITE_SYNC_ALWAYS, 0, leaves_nothing, &s), 0);
+    append(s, 0, "x", 1); /* numbers are reserved with the first */
+    before = size_of("-wal");
+    for (unsigned i = 0; i < 1000; i++)
+        ck_assert_int_eq(append(s, i % 10, "text", i + 2).error, 0);
+    ck_assert_int_eq(append(s, 7, "again", 500).outcome, APPEND_REPEATED);
+    ck_assert_uint_eq(s->n_records, 1001);
+    ck_assert_int_eq(size_of("-wal"), before);
+    for (unsigned i = 0; i < 20000; i++)
+        ck_assert_uint_eq(append(s, i % 10, "text", 0).seq, i + 1002);
+    ck_assert_int_le(size_of("-wal") - before, 100000); /* some more reservations */
+    ck_assert_int_eq(query("SELECT count(*) FROM topics"), 0);
+    ck_assert_int_eq(query("SELECT count(*) FROM publishes"), 0);
+    store_free(s);
+    s = store_new(SQLITE_SYNC_ALWAYS, 0);
+    ck_assert_uint_eq(s->n_restored, 0);
+    ck_assert_uint_eq(ops->last_seq(s->b), 21001); /* it said goodbye */
+    store_free(s);
+}
+END_TEST
+
+/* Numbers are never given out twice, and what is kept stands between what is not. */
+START_TEST(numbers_of_volatile_messages_are_not_given_again)
+{
+    uint64_t last = 0, random = 88172645463325252u + (uint64_t)_i;
+
+    for (unsigned round = 0; round < 10; round++) {
+        unsigned n_volatile = (unsigned)(next_random(&random) % 6000);
+        bool keeps_one = next_random(&random) % 2 == 0;
+        int fds[2], status;
+        uint64_t seq, epoch = 0;
+        struct store *s;
+        pid_t pid;
+
+        ck_assert_int_eq(pipe(fds), 0);
+        pid = fork_alone(fds[1]);
+        if (pid == 0) {
+            if (store_try(SQLITE_SYNC_NONE, 0, leaves_nothing, &s) < 0)
+                _exit(1);
+            for (unsigned i = 0; i < n_volatile; i++)
+                (void)append(s, 0, "x", 0);
+            s->limits = roomy;
+            if (keeps_one)
+                (void)append(s, 1, "y", 0);
+            s->limits = leaves_nothing;
+            seq = append(s, 0, "x", 0).seq;
+            (void)!write(fds[1], &seq, sizeof(seq));
+            for (;;)
+                pause();
+        }
+        close(fds[1]);
+        ck_assert_int_eq(read(fds[0], &seq, sizeof(seq)), sizeof(seq));
+        close(fds[0]);
+        ck_assert_int_eq(kill(pid, SIGKILL), 0);
+        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+        ck_assert_uint_gt(seq, last);
+        s = store_new(SQLITE_SYNC_NONE, 0);
+        ck_assert(epoch == 0 || epoch == ops->epoch(s->b));
+        epoch = ops->epoch(s->b);
+        ck_assert_uint_ge(ops->last_seq(s->b), seq);
+        ck_assert_uint_lt(ops->last_seq(s->b), seq + 10000);
+        last = append(s, 1, "z", 0).seq;
+        ck_assert_uint_gt(last, seq);
+        store_free(s);
+    }
+}
+END_TEST
+
+START_TEST(volatile_messages_go_on_for_a_while_on_a_full_disk)
+{
+    struct store *s;
+    unsigned n = 0;
+    int error;
+
+    signal(SIGXFSZ, SIG_IGN);
+    ck_assert_int_eq(store_try(SQLITE_SYNC_NONE, 0, leaves_nothing, &s), 0);
+    append(s, 0, "x", 0);
+    set_file_limit(1);
+    while ((error = append(s, 0, "x", 0).error) == 0)
+        ck_assert_uint_lt(++n, 10000);
+    ck_assert_uint_gt(n, 100);
+    ck_assert_int_lt(error, 0);
+    set_file_limit(RLIM_INFINITY);
+    ck_assert_uint_eq(append(s, 0, "x", 0).seq, n + 2);
+    store_free(s);
+}
+END_TEST
+
+/* ---- Very many. ---- */
+
+#define N_MANY 50000u
+
+static void
+free_append(struct append *a)
+{
+    ck_assert_int_eq(a->error, 0);
+    free(a);
+}
+
+static void
+push_many(struct store *s, unsigned topic, unsigned n)
+{
+    s->on_answer = free_append;
+    for (unsigned i = 0; i < n; i++) {
+        struct append *a = calloc(1, sizeof(*a));
+
+        while (push(s, a, topic, slice_str("a message of a queue that is long"), 0) == -EAGAIN)
+            run_ms(s, 1);
+    }
+    while (s->n_under_way > 0)
+        run_ms(s, 1);
+    s->on_answer = NULL;
+}
+
+/* All that is ready costs nothing but its messages; a purge is one save, and rows go by and by. */
+START_TEST(long_queue_has_no_items_and_is_purged_at_once)
+{
+    struct store_group *group;
+    struct store *s;
+    uint64_t n;
+
+    ck_assert_int_eq(store_try(SQLITE_SYNC_NONE, 0, (struct store_limits){.is_held = true}, &s), 0);
+    ops->topic_hold(s->b, topic_of(s, 0), 0);
+    group = group_of(s, 0, "g");
+    push_many(s, 0, N_MANY);
+    ck_assert_uint_eq(stats_of(s).n_records, N_MANY);
+    ck_assert_uint_eq(stats_of(s).n_items, 0);
+    ck_assert_int_eq(query("SELECT count(*) FROM queue_items"), 0);
+    ck_assert_int_eq(save(s, group, NULL, 0, ops->last_seq(s->b)), 0);
+    ops->topic_trim(s->b, topic_of(s, 0), ops->last_seq(s->b));
+    ck_assert_uint_eq(append(s, 0, "next", 0).seq, N_MANY + 1);
+    ops->topic_stats(s->b, topic_of(s, 0), NULL, &n, NULL);
+    ck_assert_uint_eq(n, 1);
+    ck_assert_int_gt(query("SELECT count(*) FROM messages"), N_MANY / 2); /* they are still there */
+    loop_timer_start(s->loop, &s->deadline, DEADLINE_MS);
+    while (query("SELECT count(*) FROM messages") > 1)
+        run_ms(s, 10);
+    loop_timer_stop(s->loop, &s->deadline);
+    store_free(s);
+    check_figures();
+}
+END_TEST
+
+/* What was to be deleted when the process ended is deleted when something goes next. */
+START_TEST(purge_that_was_interrupted_is_finished)
+{
+    struct store *s;
+    int status;
+    pid_t pid = fork_alone(-1);
+    uint64_t n;
+
+    if (pid == 0) {
+        if (store_try(SQLITE_SYNC_NONE, 0, (struct store_limits){.is_held = true}, &s) < 0)
+            _exit(1);
+        ops->topic_hold(s->b, topic_of(s, 0), 0);
+        push_many(s, 0, 20000);
+        ops->topic_trim(s->b, topic_of(s, 0), 20000);
+        _exit(append(s, 0, "next", 0).seq == 20001 ? 0 : 2);
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_int_eq(status, 0);
+    ck_assert_int_gt(query("SELECT count(*) FROM messages"), 1000);
+    ck_assert_int_eq(store_try(SQLITE_SYNC_NONE, 0, (struct store_limits){.is_held = true}, &s), 0);
+    ops->topic_stats(s->b, topic_of(s, 0), NULL, &n, NULL);
+    ck_assert_uint_eq(n, 1);
+    push_many(s, 0, 100);
+    ops->topic_trim(s->b, topic_of(s, 0), 20090);
+    append(s, 0, "x", 0);
+    loop_timer_start(s->loop, &s->deadline, DEADLINE_MS);
+    while (query("SELECT count(*) FROM messages") > 100)
+        run_ms(s, 10);
+    loop_timer_stop(s->loop, &s->deadline);
+    store_free(s);
+    check_figures();
+}
+END_TEST
+
+static bool
+has_no_records(struct store *s, void *arg)
+{
+    return stats_of(s).n_records == 0;
+}
+
+START_TEST(very_many_that_expire_at_once_stop_nobody)
+{
+    struct store *s = store_new(SQLITE_SYNC_NONE, 0);
+    int64_t end_ms = in_ms(s, 1);
+
+    s->on_answer = free_append;
+    for (unsigned i = 0; i < N_MANY / 2; i++) {
+        struct append *a = calloc(1, sizeof(*a));
+        struct record *record = record_of("soon over", end_ms, 0);
+
+        while (push_record(s, a, i % 7, record_ref(record), 0) == -EAGAIN)
+            run_ms(s, 1);
+        record_unref(record);
+    }
+    while (s->n_under_way > 0)
+        run_ms(s, 1);
+    s->on_answer = NULL;
+    ops->tick(s->b, 1000);
+    ck_assert_int_eq(append(s, 8, "x", 0).error, 0);
+    ck_assert_uint_gt(stats_of(s).n_records, N_MANY / 4); /* it did not wait for all */
+    ops->topic_drop(s->b, topic_of(s, 8));
+    s->topics[8].store = NULL;
+    loop_timer_start(s->loop, &s->deadline, DEADLINE_MS);
+    while (!has_no_records(s, NULL)) /* one tick is enough */
+        run_ms(s, 1);
+    loop_timer_stop(s->loop, &s->deadline);
+    ck_assert_uint_eq(stats_of(s).n_expired, N_MANY / 2);
+    store_free(s);
+    check_figures();
+}
+END_TEST
+
 int
 main(void)
 {
@@ -357,5 +673,15 @@ main(void)
 
     add(s, "queues_and_times_are_whole_when_the_process_is_killed",
         queues_and_times_are_whole_when_the_process_is_killed, 6);
+    add(s, "full_disk_forgets_no_group_and_loses_nothing_that_is_due",
+        full_disk_forgets_no_group_and_loses_nothing_that_is_due, 1);
+    add(s, "volatile_messages_cost_no_disk", volatile_messages_cost_no_disk, 1);
+    add(s, "numbers_of_volatile_messages_are_not_given_again",
+        numbers_of_volatile_messages_are_not_given_again, 2);
+    add(s, "volatile_messages_go_on_for_a_while_on_a_full_disk",
+        volatile_messages_go_on_for_a_while_on_a_full_disk, 1);
+    add(s, "long_queue_has_no_items_and_is_purged_at_once", long_queue_has_no_items_and_is_purged_at_once, 1);
+    add(s, "purge_that_was_interrupted_is_finished", purge_that_was_interrupted_is_finished, 1);
+    add(s, "very_many_that_expire_at_once_stop_nobody", very_many_that_expire_at_once_stop_nobody, 1);
     return run_suite(s);
 }

@@ -99,6 +99,41 @@ damage(uint64_t *random)
     close(fd);
 }
 
+/* Groups with items, messages that expire, and some that are due soon or much later. */
+static void
+fill_queues(struct store *s)
+{
+    struct store_item items[100];
+    struct append a[100] = {0};
+
+    for (unsigned i = 0; i < 100; i++) {
+        struct record *record = record_new(slice_str(""), slice_str(""), slice_str(""), slice_str("queued"));
+
+        items[i] = (struct store_item){.seq = i + 1, .n_deliveries = i, .state = i % 3};
+        record->expires_ms = i % 3 == 0 ? loop_wall_ms(s->loop) + 20 : 0;
+        record->due_ms = i % 3 == 1 ? loop_wall_ms(s->loop) + 20 : i % 3 == 2 ? INT64_MAX : 0;
+        ck_assert_int_eq(push_record(s, &a[i], i % 5, record, 0), 0);
+    }
+    for (unsigned i = 0; i < 4; i++) {
+        static const char *const names[] = {"a", "b", "c", "d"};
+
+        ck_assert_int_eq(save(s, group_of(s, i % 2, names[i]), items, 100, i), 0);
+    }
+    for (unsigned i = 0; i < 100; i++)
+        wait_for(s, &a[i].is_done);
+}
+
+static void
+use_queues(struct store *s)
+{
+    struct store_item item = {.seq = 50, .state = ITEM_DONE};
+
+    for (unsigned i = 0; i < s->n_groups; i++)
+        (void)save(s, s->groups[i].store, &item, 1, 40);
+    ops->tick(s->b, 1000);
+    run_ms(s, 50); /* some are due */
+}
+
 START_TEST(damaged_file_never_keeps_the_bus_from_starting)
 {
     uint64_t random = 0x2545f4914f6cdd1du * (uint64_t)(_i + 1);
@@ -111,9 +146,11 @@ START_TEST(damaged_file_never_keeps_the_bus_from_starting)
         for (unsigned i = 0; i < 300; i++)
             append(
                 s, i % 20, "some text that is long enough to fill a few pages of the file, so to say", i + 1);
+        fill_queues(s);
         store_free(s);
         damage(&random);
         s = store_start_again();
+        use_queues(s);
         (void)read_all(s, &r, 0);
         (void)append(s, 3, "x", 5000);
         if (s->is_broken) { /* found only while it was used: the next start sets it aside */

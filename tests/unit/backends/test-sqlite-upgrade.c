@@ -9,7 +9,6 @@
 
 #include "tests/unit/backends/sqlitesupport.h"
 
-#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -23,22 +22,6 @@ copy_old(const char *name, const char *part)
 
     snprintf(command, sizeof(command), "cp '%s/%s%s' '%s%s'", OLD_FILES, name, part, path, part);
     ck_assert_int_eq(system(command), 0);
-}
-
-static int64_t
-query(const char *sql)
-{
-    sqlite3 *db;
-    sqlite3_stmt *s;
-    int64_t value;
-
-    ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
-    ck_assert_msg(sqlite3_prepare_v2(db, sql, -1, &s, NULL) == SQLITE_OK, "%s: %s", sql, sqlite3_errmsg(db));
-    ck_assert_int_eq(sqlite3_step(s), SQLITE_ROW);
-    value = sqlite3_column_int64(s, 0);
-    sqlite3_finalize(s);
-    sqlite3_close(db);
-    return value;
 }
 
 struct tally {
