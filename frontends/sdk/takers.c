@@ -445,8 +445,9 @@ taker_give(struct taker *t, const struct frame *frame, struct slice token)
 static void
 taker_give_back(struct hub *hub, struct slice lease)
 {
-    frame_put_settle(
-        hub->sink.begin(hub->sink.arg), &(struct frame_settle){.lease = lease, .outcome = SETTLE_RETRY});
+    frame_put_settle(hub->sink.begin(hub->sink.arg),
+        &(struct frame_settle){
+            .lease = lease, .outcome = SETTLE_RETRY, .delay_ms = 1}); /* 0 is the topic's queue.retry_delay */
     hub->sink.commit(hub->sink.arg);
 }
 
