@@ -374,9 +374,13 @@ reason_note(struct queuecore *q, struct queue_item *item, struct slice reason)
     reason_forget(q, item);
     if (reason.n == 0 || q->reason_bytes + reason.n + 1 > QUEUECORE_REASONS_MAX)
         return;
-    item->reason = strndup((const char *)reason.p, reason.n);
-    if (item->reason != NULL)
-        q->reason_bytes += strlen(item->reason) + 1;
+    item->reason = malloc(reason.n + 1);
+    if (item->reason == NULL)
+        return;
+    for (size_t i = 0; i < reason.n; i++) /* it becomes the value of a header, which is one line */
+        item->reason[i] = reason.p[i] < ' ' || reason.p[i] == 0x7f ? ' ' : (char)reason.p[i];
+    item->reason[reason.n] = '\0';
+    q->reason_bytes += reason.n + 1;
 }
 
 static void

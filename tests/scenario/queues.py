@@ -77,11 +77,11 @@ def dead_letters():
         client.sub("jobs/x", id=1, group="g", prefetch=1)
         client.pub("jobs/x", "one")
         client.pub("jobs/x", "two")
-        settle(client, "nack", lease=client.expect("msg")["lease"], dead=True, reason="broken")
+        settle(client, "nack", lease=client.expect("msg")["lease"], dead=True, reason="broken\r\nin\u0000pieces\u007f")
         dead = watcher.message()
         assert dead["topic"] == "dead/jobs/x" and dead["data"] == "one", dead
         assert dead["headers"]["busbar-group"] == "g" and dead["headers"]["busbar-topic"] == "jobs/x", dead
-        assert "broken" in dead["headers"]["busbar-reason"], dead
+        assert dead["headers"]["busbar-reason"] == "broken  in pieces ", dead  # headers are lines
         for _ in range(2):
             m = client.expect("msg")
             assert m["data"] == "two", m
