@@ -320,7 +320,8 @@ queue_redrive_go_on(struct queue_group *g)
 
     if (redrive == NULL)
         return;
-    for (item = queuecore_ready(&g->core); item != NULL && redrive->left > 0; item = next) {
+    for (item = queuecore_ready(&g->core); item != NULL && redrive->left > 0 && !redrive->to->is_dropped;
+         item = next) {
         next = queuecore_ready_after(&g->core, item);
         if (item->is_busy || item->seq <= redrive->passed)
             continue;
