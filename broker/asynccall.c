@@ -9,8 +9,10 @@
 
 #include "broker/asynccall.h"
 
+#include "backends/backend.h"
 #include "base/rand.h"
 #include "base/siphash.h"
+#include "wire/names.h"
 
 #define CALL_FIRST 'r'
 #define DIGITS "0123456789abcdefghjkmnpqrstvwxyz"
@@ -23,6 +25,26 @@ async_id_new(char id[ASYNC_ID_TEXT])
     rand_bytes(random, sizeof(random));
     for (unsigned i = 0; i < ASYNC_ID_TEXT; i++) /* 130 bits */
         id[i] = DIGITS[random[i] & 31];
+}
+
+void
+async_id_once(
+    const uint8_t key[LEASE_KEY_BYTES], struct slice topic, struct slice once, char id[ASYNC_ID_TEXT])
+{
+    /* A key of its own, or ids would be codes of leases and calls. */
+    const uint64_t own[2] = {siphash13(key, "request ids, 1", 14), siphash13(key, "request ids, 2", 14)};
+    uint8_t text[2 + TOPIC_MAX_BYTES + RECORD_ONCE_MAX];
+    uint64_t bits = 0;
+
+    memcpy(text + 1, topic.p, topic.n);
+    text[1 + topic.n] = '\0'; /* is in no topic */
+    memcpy(text + 2 + topic.n, once.p, once.n);
+    for (unsigned i = 0; i < ASYNC_ID_TEXT; i++, bits >>= 5) {
+        text[0] = (uint8_t)i;
+        if (i % 12 == 0)
+            bits = siphash13((const uint8_t *)own, text, 2 + topic.n + once.n);
+        id[i] = DIGITS[bits & 31];
+    }
 }
 
 static int

@@ -20,6 +20,9 @@ struct asynccall {
 };
 
 void async_id_new(char id[ASYNC_ID_TEXT]);
+/* Always the same for these, and not to be guessed without the key. */
+void async_id_once(
+    const uint8_t key[LEASE_KEY_BYTES], struct slice topic, struct slice once, char id[ASYNC_ID_TEXT]);
 bool async_id_is_one(struct slice text);
 
 struct slice asynccall_put(

@@ -253,6 +253,13 @@ has_work(const struct queue_group *g)
     return g->core.n_givable > 0 || g->n_unread > 0 || !g->is_exact;
 }
 
+/* Where clients may not subscribe, wildcards may be held that match, and get nothing of it. */
+static bool
+may_respond(const struct queue_group *g)
+{
+    return g->qt->topic->setting->may_respond;
+}
+
 /* A responder has room. */
 static bool
 demand_on_room(struct demand *demand, struct consumer *responder)
@@ -262,7 +269,7 @@ demand_on_room(struct demand *demand, struct consumer *responder)
     struct queue_item *item;
     int r = 0;
 
-    while (r == 0 && !queue_is_held_back(g) && (item = next_item(g)) != NULL)
+    while (r == 0 && may_respond(g) && !queue_is_held_back(g) && (item = next_item(g)) != NULL)
         r = give_to(g, item, responder);
     if (r > 0) {
         queue_wake(g);
@@ -288,6 +295,8 @@ give(struct queue_group *g)
     struct consumer *c;
     unsigned n = 0;
 
+    if (!may_respond(g))
+        return;
     while ((item = next_item(g)) != NULL && n++ < TURN_ITEMS) {
         c = responders_pick(g->broker, asked_topic(g), NULL);
         if (c == NULL)
@@ -305,7 +314,7 @@ give(struct queue_group *g)
 static bool
 has_takers(const struct queue_group *g)
 {
-    return responders_has_any(g->broker, asked_topic(g));
+    return may_respond(g) && responders_has_any(g->broker, asked_topic(g));
 }
 
 /* ---- The end of one that nobody answered. ---- */
@@ -425,12 +434,14 @@ const struct queue_kind asyncrequest_queue_kind = {
 
 /* Two appends: the outcome, which is pending, and the request. */
 struct acceptance {
+    char id[ASYNC_ID_TEXT]; /* first: it is the key */
+    bool is_once;           /* in async->accepting */
+    bool is_pending;        /* the outcome is kept */
     struct broker *broker;
     uint64_t session, req;
     unsigned slot, n_open;
     int error;
     int64_t expires_ms;
-    char id[ASYNC_ID_TEXT];
 };
 
 static void
@@ -454,7 +465,50 @@ put_accepted(const struct acceptance *a)
 }
 
 static void
-acceptance_on_done(void *arg, int error, enum append_outcome outcome, uint64_t seq)
+acceptance_free(struct acceptance *a)
+{
+    if (a->is_once)
+        (void)table_remove(&a->broker->async->accepting, slice_of(a->id, ASYNC_ID_TEXT));
+    free(a);
+}
+
+static void
+ignore_done(void *arg, int error, enum append_outcome outcome, uint64_t seq)
+{
+    (void)arg;
+    (void)error;
+    (void)outcome;
+    (void)seq;
+}
+
+/* Its outcome is kept and the request is not: who asks again must not be told that it waits. */
+static void
+forget_pending(const struct acceptance *a)
+{
+    char reply[ASYNC_REPLY_TOPIC_MAX];
+    struct topic *topic = topic_find(a->broker, async_reply_topic(slice_of(a->id, ASYNC_ID_TEXT), reply));
+    const struct slice none = slice_of(NULL, 0);
+    struct record *record = topic != NULL ? record_new_once(none, none, none, none, none) : NULL;
+
+    if (record == NULL)
+        return;
+    record->kind = MESSAGE_BINARY;
+    record->flags = MESSAGE_RETAIN;
+    (void)publish_take(a->broker, topic, record, ignore_done, NULL);
+}
+
+static void
+acceptance_end(struct acceptance *a)
+{
+    if (a->error < 0 && a->is_pending)
+        forget_pending(a);
+    a->broker->async->figures.n_accepted += a->error == 0;
+    put_accepted(a);
+    acceptance_free(a);
+}
+
+static void
+request_on_done(void *arg, int error, enum append_outcome outcome, uint64_t seq)
 {
     struct acceptance *a = arg;
 
@@ -462,11 +516,17 @@ acceptance_on_done(void *arg, int error, enum append_outcome outcome, uint64_t s
     (void)seq;
     if (error < 0)
         a->error = error;
-    if (--a->n_open > 0)
-        return;
-    a->broker->async->figures.n_accepted += a->error == 0;
-    put_accepted(a);
-    free(a);
+    if (--a->n_open == 0)
+        acceptance_end(a);
+}
+
+static void
+pending_on_done(void *arg, int error, enum append_outcome outcome, uint64_t seq)
+{
+    struct acceptance *a = arg;
+
+    a->is_pending = error >= 0;
+    request_on_done(a, error, outcome, seq);
 }
 
 /* The request as it is kept: with its id among the headers. NULL if memory ran out. */
@@ -531,21 +591,51 @@ accept(struct acceptance *a, const struct frame_request *f, struct topic *queue,
     if (pending == NULL || request == NULL) {
         record_unref(pending);
         record_unref(request);
-        free(a);
+        acceptance_free(a);
         return ERROR_INTERNAL;
     }
     pending->expires_ms = a->expires_ms + (int64_t)setting->reply_ttl_ms;
     a->n_open = 2;
-    r = publish_take(broker, reply, pending, acceptance_on_done, a);
+    r = publish_take(broker, reply, pending, pending_on_done, a);
     if (r < 0) {
         record_unref(request);
-        free(a);
+        acceptance_free(a);
         return ERROR_STORE_FAILED;
     }
-    r = publish_take(broker, queue, request, acceptance_on_done, a);
-    if (r < 0) /* its reply is pending until it expires, and nobody knows of it */
-        acceptance_on_done(a, r, APPEND_OK, 0);
+    r = publish_take(broker, queue, request, request_on_done, a);
+    if (r < 0)
+        request_on_done(a, r, APPEND_OK, 0);
     return ERROR_NONE;
+}
+
+/* Gives it its id. Has it been asked before? Then it is not asked again: ERROR_NONE, and *ret_known. */
+static enum error_code
+name_request(struct acceptance *a, const struct frame_request *f, bool *ret_known, const char **ret_message)
+{
+    struct broker *broker = a->broker;
+    struct slice id = slice_of(a->id, ASYNC_ID_TEXT);
+    struct async_outcome outcome;
+
+    *ret_known = false;
+    if (f->once.n == 0) {
+        async_id_new(a->id);
+        return ERROR_NONE;
+    }
+    queues_load_key(broker);
+    async_id_once(broker->queues->key, f->topic, f->once, a->id);
+    if (table_find(&broker->async->accepting, id) != NULL) {
+        *ret_message = "The same request is being accepted just now: try again.";
+        return ERROR_UNAVAILABLE;
+    }
+    async_look(broker, id, &outcome);
+    *ret_known = outcome.state != ASYNC_UNKNOWN;
+    if (outcome.state == ASYNC_PENDING)
+        a->expires_ms = outcome.expires_ms;
+    record_unref(outcome.record);
+    if (*ret_known)
+        return ERROR_NONE;
+    a->is_once = table_insert(&broker->async->accepting, a) == 0;
+    return a->is_once ? ERROR_NONE : ERROR_INTERNAL;
 }
 
 enum error_code
@@ -557,12 +647,9 @@ asyncrequest_start(
     struct topic *queue, *reply;
     struct acceptance *a;
     enum error_code code;
+    bool is_known;
 
     *ret_message = NULL;
-    if (broker->topics.n_replies >= broker->options.kept_requests_max) {
-        *ret_message = "There are too many asynchronous requests and replies (broker.kept_requests_max).";
-        return ERROR_LIMIT_REACHED;
-    }
     if (ttl_ms == 0 || ttl_ms > setting->request_ttl_ms)
         ttl_ms = setting->request_ttl_ms;
     a = calloc(1, sizeof(*a));
@@ -573,10 +660,21 @@ asyncrequest_start(
         .slot = peer->slot,
         .req = f->request.req,
         .expires_ms = loop_wall_ms(broker->loop) + (int64_t)ttl_ms};
-    async_id_new(a->id);
-    code = open_topics(broker, f->request.topic, slice_of(a->id, ASYNC_ID_TEXT), &queue, &reply, ret_message);
-    if (code != ERROR_NONE) {
+    code = name_request(a, &f->request, &is_known, ret_message);
+    if (code == ERROR_NONE && is_known) {
+        put_accepted(a);
         free(a);
+        return ERROR_NONE;
+    }
+    if (code == ERROR_NONE && broker->topics.n_replies >= broker->options.kept_requests_max) {
+        *ret_message = "There are too many asynchronous requests and replies (broker.kept_requests_max).";
+        code = ERROR_LIMIT_REACHED;
+    }
+    if (code == ERROR_NONE)
+        code = open_topics(
+            broker, f->request.topic, slice_of(a->id, ASYNC_ID_TEXT), &queue, &reply, ret_message);
+    if (code != ERROR_NONE) {
+        acceptance_free(a);
         return code;
     }
     return accept(a, &f->request, queue, reply, setting);

@@ -191,6 +191,7 @@ asyncrequests_new(struct broker *broker, struct asyncrequests **ret)
         return -ENOMEM;
     async->broker = broker;
     table_init(&async->decisions, decision_key_of);
+    table_init(&async->accepting, decision_key_of); /* their id is first, too */
     async_waits_init(async);
     *ret = async;
     return 0;
@@ -207,6 +208,7 @@ asyncrequests_free(struct asyncrequests *async)
     while ((d = table_next(&async->decisions, &at)) != NULL)
         free(d);
     table_fini(&async->decisions);
+    table_fini(&async->accepting);
     async_waits_fini(async);
     free(async);
     return NULL;

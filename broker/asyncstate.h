@@ -26,6 +26,7 @@ struct asyncrequests {
     struct broker *broker;
     struct table decisions; /* struct decision by id: under way */
     struct table waits;     /* struct async_wait by id: asyncresult.c */
+    struct table accepting; /* struct acceptance by id, of those with a `once`: asyncrequest.c */
     struct asyncrequest_figures figures;
 };
 

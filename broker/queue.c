@@ -518,8 +518,8 @@ queue_user_drop(struct queue_group *g)
 }
 
 /* Leases that were given out before are ours only if we have the key from before. */
-static void
-load_key(struct broker *broker)
+void
+queues_load_key(struct broker *broker)
 {
     struct topic *topic = topic_find(broker, slice_str(KEY_TOPIC));
     struct record *record = NULL;
@@ -555,7 +555,7 @@ queue_open(
         return -ENOSPC;
     if (broker->store_ops->group_open == NULL)
         return -ENOTSUP;
-    load_key(broker);
+    queues_load_key(broker);
     if (queue_topic_get(broker, topic) < 0 || (g = group_new(broker, topic, name, floor)) == NULL)
         return -ENOMEM;
     r = group_enlist(g);
@@ -703,7 +703,7 @@ void
 queues_start(struct broker *broker)
 {
     if (broker->queues->n_sorted > 0)
-        load_key(broker);
+        queues_load_key(broker);
 }
 
 /* From now on frontends come back: what they had goes on if they say so in time. */

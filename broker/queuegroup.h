@@ -147,6 +147,8 @@ queue_name(const struct queue_group *g)
 const struct queue_setting *queue_setting(const struct queue_group *g);
 /* Restored, and frontends may still be on their way that have what it gave out. */
 bool queue_is_held_back(const struct queue_group *g);
+/* queues->key is there after. */
+void queues_load_key(struct broker *broker);
 /* Something happened to it: it is looked at before the turn ends. */
 void queue_wake(struct queue_group *g);
 struct queue_group *queue_find(const struct topic *topic, struct slice name);

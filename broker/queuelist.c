@@ -280,6 +280,11 @@ queue_on_peek(struct peer *peer, const struct frame *f)
 {
     struct queue_group *g = queue_find_named(peer->broker, f->peek.topic, f->peek.group);
 
+    if (g != NULL && !g->qt->topic->setting->may_subscribe) {
+        queue_answer(peer, f->peek.req, ERROR_NOT_ALLOWED,
+            "The settings of this topic do not allow clients to subscribe.", 0);
+        return 0;
+    }
     if (g != NULL && f->peek.count > 0)
         return peek_start(peer, &f->peek, g);
     frame_put_peek_end(outbox_begin(peer), &(struct frame_peek_end){.req = f->peek.req});

@@ -57,6 +57,7 @@ setting_compile_requests(struct pair *pair)
         .limits = {.is_held = true, .is_unrecoverable = true, .keeps_no_retained = true},
         .max_message = own->max_message,
         .is_hidden = true,
+        .may_respond = own->may_subscribe,
         .queue = own->queue,
         .request_ttl_ms = own->request_ttl_ms,
         .reply_ttl_ms = own->reply_ttl_ms,

@@ -43,6 +43,7 @@ struct setting {
     uint64_t policy; /* enum slow_policy */
     uint64_t max_ttl_ms, max_delay_ms;
     bool may_publish, may_subscribe;
+    bool may_respond; /* of $requests/TOPIC: may_subscribe of TOPIC */
     bool is_hidden;   /* not in lists of topics */
     bool is_key_once; /* a key alone makes a publish happen once */
     struct queue_setting queue;

@@ -409,7 +409,8 @@ FRAME_BEGIN(queues_end, QUEUES_END, 91, TO_FRONTEND)
     FIELD(u64, more)
 FRAME_END(queues_end, QUEUES_END)
 
-/* What is in a queue, not done, above `seq`, at most `count`; nothing is leased by looking. */
+/* What is in a queue, not done, above `seq`, at most `count`; nothing is leased by looking. Answered by PEEKED
+ * and PEEK_END, or by SETTLED with the reason why not. */
 FRAME_BEGIN(peek, PEEK, 92, TO_BROKER)
     FIELD(u64, req)
     FIELD(str, topic)
@@ -457,7 +458,8 @@ FRAME_END(redrive, REDRIVE)
 /* ---- Requests and replies. ---- */
 
 /* A client asks; one responder is to answer within `timeout_ms`. `flags`: 1 asynchronous: it is kept until a responder takes it,
- * answered at once by ACCEPTED, and its reply waits to be asked for by RESULT. */
+ * answered at once by ACCEPTED, and its reply waits to be asked for by RESULT; one with the same `once` (at most 255 bytes) on the
+ * same topic is not asked again, as long as the first or its reply is kept: ACCEPTED then names the first. */
 FRAME_BEGIN(request, REQUEST, 100, TO_BROKER)
     FIELD(u64, req)
     FIELD(str, topic)
@@ -467,6 +469,7 @@ FRAME_BEGIN(request, REQUEST, 100, TO_BROKER)
     FIELD(str, type)
     FIELD(bin, headers)
     FIELD(str, key)
+    FIELD(str, once)
     FIELD(bin, body)
 FRAME_END(request, REQUEST)
 

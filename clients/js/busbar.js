@@ -151,9 +151,11 @@ class Bus {
     /**
      * Leaves a request for whoever will respond on this topic, now or later. Resolves with its id: any client asks for the reply
      * by result(id), or by HTTP at /requests/id/ID.
+     *
+     * options: type, headers, key, once (an idempotency key: asked again with it, it is the same request).
      */
     requestLater(topic, data, options = {}) {
-        return this.#ask({op: 'request', async: true, topic, ...payload(data), ...pick(options, ['type', 'headers', 'key'])})
+        return this.#ask({op: 'request', async: true, topic, ...payload(data), ...pick(options, ['type', 'headers', 'key', 'once'])})
             .then(answer => answer.request)
     }
 

@@ -41,6 +41,7 @@ struct work {
     struct buf lines;         /* JSON objects with commas between */
     struct http_stored first; /* of a taker of one */
     struct buf heads;         /* its header lines */
+    struct buf topic;         /* of a peek */
     uint64_t n, max, wait_ms;
     bool has_more, is_done, is_consumer, is_subscribed;
     uint64_t count;
@@ -235,14 +236,16 @@ static void
 put_peeked(struct work *w, const struct answer *a)
 {
     static const char *const states[] = {"ready", "leased", "delayed"};
+    struct message m = *a->message;
 
+    m.topic = buf_slice(&w->topic);
     put_comma(w);
     buf_printf(&w->lines, "{\"state\":\"%s\",\"deliveries\":%llu,",
         a->queue_state < 3 ? states[a->queue_state] : "?", (unsigned long long)a->n_deliveries);
     if (a->time_ms > 0)
         buf_printf(&w->lines, "\"until\":%llu,", (unsigned long long)a->time_ms);
     buf_put_str(&w->lines, "\"message\":");
-    http_put_envelope(&w->lines, a->message);
+    http_put_envelope(&w->lines, &m);
     buf_put_byte(&w->lines, '}');
 }
 
@@ -442,6 +445,7 @@ work_fini(struct exchange *x)
 
     buf_fini(&w->lines);
     buf_fini(&w->heads);
+    buf_fini(&w->topic);
     buf_fini(&w->text);
     http_stored_fini(&w->first);
 }
@@ -470,6 +474,7 @@ work_start(struct http_conn *hc, const struct http_reply *reply, const struct re
         return NULL;
     buf_init(&w->lines, 0);
     buf_init(&w->heads, 0);
+    buf_init(&w->topic, 0);
     buf_init(&w->text, 0);
     http_stored_init(&w->first);
     w->op = request->op;
@@ -509,11 +514,15 @@ take_start(struct http_conn *hc, const struct http_reply *reply, struct request 
 static void
 peek_start(struct http_conn *hc, const struct http_reply *reply, struct request *request)
 {
+    struct work *w = NULL;
+
     request->op = REQUEST_PEEK;
     request->limit = LIST_USUAL;
     if (read_number(hc, reply, "limit", LIST_MAX, &request->limit) == 0 &&
         read_text(hc, reply, "after", &request->since) == 0)
-        (void)work_start(hc, reply, request, 0, 0);
+        w = work_start(hc, reply, request, 0, 0);
+    if (w != NULL)
+        buf_put_slice(&w->topic, request->topic);
 }
 
 static void

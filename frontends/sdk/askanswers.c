@@ -74,8 +74,8 @@ asks_on_settled(struct hub *hub, const struct frame *frame)
 
     if (members_asked(f->req))
         return members_on_settled(hub, frame);
-    r = ask_find(
-        hub, f->req, "SETTLED", OP(WITHDRAW) | OP(REPLY) | OP(SETTLE) | OP(PURGE) | OP(REDRIVE), &ask);
+    r = ask_find(hub, f->req, "SETTLED",
+        OP(WITHDRAW) | OP(REPLY) | OP(SETTLE) | OP(PEEK) | OP(PURGE) | OP(REDRIVE), &ask);
     if (r < 0 || ask == NULL)
         return r;
     if (ask->op == REQUEST_REPLY || (ask->op == REQUEST_SETTLE && ask->outcome != SETTLE_EXTEND))

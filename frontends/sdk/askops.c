@@ -27,6 +27,7 @@ asks_request(struct hub *hub, struct session *s, const struct request *r)
                 .type = r->type,
                 .headers = r->headers,
                 .key = r->key,
+                .once = r->is_async ? r->once : slice_of(NULL, 0),
                 .body = r->body}},
         r->is_async ? ACCEPT_MS : timeout_ms);
 }

@@ -259,6 +259,13 @@ asks_may_send(const struct hub *hub)
     return hub->phase != HUB_AWAY && (hub->sink.is_full == NULL || !hub->sink.is_full(hub->sink.arg));
 }
 
+/* May it be sent again, when nobody knows whether it was done? */
+static bool
+ask_may_repeat(const struct ask *ask)
+{
+    return ask->is_once || ask_kind_of(ask)->may_repeat;
+}
+
 static void
 ask_send(struct ask *ask, const struct frame *f)
 {
@@ -268,7 +275,7 @@ ask_send(struct ask *ask, const struct frame *f)
 
     ask_pack(out, f);
     /* What cannot be kept is lost with the link, and said to be. */
-    if (ask->frame == NULL && ask_kind_of(ask)->may_repeat && !buf_failed(out))
+    if (ask->frame == NULL && ask_may_repeat(ask) && !buf_failed(out))
         (void)ask_keep(ask, slice_of(out->p + at, out->n - at));
     ask->is_sent = true;
     list_push_back(&hub->asks.sent, &ask->in_queue);
@@ -333,7 +340,7 @@ ask_send_kept(struct ask *ask)
     }
     ask_refresh(ask, &f);
     ask_send(ask, &f);
-    if (!ask_kind_of(ask)->may_repeat)
+    if (!ask_may_repeat(ask))
         ask_drop_frame(ask);
 }
 
@@ -424,6 +431,7 @@ ask_new(struct hub *hub, struct session *s, const struct request *r, bool is_cou
         .op = r->op,
         .outcome = r->outcome,
         .is_async = r->is_async,
+        .is_once = r->is_async && r->once.n > 0,
         .is_counted = is_counted,
         .n_id = (uint8_t)r->id.n,
         .n_token = (uint8_t)r->token.n};

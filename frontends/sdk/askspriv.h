@@ -23,6 +23,7 @@ struct ask {
     enum request_op op;
     enum settle_outcome outcome;
     bool is_async, is_counted, is_sent;
+    bool is_once; /* the broker sees that it was asked before */
     uint8_t n_id, n_token;
     uint32_t n_frame;
     uint8_t *frame;  /* packed, while it may have to be sent (again) */

@@ -62,6 +62,55 @@ def request_and_reply():
         assert bus.http("GET", "/requests/svc/add").status == 405
 
 
+def a_request_left_again():
+    """With the same Idempotency-Key it is the same request, through restarts of the broker, and is asked once."""
+    with Bus(broker={"backend": "sqlite"}, frontends=("http.1", "tcp.1")) as bus:
+        def leave(key, topic="primes"):
+            r = bus.http("POST", "/requests/" + topic, "91", {"Prefer": "respond-async", "Idempotency-Key": key})
+            assert r.status == 202, r
+            return r.json()
+
+        first = leave("k1")
+        assert leave("k1") == first
+        assert len({leave(key, topic)["request"] for key, topic in (("k1", "primes"), ("k2", "primes"), ("k1", "other"))}) == 3
+        bus.kill("broker")
+        bus.start("broker")
+        assert leave("k1") == first
+        worker = responder(bus, "primes")
+        calls = [worker.expect("request") for _ in range(2)]  # k1 and k2
+        assert worker.try_recv(0.3) is None
+        for call in calls:
+            worker.send(op="reply", id=1, call=call["call"], data="7*13")
+            worker.expect("replied", id=1)
+        assert leave("k1")["request"] == first["request"]
+        assert worker.try_recv(0.3) is None
+        assert bus.http("GET", "/requests/id/" + first["request"]).body == b"7*13"
+        # The same on the native dialect, whoever asks; and without `async` there is nothing to find again.
+        worker.send(op="request", id=2, topic="primes", **{"async": True}, once="k1", data="91")
+        assert worker.expect("accepted", id=2)["request"] == first["request"]
+
+
+def what_may_not_be_read():
+    """Where `subscribe` is false nobody gets requests by a wildcard, and nobody looks into a queue."""
+    topics = [{"match": "secret/#", "subscribe": False}, {"match": "dead/#", "subscribe": False, "history": {"messages": 10}},
+              {"match": "jobs/#", "queue": {"max_deliveries": 1}}]
+    with Bus(topics=topics, frontends=("http.1", "tcp.1")) as bus:
+        worker = responder(bus, "#")
+        asked = [bus.http("POST", f"/requests/{topic}", "x", {"Prefer": "respond-async"}).status for topic in ("secret/a", "open/a")]
+        assert asked == [202, 202], asked
+        assert worker.expect("request")["topic"] == "open/a"
+        assert worker.try_recv(0.3) is None
+        worker.sub("jobs/a", id=2, group="g")
+        worker.pub("jobs/a", "poison")
+        worker.send(op="nack", id=3, lease=worker.expect("msg")["lease"], dead=True)
+        worker.expect("nacked", id=3)
+        wait_until(lambda: b"dead/jobs/a" in bus.http("GET", "/queues").body, "the dead letter")
+        r = bus.http("GET", "/queues/dead/jobs/a/redrive/messages")
+        assert (r.status, r.json()["error"]["code"]) == (403, "not_allowed"), r
+        worker.send(op="peek", id=4, topic="dead/jobs/a", group="redrive")
+        assert worker.expect("error", id=4)["code"] == "not_allowed"
+
+
 def a_request_that_waits():
     with Bus() as bus:
         r = bus.http("POST", "/requests/primes", "91", {"Prefer": "respond-async", "Content-Type": "text/plain"})
@@ -136,6 +185,7 @@ def take_and_settle():
         r = bus.http("POST", f"{queue}/leases/{many[1]['lease']}", '{"action":"eat"}')
         assert (r.status, r.json()["error"]["code"]) == (400, "body_invalid"), r
         peeked = bus.http("GET", f"{queue}/messages").json()["messages"]
+        assert {p["message"]["topic"] for p in peeked} == {"jobs/mail"}, peeked
         assert [(m["message"]["data"]["n"], m["state"]) for m in peeked] == [(1, "leased"), (2, "leased")], peeked
         row, = bus.http("GET", "/queues?filter=jobs/%2B").json()["queues"]
         assert (row["topic"], row["group"], row["leased"], row["dead"]) == ("jobs/mail", "workers", 2, 1), row
@@ -206,5 +256,5 @@ def good_for_a_while():
 
 
 if __name__ == "__main__":
-    main([request_and_reply, a_request_that_waits, a_stream_for_one_reply, take_and_settle, a_taker_that_waits, who_is_there,
+    main([request_and_reply, a_request_left_again, what_may_not_be_read, a_request_that_waits, a_stream_for_one_reply, take_and_settle, a_taker_that_waits, who_is_there,
           good_for_a_while])

@@ -67,7 +67,8 @@ native_read_request(struct native *n, struct request *ret)
 {
     if (native_need(n, NATIVE_TOPIC, "a request") < 0 || native_string(n, NATIVE_TOPIC, &ret->topic) < 0 ||
         native_u64(n, NATIVE_TIMEOUT, &ret->timeout_ms) < 0 ||
-        native_bool(n, NATIVE_ASYNC, &ret->is_async) < 0 || native_read_key(n, NATIVE_KEY, &ret->key) < 0)
+        native_bool(n, NATIVE_ASYNC, &ret->is_async) < 0 || native_read_key(n, NATIVE_KEY, &ret->key) < 0 ||
+        native_read_key(n, NATIVE_ONCE, &ret->once) < 0)
         return -EINVAL;
     return native_read_any_content(n, ret);
 }
