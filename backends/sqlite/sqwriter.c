@@ -135,7 +135,8 @@ writer_tick(struct writer *w, int64_t wall_ms)
         w->expired_ms = wall_ms;
         r = sqdb_run(&w->d, SQDB_PUBLISHES_EXPIRE, 1, wall_ms - (int64_t)DEDUPE_BOOT_IDLE_MS);
     }
-    return r == 0 ? times_expire_all(w, wall_ms) : r;
+    w->has_more_ends = true; /* in so far as there are any: with the end of this transaction */
+    return r;
 }
 
 /* Rows of numbers that are out of the window. Once in a while for each boot. */
