@@ -98,7 +98,7 @@ enum append_outcome {
     APPEND_OK,        /* seq is the message's */
     APPEND_REPEATED,  /* it was appended before; seq is the one it got then; no on_record() */
     APPEND_FORGOTTEN, /* a repeat of something so old that its seq is no longer known; seq is 0 */
-    APPEND_SCHEDULED, /* kept until record->due_ms; seq is 0; no on_record() before that */
+    APPEND_SCHEDULED, /* kept until its due_ms, which stands for the seq; no on_record() before that */
 };
 
 /* ---- Groups: what the members of a work queue have done of a topic's messages. The store keeps what it is
@@ -257,7 +257,7 @@ struct backend_ops {
      * its absence is no gap, for its publisher wanted it so. The answer comes by host->on_appended(cookie).
      * 0, or negative errno: not taken up, no answer will come (-EAGAIN: too much is under way; pause the
      * publisher's link; -EINVAL: a due_ms on a topic that is volatile). A repeat of a publish that was kept
-     * aside is answered as that one was, also when it was appended since. */
+     * aside is answered as that one was, with the same due_ms, also when it was appended since. */
     int (*append_take)(struct backend *b, struct store_topic *topic, struct record *record,
         struct store_origin origin, void *cookie);
 

@@ -12,6 +12,7 @@
 #ifndef BACKENDS_DEDUPE_H
 #define BACKENDS_DEDUPE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,8 +21,6 @@
 
 #define DEDUPE_WINDOW 65536u /* publish numbers of one boot, a power of two */
 #define DEDUPE_BOOTS_MAX 2048u
-/* The seq of what was kept aside and has none yet. */
-#define DEDUPE_ASIDE UINT64_MAX
 #define DEDUPE_BOOT_IDLE_MS (60u * 60 * 1000)
 
 struct dedupe_boot;
@@ -37,6 +36,23 @@ struct dedupe {
 };
 
 enum dedupe_outcome { DEDUPE_NEW, DEDUPE_REPEATED, DEDUPE_FORGOTTEN };
+
+/* What was kept aside has no seq yet: when it is due stands in its place, negative. */
+static inline uint64_t
+dedupe_aside(int64_t due_ms)
+{
+    return (uint64_t)-due_ms;
+}
+
+static inline bool
+dedupe_is_aside(uint64_t seq, uint64_t *ret_due_ms)
+{
+    bool is_aside = (int64_t)seq < 0;
+
+    if (is_aside)
+        *ret_due_ms = -seq;
+    return is_aside;
+}
 
 void dedupe_init(struct dedupe *d);
 void dedupe_fini(struct dedupe *d);

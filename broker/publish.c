@@ -35,7 +35,6 @@ struct publish_pending {
     struct topic *topic; /* pinned */
     uint64_t session;    /* of the peer, which may be gone by now; 0: the broker's own */
     uint64_t pub;
-    int64_t due_ms;     /* of one with a delay */
     publish_done_fn fn; /* of the broker's own: may be NULL */
     void *arg;
     unsigned slot;
@@ -116,11 +115,10 @@ publish_note_published(struct peer *peer, uint64_t pub, uint64_t seq)
 }
 
 static void
-publish_note_scheduled(struct peer *peer, uint64_t pub, int64_t due_ms)
+publish_note_scheduled(struct peer *peer, uint64_t pub, uint64_t due_ms)
 {
     publish_flush_run(peer);
-    frame_put_scheduled(
-        outbox_begin(peer), &(struct frame_scheduled){.pub = pub, .due_ms = (uint64_t)due_ms});
+    frame_put_scheduled(outbox_begin(peer), &(struct frame_scheduled){.pub = pub, .due_ms = due_ms});
     outbox_end(peer);
     peer->counters.published++;
 }
@@ -163,7 +161,7 @@ publish_on_appended(void *cookie, int error, enum append_outcome outcome, uint64
     }
     if (peer != NULL && peer_is_attached(peer)) {
         if (error == 0 && outcome == APPEND_SCHEDULED)
-            publish_note_scheduled(peer, pending->pub, pending->due_ms);
+            publish_note_scheduled(peer, pending->pub, seq); /* of a repeat, what the first was told */
         else if (error == 0)
             publish_note_published(peer, pending->pub, seq);
         else
@@ -195,7 +193,6 @@ append_take(
         return -ENOMEM;
     }
     *pending = *what;
-    pending->due_ms = record->due_ms;
     pending->is_delayed = record->due_ms != 0;
     broker->n_scheduling += pending->is_delayed;
     pending->is_counted = topic->queue != NULL;

@@ -289,10 +289,8 @@ append_check(struct backend *b, struct store_topic *topic, const struct record *
                 dedupe_note_pub(&b->dedupe, origin.boot, origin.pub, *ret_seq);
         }
     }
-    if (*ret == APPEND_REPEATED && *ret_seq == DEDUPE_ASIDE) {
+    if (*ret == APPEND_REPEATED && dedupe_is_aside(*ret_seq, ret_seq))
         *ret = APPEND_SCHEDULED;
-        *ret_seq = 0;
-    }
     return 0;
 }
 
@@ -334,13 +332,14 @@ static int
 append_aside(struct backend *b, struct store_topic *topic, struct record *record, struct store_origin origin)
 {
     int r = topic->shared->limits.is_volatile ? -EINVAL : memory_aside_take(b, topic, record);
+    uint64_t aside = dedupe_aside(record->due_ms);
 
     if (r < 0)
         return r;
     if (record_once(record).n > 0) /* without memory for it a repeat is not seen, but the message is there */
-        (void)dedupe_note_key(&b->dedupe, topic->id, record_once(record), DEDUPE_ASIDE, loop_now_ms(b->loop));
+        (void)dedupe_note_key(&b->dedupe, topic->id, record_once(record), aside, loop_now_ms(b->loop));
     if (origin.boot != 0)
-        dedupe_note_pub(&b->dedupe, origin.boot, origin.pub, DEDUPE_ASIDE);
+        dedupe_note_pub(&b->dedupe, origin.boot, origin.pub, aside);
     return 0;
 }
 
@@ -357,6 +356,7 @@ memory_append_take(struct backend *b, struct store_topic *topic, struct record *
     r = append_check(b, topic, record, origin, &outcome, &seq);
     is_new = outcome == APPEND_OK;
     if (r == 0 && is_new && record->due_ms > loop_wall_ms(b->loop)) {
+        seq = (uint64_t)record->due_ms;
         r = append_aside(b, topic, record, origin);
         outcome = APPEND_SCHEDULED;
     } else if (r == 0 && is_new) {

@@ -197,10 +197,10 @@ note_key(struct writer *w, const struct command *c, uint64_t seq, bool is_old)
 static void
 answer_repeat(struct command *c, enum append_outcome outcome, uint64_t seq)
 {
-    bool was_aside = outcome == APPEND_REPEATED && seq == DEDUPE_ASIDE;
+    bool was_aside = outcome == APPEND_REPEATED && dedupe_is_aside(seq, &seq);
 
     c->outcome = was_aside ? APPEND_SCHEDULED : outcome;
-    c->seq = was_aside ? 0 : seq;
+    c->seq = seq;
 }
 
 /* 1: it is a repeat, and answered. */
@@ -271,7 +271,7 @@ append_new(struct writer *w, struct command *c, bool has_old_key)
 {
     bool is_aside = c->record->due_ms > c->record->time_ms && c->topic->w.now.id != 0;
     int r = is_aside ? times_put_aside(w, c) : append_number(w, c);
-    uint64_t seq = is_aside ? DEDUPE_ASIDE : c->seq;
+    uint64_t seq = is_aside ? dedupe_aside(c->record->due_ms) : c->seq;
 
     if (r == 0 && has_key(w, c))
         r = note_key(w, c, seq, has_old_key);

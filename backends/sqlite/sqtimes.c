@@ -221,7 +221,7 @@ times_put_aside(struct writer *w, struct command *c)
     if (c->record->due_ms < w->now.next_due_ms)
         w->now.next_due_ms = c->record->due_ms;
     c->outcome = APPEND_SCHEDULED;
-    c->seq = 0;
+    c->seq = (uint64_t)c->record->due_ms;
     return 0;
 }
 

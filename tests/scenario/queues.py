@@ -115,6 +115,11 @@ def later_and_not_too_late():
         a.send(op="pub", id=1, topic="later", data="x", delay=300)
         answer = a.expect("published", id=1)
         assert "cursor" not in answer and before + 250 <= answer["due"] <= time.time() * 1000 + 350, answer
+        a.send(op="pub", id="o1", topic="once", data="x", delay=3600000, once="o")
+        first = a.expect("published", id="o1")["due"]
+        for i, delay in enumerate((1000, 3600000, None)):  # the first answer again, whatever is asked for now
+            a.send(op="pub", id=f"again{i}", topic="once", data="x", once="o", **({"delay": delay} if delay else {}))
+            assert a.expect("published", id=f"again{i}")["due"] == first
         a.pub("later", "y")
         assert b.message()["data"] == "y"
         m = b.message()

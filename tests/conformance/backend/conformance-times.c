@@ -374,6 +374,13 @@ END_TEST
 
 /* ---- Kept aside. ---- */
 
+static void
+check_scheduled(struct appended a, int64_t due_ms)
+{
+    ck_assert_int_eq(a.outcome, APPEND_SCHEDULED);
+    ck_assert_int_eq((int64_t)a.seq, due_ms);
+}
+
 START_TEST(scheduled_comes_when_it_is_due)
 {
     struct fixture *f = fixture_usual();
@@ -384,7 +391,7 @@ START_TEST(scheduled_comes_when_it_is_due)
     open_topic(f, 0, &roomy);
     a = append_later(f, 0, "later", due_ms);
     ck_assert_int_eq(a.outcome, APPEND_SCHEDULED);
-    ck_assert_uint_eq(a.seq, 0);
+    ck_assert_uint_eq(a.seq, (uint64_t)due_ms);
     ck_assert_uint_eq(append(f, 0, "now"), 1);
     ck_assert_uint_eq(stats_of(f).n_scheduled, 1);
     ck_assert_uint_gt(stats_of(f).n_scheduled_bytes, 0);
@@ -442,32 +449,29 @@ START_TEST(due_in_the_past_is_appended_at_once)
 }
 END_TEST
 
+/* Also with another delay, or none. */
 START_TEST(repeat_of_a_scheduled_publish_is_answered_as_such)
 {
     struct fixture *f = fixture_usual();
-    struct store_origin origin = {7, 1}, other = {8, 1};
+    struct store_origin origin = {7, 1}, other = {8, 1}, later = {9, 1};
+    int64_t due_ms;
 
     open_topic(f, 0, &roomy);
+    due_ms = in_ms(f, 200);
     for (unsigned i = 0; i < 2; i++) {
-        int64_t due_ms = in_ms(f, 200);
-
-        ck_assert_int_eq(
-            append_record(f, 0, record_of("x", "k", 0, due_ms), origin).outcome, APPEND_SCHEDULED);
-        ck_assert_int_eq(
-            append_record(f, 0, record_of("x", "k", 0, due_ms), origin).outcome, APPEND_SCHEDULED);
-        ck_assert_int_eq(
-            append_record(f, 0, record_of("x", "k", 0, due_ms), other).outcome, APPEND_SCHEDULED);
-        ck_assert_uint_eq(append_record(f, 0, record_of("x", "k", 0, due_ms), other).seq, 0);
+        check_scheduled(append_record(f, 0, record_of("x", "k", 0, due_ms), origin), due_ms);
+        check_scheduled(append_record(f, 0, record_of("x", "k", 0, due_ms + 40), origin), due_ms);
+        check_scheduled(append_record(f, 0, record_of("x", "k", 0, due_ms + 50), other), due_ms);
+        check_scheduled(append_record(f, 0, record_of("x", "k", 0, 0), other), due_ms);
         ck_assert_uint_eq(stats_of(f).n_scheduled, 1 - i);
         tick_until(f, 1, 0); /* and then it is the same */
     }
     ck_assert_uint_eq(stats_of(f).n_repeated, 7);
     ck_assert_uint_eq(f->n_delivered, 1);
     if (fixture_reopen(f)) {
-        ck_assert_int_eq(
-            append_record(f, 0, record_of("x", "", 0, in_ms(f, 100)), origin).outcome, APPEND_SCHEDULED);
-        ck_assert_int_eq(append_record(f, 0, record_of("x", "k", 0, 0), (struct store_origin){0}).outcome,
-            APPEND_SCHEDULED);
+        check_scheduled(append_record(f, 0, record_of("x", "", 0, in_ms(f, 100)), origin), due_ms);
+        check_scheduled(append_record(f, 0, record_of("x", "k", 0, 0), later), due_ms);
+        check_scheduled(append_record(f, 0, record_of("x", "", 0, 0), later), due_ms);
         ck_assert_uint_eq(stats_of(f).n_scheduled, 0);
     }
     fixture_free(f);
