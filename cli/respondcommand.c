@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/conf.h"
+#include "base/json.h"
 #include "base/list.h"
 #include "base/utf8.h"
 #include "cli/busclient.h"
@@ -27,6 +28,7 @@ struct respond {
     struct payload_args payload;
     const char *filter, *command;
     uint64_t concurrency, count, n_done; /* count 0: no end */
+    uint64_t max_reply;                  /* what the server takes; 0: it has not said yet */
     struct list works;
 };
 
@@ -151,6 +153,8 @@ work_answer(struct work *work, const char *error, struct slice output)
     payload = payload_of(&respond->payload, output.p, output.n);
     if (error == NULL && payload.kind != BB_BINARY && payload.len > 0 && output.p[payload.len - 1] == '\n')
         payload.len--;
+    if (error == NULL && respond->max_reply > 0 && payload.len > respond->max_reply)
+        error = "the command's output is larger than the server takes";
     r = error == NULL ? bb_reply(respond->client.bb, work->call, &payload)
                       : bb_reply_error(respond->client.bb, work->call, error);
     if (r < 0 && r != -ENOTCONN) {
@@ -161,6 +165,27 @@ work_answer(struct work *work, const char *error, struct slice output)
         bus_note(&respond->client, "%s", error);
     if (r == -ENOTCONN)
         bus_note(&respond->client, "a request was lost with the connection");
+}
+
+/* A reply that is too large would be refused, or end the connection with all that is under way. */
+static void
+on_welcome(struct bb_client *bb, const char *json, size_t len, const struct bb_result *result, void *arg)
+{
+    struct respond *respond = arg;
+    struct json_token key;
+    struct slice raw;
+    struct json r;
+
+    (void)bb;
+    (void)result;
+    if (json == NULL)
+        return;
+    json_init(&r, json, len, JSON_MAX_DEPTH);
+    if (json_next(&r, &key) < 0 || key.type != JSON_OBJECT)
+        return;
+    while (json_next(&r, &key) == 0 && key.type == JSON_KEY && json_skip(&r, &raw) == 0)
+        if (slice_is(key.raw, "message_bytes"))
+            (void)json_u64(raw, &respond->max_reply);
 }
 
 /* What was said before has been heard. */
@@ -222,8 +247,10 @@ on_event(struct bb_subscription *sub, const struct bb_event *event, void *arg)
     struct respond *respond = arg;
 
     (void)sub;
-    if (event->type != BB_REFUSED)
+    if (event->type != BB_REFUSED) {
+        (void)bb_ask(respond->client.bb, "hello", NULL, on_welcome, respond); /* each connection's own */
         return;
+    }
     bus_complain(&respond->client, "%s: %s", event->code, event->text);
     bus_end(&respond->client, PROC_EXIT_FAILURE);
 }

@@ -61,6 +61,13 @@ def test_request_and_respond():
         assert "exit code 3" in busbar(bus, "request", "fail", "x", code=1).stderr
         end(failing)
 
+        # Too large, and so large that its line would end the connection: the asker is told, the next one is served.
+        wordy = responder(bus, "wordy", "--exec", 'head -c "$(cat)" /dev/zero')
+        for size in ("2000000", "9000000"):
+            assert "larger" in busbar(bus, "request", "wordy", size, code=1).stderr
+        assert busbar(bus, "request", "wordy", "0").stdout == "\n"
+        end(wordy)
+
         slow = responder(bus, "slow", "--exec", "exec sleep 60")
         assert "timeout" in busbar(bus, "request", "slow", "x", "-t", "300ms", code=4).stderr
         end(slow)
