@@ -82,10 +82,11 @@ wscable_need_badge(struct wsconn *c)
     return false;
 }
 
-/* What is kept of a session: its claims, its subscriptions. */
+/* What is kept of a session: its name (wscableremote.c), its claims, its subscriptions. */
 static void
 session_put(const struct wscable *cable, struct buf *out)
 {
+    wscable_remote_put_name(cable, out);
     buf_put(out, &cable->n_claims, sizeof cable->n_claims);
     buf_put(out, cable->claims, cable->n_claims);
     wscable_put_subs(cable, out);
@@ -123,6 +124,7 @@ session_restore(struct wsconn *c, struct slice kept)
 {
     struct wscable *cable = c->cable;
 
+    kept = wscable_remote_skip_name(kept);
     memcpy(&cable->n_claims, kept.p, sizeof cable->n_claims);
     kept = slice_of(kept.p + sizeof cable->n_claims, kept.n - sizeof cable->n_claims);
     if (cable->n_claims > 0) {

@@ -163,6 +163,9 @@ void wscable_remote_end(struct wscables *all);
 /* The connection gets its name. False without memory. */
 bool wscable_remote_join(struct wsconn *c);
 void wscable_remote_leave(struct wsconn *c);
+/* In front of what is kept of a session, so that it can be ended, too. */
+void wscable_remote_put_name(const struct wscable *cable, struct buf *out);
+struct slice wscable_remote_skip_name(struct slice kept);
 
 /* ---- wscableact.c ---- */
 

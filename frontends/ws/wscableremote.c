@@ -85,20 +85,57 @@ is_disconnect(struct slice body, bool *ret_reconnect)
     return true;
 }
 
+void
+wscable_remote_put_name(const struct wscable *cable, struct buf *out)
+{
+    uint32_t n = cable->name == NULL ? 0 : (uint32_t)cable->name->n;
+
+    buf_put(out, &n, sizeof n);
+    if (n > 0)
+        buf_put(out, cable->name->text, n);
+}
+
+static struct slice
+kept_name(struct slice kept)
+{
+    uint32_t n;
+
+    memcpy(&n, kept.p, sizeof n);
+    return slice_of(kept.p + sizeof n, n);
+}
+
+struct slice
+wscable_remote_skip_name(struct slice kept)
+{
+    size_t n = sizeof(uint32_t) + kept_name(kept).n;
+
+    return slice_of(kept.p + n, kept.n - n);
+}
+
+static bool
+has_name(struct slice kept, struct slice text)
+{
+    return slice_equal(kept_name(kept), text);
+}
+
+/* Those whose client is away could come back without a token. */
 static void
 remote_close(struct wscable_remote *remote, struct slice text, struct slice body)
 {
-    struct wscable_name *name = table_find(&remote->names, text);
+    struct wscable_name *name;
     bool reconnect;
 
-    if (name == NULL || !is_disconnect(body, &reconnect))
+    if (!is_disconnect(body, &reconnect))
         return;
-    for (struct list *it = name->conns.next; it != &name->conns; it = it->next) {
+    wscable_store_drop(&remote->all->store, has_name, text);
+    name = table_find(&remote->names, text);
+    for (struct list *it = name == NULL ? NULL : name->conns.next; name != NULL && it != &name->conns;
+         it = it->next) {
         struct wscable *cable = list_entry(it, struct wscable, in_name);
 
+        cable->is_over = true; /* its session is not to go on */
         if (cable->conn->state != WSCONN_OPEN)
             continue;
-        cable->is_over = true; /* its session is not to go on */
         wscable_tell(cable->conn, "remote", reconnect);
         wsconn_close(cable->conn, WSFRAME_CODE_NORMAL, slice_str("remote"));
     }

@@ -118,6 +118,19 @@ wscable_store_put(struct wscable_store *s, struct slice id, struct slice content
     store_trim(s);
 }
 
+void
+wscable_store_drop(
+    struct wscable_store *s, bool (*is_meant)(struct slice content, struct slice arg), struct slice arg)
+{
+    list_for_each_safe(it, following, &s->by_age)
+    {
+        struct stored *stored = list_entry(it, struct stored, in_age);
+
+        if (is_meant(slice_of(stored->bytes + stored->n_id, stored->n_content), arg))
+            stored_free(s, stored);
+    }
+}
+
 bool
 wscable_store_take(struct wscable_store *s, struct slice id, struct buf *out)
 {

@@ -34,5 +34,8 @@ size_t wscable_store_n(const struct wscable_store *s);
 void wscable_store_put(struct wscable_store *s, struct slice id, struct slice content);
 /* Takes it out: its content, appended to out. False: there is none. */
 bool wscable_store_take(struct wscable_store *s, struct slice id, struct buf *out);
+/* Forgets those whose content is meant. Looks at all of them. */
+void wscable_store_drop(
+    struct wscable_store *s, bool (*is_meant)(struct slice content, struct slice arg), struct slice arg);
 
 #endif

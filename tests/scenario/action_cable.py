@@ -364,6 +364,19 @@ def disconnected_by_name():
             assert bob.frame()["message"] == nobody.frame()["message"] == "still here"
             again = client("ann", protocols=("actioncable-v1-ext-json",), welcome=False, path="/cable?sid=" + sid)
             assert "restored" not in again.expect(type="welcome")
+            # One whose client is away at that moment, too; others' stay.
+            kept = {}
+            for sub in ("ann", "dora"):
+                away = client(sub, protocols=("actioncable-v1-ext-json",), welcome=False)
+                kept[sub] = away.expect(type="welcome")["sid"]
+                away.subscribe(CHAT)
+                away.close()
+            witness = client("ann")
+            tcp.pub("action_cable/ann", {"type": "disconnect", "reconnect": False})
+            assert witness.frame()["reason"] == "remote"
+            for sub, is_restored in (("dora", True), ("ann", False)):
+                hello = bus.cable(welcome=False, protocols=("actioncable-v1-ext-json",), path="/cable?sid=" + kept[sub]).frame()
+                assert hello.get("restored", False) is is_restored, (sub, hello)
             tcp.pub("action_cable/bob", {"type": "disconnect"})
             assert bob.frame() == {"type": "disconnect", "reason": "remote", "reconnect": True}
     finally:

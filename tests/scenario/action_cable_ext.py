@@ -78,6 +78,13 @@ def history_since_a_time():
             c.send("subscribe", other, history={"since": since, "streams": {}})
             c.expect(type="confirm_subscription", identifier=other)
             c.expect(type="confirm_history", identifier=other)
+        for since, n in ((-1, 3), (0, 3), (18446744073709552, 0), (18446744073709551615, 0), (10 ** 30, 0)):
+            other = json.dumps({"channel": "ChatChannel", "room": "1", "x": since})
+            late = ext(bus)
+            late.send("subscribe", other, history={"since": since})
+            late.expect(type="confirm_subscription", identifier=other)
+            assert [late.frame()["message"] for _ in range(n)] == list(range(n))
+            late.expect(type="confirm_history", identifier=other)
         # By command, of a subscription that stands.
         c.send("history", CHAT, history={"since": 1})
         assert [c.frame()["message"] for _ in range(3)] == [0, 1, 2]

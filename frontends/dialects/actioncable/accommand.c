@@ -8,6 +8,8 @@
 
 #include "base/json.h"
 
+#define SECONDS_MAX ((uint64_t)INT64_MAX / 1000) /* in milliseconds it is a time still */
+
 enum member { M_COMMAND, M_IDENTIFIER, M_DATA, M_HISTORY, M_PRESENCE, N_MEMBERS };
 
 static const char *const member_names[N_MEMBERS] = {"command", "identifier", "data", "history", "presence"};
@@ -45,12 +47,15 @@ decode_string(struct buf *scratch, struct slice raw)
     return buf_since(scratch, at);
 }
 
-/* A whole number; the fraction of one that has it is cut off. */
+/* A whole number; the fraction of one that has it is cut off. Before 1970 is 1970, and after all time its end. */
 static bool
-read_number(struct slice raw, uint64_t *ret)
+read_seconds(struct slice raw, uint64_t *ret)
 {
+    bool is_negative = raw.p[0] == '-';
     size_t n = 0;
 
+    if (is_negative)
+        raw = slice_of(raw.p + 1, raw.n - 1);
     while (n < raw.n && raw.p[n] >= '0' && raw.p[n] <= '9')
         n++;
     if (n < raw.n && raw.p[n] != '.')
@@ -58,7 +63,13 @@ read_number(struct slice raw, uint64_t *ret)
     for (size_t i = n + 1; i < raw.n; i++)
         if (raw.p[i] < '0' || raw.p[i] > '9')
             return false;
-    return json_u64(slice_of(raw.p, n), ret) == 0;
+    if (n == 0)
+        return false;
+    if (json_u64(slice_of(raw.p, n), ret) < 0 || *ret > SECONDS_MAX)
+        *ret = SECONDS_MAX;
+    if (is_negative)
+        *ret = 0;
+    return true;
 }
 
 /* Calls take() for each member of an object. False: it is none, something follows it, or take() said so. */
@@ -94,7 +105,7 @@ take_history(struct slice key, bool has_escape, struct slice raw, void *arg)
     if (slice_is(raw, "null"))
         return true;
     if (slice_is(key, "since")) {
-        c->has_since = read_number(raw, &c->since_s);
+        c->has_since = read_seconds(raw, &c->since_s);
         return c->has_since;
     }
     if (slice_is(key, "streams")) {
