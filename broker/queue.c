@@ -322,6 +322,9 @@ queue_on_setting(struct broker *broker, struct topic *topic, bool tells_store)
         struct queue_group *g = list_entry(it, struct queue_group, in_topic);
 
         queuecore_configure(&g->core, &config);
+        if (!topic->setting->may_subscribe)
+            queue_leave_all(
+                g, ERROR_NOT_ALLOWED, "The settings of this topic do not allow clients to subscribe.");
         queue_wake(g);
     }
     return 0;

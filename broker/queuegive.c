@@ -262,7 +262,7 @@ queue_leave_all(struct queue_group *g, enum error_code code, const char *message
         struct consumer *c = m->consumer;
 
         c->work = NULL;
-        queuecore_orphan_all(&m->holder);
+        queuecore_return_all(&g->core, &m->holder, 0, loop_now_ms(g->broker->loop));
         member_free(m);
         consumer_refuse(c, code, message);
     }

@@ -111,6 +111,16 @@ ahead_on_gap(void *topic, uint64_t seq, void *arg)
         g->has_gap = true;
 }
 
+/* Messages that are known, and not there any more. A queue evicts none, so they have expired. */
+static void
+note_missing(struct queue_group *g, uint64_t n)
+{
+    if (queue_setting(g)->is_queue)
+        g->broker->queues->totals.n_expired += n;
+    else
+        queue_lost(g, n);
+}
+
 /* The reading is at the end: what was still to be read is not there any more. */
 static void
 note_end(struct queue_group *g)
@@ -137,7 +147,7 @@ ahead_on_done(int error, uint64_t upto, bool is_cut_short, void *arg)
         queue_wake(g);
     } else if (!g->is_dropped && error == 0 && !g->has_failed) {
         queuecore_read_upto(&g->core, upto);
-        queue_lost(g, g->core.n_vanished - vanished);
+        note_missing(g, g->core.n_vanished - vanished);
         if (!is_cut_short && upto >= g->qt->last_seq)
             note_end(g);
         queue_wake(g);
@@ -230,8 +240,8 @@ fetch_on_done(int error, uint64_t upto, bool is_cut_short, void *arg)
     g->is_fetching = false;
     if (item != NULL && error == 0 && item->record == NULL &&
         (item->state == QUEUE_READY || item->state == QUEUE_DYING)) {
-        queuecore_done(&g->core, item); /* it is not there any more: evicted, or expired */
-        queue_lost(g, 1);
+        queuecore_done(&g->core, item);
+        note_missing(g, 1);
     }
     if (!g->is_dropped && error < 0)
         g->retry_at_ms = loop_now_ms(g->broker->loop) + RETRY_MS;

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/loop.h"
 #include "tests/unit/broker/fakefrontend.h"
@@ -60,17 +61,23 @@ settle(struct fake *f, const char *lease, uint64_t outcome, uint64_t delay_ms)
     fake_expect(f, "SETTLED %" PRIu64 " code= count=1", req);
 }
 
-/* Two lines, in either order. */
+/* These lines, up to NULL, in any order. */
 static void
-expect_both(struct fake *f, const char *one, const char *two)
+expect_all(struct fake *f, const char *const *lines)
 {
-    const char *first = fake_next(f), *second = fake_next(f);
+    bool has_come[8] = {false};
+    size_t n = 0;
 
-    if (strcmp(first, one) == 0)
-        ck_assert_str_eq(second, two);
-    else {
-        ck_assert_str_eq(first, two);
-        ck_assert_str_eq(second, one);
+    while (lines[n] != NULL)
+        n++;
+    for (size_t i = 0; i < n; i++) {
+        const char *line = fake_next(f);
+        size_t at = 0;
+
+        while (at < n && (has_come[at] || strcmp(lines[at], line) != 0))
+            at++;
+        ck_assert_msg(at < n, "%s", line);
+        has_come[at] = true;
     }
 }
 
@@ -101,7 +108,7 @@ START_TEST(what_was_given_out_stays_with_its_consumer)
     snprintf(two, sizeof(two), "%s", fake_lease(&a, 2));
     bus_run_ms(&bus, 400); /* the store is told of these */
     fake_settle(&a, 7, 1, fake_lease(&a, 3), DONE, 0);
-    expect_both(&a, "SETTLED 7 code= count=1", "DISPATCH 1 jobs/x seq=4 n=1 m3");
+    expect_all(&a, (const char *const[]){"SETTLED 7 code= count=1", "DISPATCH 1 jobs/x seq=4 n=1 m3", NULL});
     snprintf(three, sizeof(three), "%s", fake_lease(&a, 4)); /* and not of this */
     restart(&bus, &a, SIGKILL);
     fake_open(&b, &bus, "ws.2", 0);
@@ -243,6 +250,49 @@ START_TEST(dead_letters_are_there_once)
 }
 END_TEST
 
+static void
+set_disk_full(struct bus *bus, bool is_full)
+{
+    struct rlimit limit;
+
+    ck_assert_int_eq(prlimit(bus->broker, RLIMIT_FSIZE, NULL, &limit), 0);
+    limit.rlim_cur = is_full ? 1 : limit.rlim_max;
+    ck_assert_int_eq(prlimit(bus->broker, RLIMIT_FSIZE, &limit, NULL), 0);
+}
+
+START_TEST(acknowledgements_wait_while_the_disk_is_full)
+{
+    struct bus bus;
+    struct fake f;
+
+    signal(SIGXFSZ, SIG_IGN); /* the broker inherits that */
+    bus_start_durable(&bus, CONFIG);
+    fake_open_live(&f, &bus, "ws.1");
+    publish(&f, "jobs/x", 4);
+    consume(&f, 1, "jobs/x", 2);
+    fake_expect(&f, "DISPATCH 1 jobs/x seq=1 n=1 m0");
+    fake_expect(&f, "DISPATCH 1 jobs/x seq=2 n=1 m1");
+    set_disk_full(&bus, true);
+    fake_settle(&f, 7, 1, fake_lease(&f, 1), DONE, 0);
+    fake_expect(&f, "DISPATCH 1 jobs/x seq=3 n=1 m2");
+    bus_run_ms(&bus, 300);
+    fake_settle(&f, 8, 1, fake_lease(&f, 2), DONE, 0);
+    bus_run_ms(&bus, 300);
+    fake_expect_nothing(&f); /* no answer, and nothing more is given out */
+    set_disk_full(&bus, false);
+    expect_all(&f, (const char *const[]){"SETTLED 7 code= count=1", "SETTLED 8 code= count=1",
+                       "DISPATCH 1 jobs/x seq=4 n=1 m3", NULL});
+    restart(&bus, &f, SIGKILL);
+    fake_open_live(&f, &bus, "ws.1");
+    consume(&f, 2, "jobs/x", 4);
+    fake_expect(&f, "DISPATCH 2 jobs/x seq=4 n=1 m3");
+    fake_expect(&f, "DISPATCH 2 jobs/x seq=3 n=2 m2"); /* after the grace time */
+    fake_expect_nothing(&f);                           /* the others are done */
+    fake_close(&f);
+    bus_stop(&bus);
+}
+END_TEST
+
 /* ---- Asynchronous requests. ---- */
 
 START_TEST(request_and_call_survive_the_broker)
@@ -371,6 +421,7 @@ main(void)
     tcase_add_test(t, what_was_done_out_of_order_stays_done);
     tcase_add_test(t, broker_that_is_stopped_knows_every_lease);
     tcase_add_test(t, dead_letters_are_there_once);
+    tcase_add_test(t, acknowledgements_wait_while_the_disk_is_full);
     tcase_add_test(t, request_and_call_survive_the_broker);
     tcase_add_test(t, nothing_is_lost_or_done_twice);
     suite_add_tcase(s, t);

@@ -689,6 +689,32 @@ START_TEST(queue_can_be_looked_into_and_purged)
 }
 END_TEST
 
+START_TEST(settings_that_change_hold_at_once)
+{
+    struct bus bus;
+    struct fake f;
+
+    bus_start(&bus, QUIET "topics: [{match: 'jobs/#', history: {messages: 1}}]\n");
+    fake_open_live(&f, &bus, "ws.1");
+    consume(&f, 1, "jobs/x", "g", 1);
+    publish(&f, "jobs/x", "one", 2);
+    fake_expect(&f, "DISPATCH 1 jobs/x seq=2 n=1 one");
+    bus_write_config(
+        &bus, QUIET "topics: [{match: 'jobs/#', history: {messages: 1}, queue: {max_messages: 3}}]\n");
+    kill(bus.broker, SIGHUP);
+    do { /* until it is one */
+        bus_run_ms(&bus, 20);
+        fake_publish(&f, "jobs/x", "more");
+    } while (strncmp(fake_next(&f), "REJECTED", 8) != 0);
+    expect_kept(&f, "jobs/x", 3);
+    bus_write_config(&bus, QUIET "topics: [{match: 'jobs/#', subscribe: false}]\n");
+    kill(bus.broker, SIGHUP);
+    fake_expect(&f, "UNCONSUMABLE 1 not_allowed");
+    fake_close(&f);
+    bus_stop(&bus);
+}
+END_TEST
+
 START_TEST(queues_are_listed_in_order)
 {
     struct bus bus;
@@ -755,6 +781,7 @@ main(void)
     tcase_add_test(t, full_queue_refuses_publishes_until_something_is_done);
     tcase_add_test(t, only_so_many_are_out_and_unsettled);
     tcase_add_test(t, queue_can_be_looked_into_and_purged);
+    tcase_add_test(t, settings_that_change_hold_at_once);
     tcase_add_test(t, queues_are_listed_in_order);
     suite_add_tcase(s, t);
     runner = srunner_create(s);
