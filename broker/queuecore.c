@@ -2,6 +2,9 @@
 /*
  * The state of a group: see queuecore.h. Memory is reserved when an item comes (its place in the heap, in
  * what is to be saved): nothing that happens to it later can fail.
+ *
+ * One file although it is long: its parts are the lists, the heap and the table that every item is in, and
+ * they are right only together.
  */
 #include "config.h"
 
