@@ -34,14 +34,14 @@ struct session_ops {
 
 /* What a session has of requests, queues and presence; an idle client does not pay for it. */
 struct party {
-    struct list asks;   /* asks.h: requests to the broker without an answer yet */
-    struct list takers; /* takers.h: its shares of work */
+    struct list asks;                 /* asks.h: requests to the broker without an answer yet */
+    struct list takers;               /* takers.h: its shares of work */
     struct list attendances, watches; /* members.h */
-    uint32_t n_asks;    /* those that count in limits.requests_per_client */
-    uint32_t n_lists;   /* those that are answered by many lines */
+    uint32_t n_asks;                  /* those that count in limits.requests_per_client */
+    uint32_t n_lists;                 /* those that are answered by many lines */
     uint32_t n_takers;
     uint64_t n_parked_bytes; /* in limits.work_bytes */
-    uint32_t n_presences; /* in limits.presences_per_client */
+    uint32_t n_presences;    /* in limits.presences_per_client */
 };
 
 struct session {

@@ -21,7 +21,8 @@ pings_arm(struct wscable_pings *p)
     loop_timer_start(p->loop, &p->timer, p->due_ms > now ? p->due_ms - now : 0);
 }
 
-/* Slots whose time has come; each at most once, however long this process stood still. */
+/* Slots whose time has come; each at most once, however long the process stood still: a client wants one
+ * ping. */
 static void
 pings_on_timer(void *arg)
 {

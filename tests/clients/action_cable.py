@@ -26,7 +26,7 @@ def chat(room, **more):
     return {"channel": "ChatChannel", "room": room, **more}
 
 
-def test_two_subscriptions():
+def test_two_subscriptions(client=client):
     """Two on one connection: each gets its own, a third is rejected, what ends gets no more."""
     with cable_bus() as bus:
         for kind in ALL:
@@ -57,7 +57,7 @@ def test_two_subscriptions():
                 tcp.close()
 
 
-def test_http_publishes():
+def test_http_publishes(client=client):
     with cable_bus() as bus:
         nodes = [client(bus, kind) for kind in ALL]
         for node in nodes:
@@ -75,7 +75,7 @@ def received(node, name="a"):
     return [e["data"] for e in node.find(event="received", name=name)]
 
 
-def begin(bus, kind, params=None, ping=1):
+def begin(client, bus, kind, params=None, ping=1):
     """A client that is subscribed as "a", and does not wait long for a silent server."""
     node = client(bus, kind)
     node.do("impatient", seconds=2 * ping)
@@ -84,7 +84,7 @@ def begin(bus, kind, params=None, ping=1):
     return node
 
 
-def test_identifiers():
+def test_identifiers(client=client):
     """Key order, nesting, Unicode, quotes: what the client wrote is what it finds again."""
     odd = [chat(1), {"room": "1", "channel": "ChatChannel"}, {"b": 1, "a": {"z": [1, None]}, "channel": "ChatChannel", "room": "é 🚋"},
            chat('"quoted" \\ back'), chat("2", note="line\nbreak / slash \u2028"), chat(2.5), chat(True)]
@@ -117,10 +117,10 @@ def test_a_thousand_subscriptions():
                 assert len(node.find(event="received")) == 10 or kind != "rails"
 
 
-def test_killed_frontend():
+def test_killed_frontend(client=client):
     """After kill -9 each client comes back by itself. In v1 what was published meanwhile is lost, with positions nothing is."""
     with cable_bus(cable={"ping_interval": "1s"}, broker={"backend": "sqlite"}) as bus:
-        nodes = {kind: begin(bus, kind) for kind in ALL}
+        nodes = {kind: begin(client, bus, kind) for kind in ALL}
         tcp = bus.tcp()
         tcp.pub("chat/1", 1)
         for node in nodes.values():
@@ -140,10 +140,10 @@ def test_killed_frontend():
             assert node.close() == 0
 
 
-def test_stale():
+def test_stale(client=client):
     """A server that says nothing: the client sees it by the missing pings, and is back when the server is."""
     with cable_bus(cable={"ping_interval": "1s"}) as bus:
-        nodes = [begin(bus, kind) for kind in ("rails", "rails61", "anycable-ext")]
+        nodes = [begin(client, bus, kind) for kind in ("rails", "rails61", "anycable-ext")]
         bus.pause("ws")
         try:
             for node in nodes:
@@ -158,10 +158,10 @@ def test_stale():
             assert node.close() == 0
 
 
-def test_restart():
+def test_restart(client=client):
     """A planned stop is told, and they come back to whoever listens next."""
     with cable_bus(cable={"ping_interval": "1s"}) as bus:
-        nodes = {kind: begin(bus, kind) for kind in ALL}
+        nodes = {kind: begin(client, bus, kind) for kind in ALL}
         tcp = bus.tcp()
         bus.stop("ws")
         tcp.pub("chat/1", "while away")
@@ -178,7 +178,7 @@ def test_restart():
             assert node.close() == 0
 
 
-def test_restored_session():
+def test_restored_session(client=client):
     """@anycable/core takes its session up again when only its connection broke: no new subscription, and nothing is lost."""
     with cable_bus() as bus:
         tcp = bus.tcp()
@@ -200,7 +200,7 @@ def test_restored_session():
             assert not node.find(event="info", type="history_not_found")
 
 
-def test_whispers():
+def test_whispers(client=client):
     channels = [{"channel": "ChatChannel", "stream": "chat/{room}", "whisper": True}]
     with cable_bus(channels=channels, cable={"public_streams": True}) as bus:
         a, b, old = client(bus, "anycable-ext"), client(bus, "anycable-ext"), client(bus, "rails")
@@ -277,7 +277,7 @@ def test_same_stream_everywhere():
             assert node.close() == 0
 
 
-def test_tokens():
+def test_tokens(client=client):
     """In the address and among the subprotocols; one that has expired is replaced by AnyCable's client itself."""
     channels = [{"channel": "Mail", "stream": "mail/{claim:sub}"}]
     with cable_bus(channels=channels, jwt={"key_env": "BUSBAR_TEST_KEY"}, start=False) as bus:
