@@ -445,6 +445,15 @@ members_main(const struct sub *events)
 }
 
 void
+members_end_input(struct session *s)
+{
+    for (struct list *it = s->party->watches.next; it != &s->party->watches; it = it->next)
+        list_entry(it, struct watch, in_session)->n_member = 0; /* of what is not live yet */
+    while (!list_empty(&s->party->attendances))
+        attendance_end(list_entry(s->party->attendances.next, struct attendance, in_session), false);
+}
+
+void
 members_leave(struct hub *hub, struct session *s)
 {
     (void)hub;

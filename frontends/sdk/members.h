@@ -62,6 +62,8 @@ void members_on_ready(struct sub *events);
 /* The subscription whose events they are. */
 struct sub *members_main(const struct sub *events);
 void members_leave(struct hub *hub, struct session *s);
+/* The client says nothing more, though it may listen yet: as if it had lost its connection. */
+void members_end_input(struct session *s);
 
 /* ---- The link. ---- */
 

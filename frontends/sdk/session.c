@@ -89,8 +89,11 @@ session_is_listening(const struct session *s)
 void
 session_end_input(struct session *s)
 {
-    if (s->party != NULL && s->party->n_takers > 0)
+    if (s->party == NULL)
+        return;
+    if (s->party->n_takers > 0)
         takers_leave(s->fe->hub, s);
+    members_end_input(s);
 }
 
 bool

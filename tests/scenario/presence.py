@@ -2,6 +2,7 @@
 """Presence over the native protocol: who is there, on every transport, agrees with the truth after whatever was killed."""
 import os
 import random
+import socket
 import time
 
 from tests.support.bus import SANITIZED, Bus, main, wait_until
@@ -125,6 +126,27 @@ def messages_and_presence():
         assert [m for m in a.backlog if m["op"] == "state"] == [], a.backlog
 
 
+def closed_without_a_word():
+    """Who closes on TCP where nothing is ever said is not there any more; who ends only its own side still listens."""
+    with Bus(topics=TOPICS, broker=BROKER, frontends=("http.1", "tcp.1")) as bus:
+        def members():
+            return [m["id"] for m in bus.http("GET", "/presence/chat/quiet").json()["members"]]
+
+        gone, listener = bus.tcp(), bus.tcp()
+        there(gone, "chat/quiet", "gone")
+        there(listener, "chat/quiet", "listener")
+        for client in (gone, listener):
+            while client.expect("presence")["data"]["count"] < 2:  # all is read: its end is no reset
+                pass
+        assert members() == ["gone", "listener"]
+        gone.close()
+        wait_until(lambda: members() == ["listener"], "the leave")
+        listener.sock.shutdown(socket.SHUT_WR)
+        wait_until(lambda: members() == [], "the leave")
+        bus.http("POST", "/topics/chat/quiet", "hello")
+        assert listener.message()["data"] == "hello"
+
+
 def settings():
     """Counts only, nobody at all, and no more than so many."""
     topics = [{"match": "count/#", "presence": {"mode": "count", "linger": "100ms"}},
@@ -222,4 +244,4 @@ def agrees_after_every_kill():
 
 
 if __name__ == "__main__":
-    main([joins_and_leaves, messages_and_presence, settings, large_snapshots, agrees_after_every_kill])
+    main([joins_and_leaves, messages_and_presence, closed_without_a_word, settings, large_snapshots, agrees_after_every_kill])
