@@ -172,7 +172,7 @@ server_wait(struct server *s, const char *text, unsigned n)
 
     while (server_heard(s, text) < n) {
         ck_assert_msg(
-            time(NULL) < end, "%s came %u times of %u, in:\n%s", text, server_heard(s, text), n, s->in);
+            time(NULL) < end, "%s came %u times of %u, in:\n%.2000s", text, server_heard(s, text), n, s->in);
         loop_turn(s->base);
     }
 }
