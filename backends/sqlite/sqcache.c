@@ -77,23 +77,29 @@ cached_free(struct backend *b, struct cached *c)
     if (c->record->expires_ms != 0)
         c->topic->x->n_cached_ends--;
     ring_shift(c->topic);
-    list_remove(&c->in_all);
+    seqlist_remove(&b->cache, &c->in_all);
     record_unref(c->record);
     free(c);
+}
+
+static uint64_t
+seq_of(const struct list *member)
+{
+    return list_entry(member, struct cached, in_all)->record->seq;
 }
 
 void
 cache_init(struct backend *b)
 {
-    list_init(&b->cache);
+    seqlist_init(&b->cache, seq_of);
     b->cache_floor = b->last_seq;
 }
 
 void
 cache_shrink(struct backend *b)
 {
-    while (b->cache_bytes > b->options.cache_bytes && !list_empty(&b->cache)) {
-        struct cached *oldest = list_entry(b->cache.next, struct cached, in_all);
+    while (b->cache_bytes > b->options.cache_bytes && !list_empty(&b->cache.all)) {
+        struct cached *oldest = list_entry(b->cache.all.next, struct cached, in_all);
 
         b->cache_floor = oldest->record->seq;
         cached_free(b, oldest);
@@ -110,13 +116,13 @@ cache_add(struct backend *b, struct store_topic *topic, struct record *record)
     c = malloc(sizeof(*c));
     if (c == NULL || ring_push(topic, c, record->seq) < 0) { /* nothing below it can be answered from here */
         free(c);
-        while (!list_empty(&b->cache))
-            cached_free(b, list_entry(b->cache.next, struct cached, in_all));
+        while (!list_empty(&b->cache.all))
+            cached_free(b, list_entry(b->cache.all.next, struct cached, in_all));
         b->cache_floor = record->seq;
         return;
     }
     *c = (struct cached){.record = record_ref(record), .topic = topic};
-    list_push_back(&b->cache, &c->in_all);
+    seqlist_push(&b->cache, &c->in_all);
     b->cache_bytes += cached_size(c);
     if (record->expires_ms != 0)
         topic->x->n_cached_ends++;

@@ -36,6 +36,7 @@ store_topic_new(struct backend *b, struct slice name)
     topic->n_name = (uint16_t)name.n;
     memcpy(topic->name, name.p, name.n);
     list_init(&topic->in_recent);
+    list_init(&topic->in_evicted);
     list_init(&topic->w.in_kept);
     b->stats.n_topics++;
     return topic;
@@ -45,6 +46,7 @@ void
 store_topic_free(struct backend *b, struct store_topic *topic)
 {
     cache_forget(b, topic);
+    wide_forget(b, topic);
     record_unref(topic->retained);
     list_remove(&topic->in_recent);
     list_remove(&topic->w.in_kept);
@@ -86,11 +88,20 @@ topic_set_retained(struct store_topic *topic, struct record *record)
 
 /* What the writer says of it; the sums over all topics follow. */
 static void
-topic_take_figures(struct backend *b, struct store_topic *topic, const struct topic_figures *now)
+topic_take_figures(
+    struct backend *b, struct store_topic *topic, const struct topic_figures *now, uint64_t last_seq)
 {
-    b->stats.n_records += now->n - topic->now.n;
-    b->stats.n_bytes += now->bytes - topic->now.bytes;
+    struct topic_figures before = topic->now;
+
+    b->stats.n_records += now->n - before.n;
+    b->stats.n_bytes += now->bytes - before.bytes;
     topic->now = *now;
+    if (now->id != before.id && !topic->is_dropped)
+        wide_know(b, topic);
+    /* Of a new one: what was dropped may have been its own. */
+    if ((now->evicted_seq != before.evicted_seq || (before.last_seq == 0 && now->evicted_seq > 0)) &&
+        !topic->is_dropped)
+        wide_note_evicted(b, topic, last_seq);
     if (!now->has_retained && topic->retained != NULL)
         topic_set_retained(topic, NULL); /* it has expired, or was cleared */
     cache_trim(b, topic);
@@ -297,7 +308,7 @@ take_batch(struct backend *b, struct batch *batch)
     b->stats.n_scheduled_bytes = batch->now.aside_bytes;
     b->stats.n_items = batch->now.n_items;
     for (size_t i = 0; i < batch->n_touched; i++)
-        topic_take_figures(b, batch->touched[i].topic, &batch->touched[i].now);
+        topic_take_figures(b, batch->touched[i].topic, &batch->touched[i].now, batch->now.last_seq);
     for (c = batch->first; c != NULL; c = c->next) {
         if (c->kind != COMMAND_APPEND || c->error != 0 || c->outcome != APPEND_OK)
             continue;
@@ -382,6 +393,8 @@ store_free(struct backend *b)
     groups_fini(b);
     list_for_each_safe(it, following, &b->recent)
         store_topic_free(b, list_entry(it, struct store_topic, in_recent));
+    table_fini(&b->by_id);
+    seqlist_fini(&b->cache);
     writer_fini(&b->w);
     sqdb_close(&b->reader_db);
     if (b->event != NULL)
@@ -410,6 +423,8 @@ sqlite_open(const void *conf, struct loop *loop, const struct store_host *host, 
     b->w.lock_fd = b->event_fd = -1;
     b->reads_hook = (struct loop_hook){.fn = store_on_reads_hook, .arg = b};
     list_init(&b->recent);
+    list_init(&b->evicted);
+    table_init(&b->by_id, wide_key_of);
     list_init(&b->reads);
     list_init(&b->asked);
     list_init(&b->read_done);
@@ -631,6 +646,8 @@ sqlite_topic_drop(struct backend *b, struct store_topic *topic)
     if (topic->now.last_seq > b->dropped_seq && !topic->limits.is_unrecoverable)
         b->dropped_seq = topic->now.last_seq;
     cache_forget(b, topic);
+    wide_forget(b, topic);
+    topic->is_dropped = true;
     topic_set_retained(topic, NULL);
     b->stats.n_records -= topic->now.n;
     b->stats.n_bytes -= topic->now.bytes;

@@ -50,6 +50,9 @@ load_topic(struct backend *b, sqlite3_stmt *s)
     topic->w.now = topic->now;
     topic->w.n_deletable = UINT32_MAX / 2;
     list_push_back(&b->recent, &topic->in_recent);
+    wide_know(b, topic);
+    if (topic->now.evicted_seq > 0)
+        wide_note_evicted(b, topic, b->last_seq);
     if (topic->now.n > 0)
         list_push_back(&b->w.kept, &topic->w.in_kept);
     b->w.now.bytes += topic->now.bytes;

@@ -14,8 +14,8 @@
 
 /* ---- What it is about. ---- */
 
-static int
-source_add(struct reading *r, struct store_topic *topic)
+int
+reading_add_source(struct reading *r, struct store_topic *topic)
 {
     if (r->n_sources == r->sources_room) {
         size_t room = r->sources_room == 0 ? 8 : r->sources_room * 2;
@@ -49,7 +49,7 @@ collect_named(struct reading *r)
         if (topic == NULL)
             r->tells_unnamed = r->read.last == 0;
         else if (is_concerned(r, topic))
-            error = source_add(r, topic);
+            error = reading_add_source(r, topic);
     }
     return error;
 }
@@ -64,9 +64,9 @@ collect_all(struct backend *b, struct reading *r)
 
         if (topic->now.last_seq == 0 || (r->read.last == 0 && topic->now.last_seq <= r->read.since))
             break; /* so have all before it */
-        if (!is_concerned(r, topic) || !r->read.wants(topic->cookie, r->read.arg))
+        if (!is_concerned(r, topic) || !wide_wants(r, topic))
             continue;
-        error = source_add(r, topic);
+        error = reading_add_source(r, topic);
         if (error < 0)
             return error;
     }
@@ -272,6 +272,17 @@ compare_sources(const void *a, const void *b)
     return x->id < y->id ? -1 : x->id > y->id;
 }
 
+void
+reading_hand_over(struct backend *b, struct reading *r)
+{
+    list_remove(&r->in_queue);
+    r->state = READING_ASKED;
+    (void)pthread_mutex_lock(&b->lock);
+    list_push_back(&b->asked, &r->in_queue);
+    (void)pthread_cond_signal(&b->reader_wake);
+    (void)pthread_mutex_unlock(&b->lock);
+}
+
 static void
 reading_ask(struct backend *b, struct reading *r)
 {
@@ -289,11 +300,7 @@ reading_ask(struct backend *b, struct reading *r)
         n += source->id != 0;
     }
     qsort(r->sources, r->n_sources, sizeof(r->sources[0]), compare_sources);
-    r->state = READING_ASKED;
-    (void)pthread_mutex_lock(&b->lock);
-    list_push_back(&b->asked, &r->in_queue);
-    (void)pthread_cond_signal(&b->reader_wake);
-    (void)pthread_mutex_unlock(&b->lock);
+    reading_hand_over(b, r);
 }
 
 static void
@@ -352,6 +359,15 @@ reading_note_marks(struct reading *r)
     return has_any;
 }
 
+void
+reading_start_trims(struct backend *b, struct reading *r)
+{
+    for (size_t i = 0; i < r->n_sources; i++)
+        (void)source_needs_trim(b, r, r->sources[i].topic);
+    if (reading_note_marks(r))
+        store_end_ride(b);
+}
+
 static int
 reading_collect(struct backend *b, struct reading *r)
 {
@@ -362,10 +378,7 @@ reading_collect(struct backend *b, struct reading *r)
     error = r->read.topics != NULL ? collect_named(r) : collect_all(b, r);
     if (error < 0)
         return error;
-    for (size_t i = 0; i < r->n_sources; i++)
-        (void)source_needs_trim(b, r, r->sources[i].topic);
-    if (reading_note_marks(r))
-        store_end_ride(b);
+    reading_start_trims(b, r);
     r->state = READING_TRIMS;
     return 0;
 }
@@ -384,39 +397,55 @@ reading_waits_for_trims(const struct reading *r)
     return false;
 }
 
+/* True: it is gone, or the reader has it. */
+static bool
+reading_end_or_wait(struct backend *b, struct reading *r, int outcome)
+{
+    if (outcome == WIDE_NOT)
+        outcome = reading_collect(b, r);
+    if (outcome < 0)
+        reading_done(b, r, outcome, r->read.since, true);
+    return outcome < 0 || outcome == WIDE_ASKED;
+}
+
+/* What the reader brought. True: it is gone. */
+static bool
+reading_take_found(struct backend *b, struct reading *r)
+{
+    if (r->error < 0) {
+        store_check_broken(b, r->error);
+        return reading_end_or_wait(b, r, r->error);
+    }
+    if (r->is_wide)
+        return reading_end_or_wait(b, r, wide_on_found(b, r));
+    tell_gaps(b, r);
+    give_found(b, r);
+    return true;
+}
+
 /* True: it went on, or is gone. */
 static bool
 reading_step(struct backend *b, struct reading *r)
 {
-    if (r->state == READING_NEW) {
-        int error = reading_collect(b, r);
-
-        if (error < 0) {
-            reading_done(b, r, error, r->read.since, true);
-            return true;
-        }
-    }
-    if (r->state == READING_TRIMS) {
-        if (reading_waits_for_trims(r))
+    if (r->state == READING_FOUND) {
+        if (r->needs_batch > b->batch)
             return false;
-        if (all_are_cached(b, r)) {
-            tell_gaps(b, r);
-            give_cached(b, r);
-        } else {
-            list_remove(&r->in_queue);
-            reading_ask(b, r);
-        }
-        return true;
+        if (reading_take_found(b, r))
+            return true;
     }
-    if (r->needs_batch > b->batch)
+    if (r->state == READING_NEW && reading_end_or_wait(b, r, wide_begin(b, r)))
+        return true;
+    if (reading_waits_for_trims(r))
         return false;
-    if (r->error < 0) {
-        store_check_broken(b, r->error);
-        reading_done(b, r, r->error, r->read.since, true);
-        return true;
+    if (r->state == READING_PAGE) {
+        wide_tell_gaps(b, r);
+        give_found(b, r);
+    } else if (all_are_cached(b, r)) {
+        tell_gaps(b, r);
+        give_cached(b, r);
+    } else {
+        reading_ask(b, r);
     }
-    tell_gaps(b, r);
-    give_found(b, r);
     return true;
 }
 
@@ -450,6 +479,7 @@ read_start(struct backend *b, const struct store_read *read)
     if (r == NULL)
         return -ENOMEM;
     r->read = *read;
+    r->number = ++b->n_reads;
     list_init(&r->in_queue);
     list_push_back(&b->reads, &r->in_queue);
     read_go_on(b);

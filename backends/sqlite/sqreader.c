@@ -5,7 +5,8 @@
  *
  * A read of a few topics asks the index of each for its next numbers, merges these, and fetches the messages
  * that fit. A read of many topics goes through all messages in their order and leaves out what is not wanted:
- * that costs nothing for each topic, and the index would cost a search in each.
+ * that costs nothing for each topic, and the index would cost a search in each. A wide read (sqwide.c) takes
+ * all that comes, and the loop finds out what is wanted.
  */
 #include "config.h"
 
@@ -20,8 +21,8 @@
 #define LAST_BYTES (64u << 20) /* of one read of the last messages */
 #define RECORD_LEAST 64u       /* bytes that each record counts for, at least */
 
-static int
-found_add(struct reading *r, struct found found)
+int
+reading_add_found(struct reading *r, struct found found)
 {
     if (r->n_found == r->found_room) {
         size_t room = r->found_room == 0 ? 64 : r->found_room * 2;
@@ -63,11 +64,11 @@ find_numbers(struct sqdb *d, struct reading *r, const struct read_source *source
     (void)sqlite3_bind_int64(s, 4, limit);
     (void)sqlite3_bind_int64(s, 5, r->wall_ms);
     while ((error = sqdb_step(s)) > 0) {
-        error = found_add(r, (struct found){
-                                 .seq = (uint64_t)sqlite3_column_int64(s, 0),
-                                 .size = (uint64_t)sqlite3_column_int64(s, 1),
-                                 .topic = source->topic,
-                             });
+        error = reading_add_found(r, (struct found){
+                                         .seq = (uint64_t)sqlite3_column_int64(s, 0),
+                                         .size = (uint64_t)sqlite3_column_int64(s, 1),
+                                         .topic = source->topic,
+                                     });
         if (error < 0)
             break;
     }
@@ -177,7 +178,7 @@ scan_row(struct reading *r, sqlite3_stmt *s, uint64_t *bytes, unsigned n_rows)
         return -ENOMEM;
     found.size = record_size(found.record);
     *bytes += found.size;
-    error = found_add(r, found);
+    error = reading_add_found(r, found);
     return error;
 }
 
@@ -203,15 +204,54 @@ read_many(struct sqdb *d, struct reading *r)
     return error < 0 ? error : 0;
 }
 
+/* ---- Of whatever topic. ---- */
+
+static int
+read_wide(struct sqdb *d, struct reading *r)
+{
+    const struct store_read *read = &r->read;
+    uint64_t bytes = 0;
+    int error = 0;
+    sqlite3_stmt *s = sqdb_get(d, SQDB_MESSAGES_SCAN, &error);
+
+    if (s == NULL)
+        return error;
+    (void)sqlite3_bind_int64(s, 1, (int64_t)read->since);
+    (void)sqlite3_bind_int64(s, 2, (int64_t)r->upto);
+    while ((error = sqdb_step(s)) > 0) {
+        struct found found = {
+            .seq = (uint64_t)sqlite3_column_int64(s, 0), .id = (uint64_t)sqlite3_column_int64(s, 1)};
+
+        r->is_cut_short = r->n_found > 0 && ((read->max_bytes > 0 && bytes >= read->max_bytes) ||
+                                                (read->max_records > 0 && r->n_found >= read->max_records));
+        if (r->is_cut_short) {
+            r->found_upto = found.seq - 1;
+            error = 0;
+            break;
+        }
+        found.record = load_record(s);
+        if (found.record == NULL)
+            error = -ENOMEM;
+        else
+            bytes += record_size(found.record);
+        if (error > 0)
+            error = reading_add_found(r, found);
+        if (error < 0)
+            break;
+    }
+    (void)sqlite3_reset(s);
+    return error;
+}
+
 /* ---- The thread. ---- */
 
 static bool
 has_something(const struct reading *r)
 {
-    for (size_t i = 0; i < r->n_sources; i++)
+    for (size_t i = 0; i < r->n_sources && !r->is_wide; i++)
         if (r->sources[i].id != 0)
             return true;
-    return false;
+    return r->is_wide;
 }
 
 static void
@@ -232,7 +272,12 @@ reader_read(struct backend *b, struct reading *r)
     if (error == 0)
         error = sqdb_exec(d, "BEGIN");
     if (error == 0) {
-        error = r->read.last == 0 && r->n_sources > SCAN_SOURCES ? read_many(d, r) : read_few(d, r);
+        if (r->is_wide)
+            error = read_wide(d, r);
+        else if (r->read.last == 0 && r->n_sources > SCAN_SOURCES)
+            error = read_many(d, r);
+        else
+            error = read_few(d, r);
         (void)sqlite3_exec(d->db, "COMMIT", NULL, NULL, NULL);
     }
     r->error = is_unlocked && error == -EUCLEAN ? -EIO : error;

@@ -22,6 +22,7 @@
 
 #include "backends/backend.h"
 #include "backends/dedupe.h"
+#include "backends/seqlist.h"
 #include "backends/sqlite/sqdb.h"
 #include "backends/sqlite/sqlite.h"
 #include "base/heap.h"
@@ -101,6 +102,11 @@ struct store_topic {
     uint32_t cached_at, n_cached, cached_room; /* room: 0 or a power of two */
     uint32_t n_trims;                          /* commands on the way that may evict */
     bool is_restored;                          /* then all of a queue is held until the host says otherwise */
+    bool is_dropped;                           /* the host's cookie is gone */
+    struct list in_evicted;
+    uint64_t evicted_at; /* the store's last seq when evicted_seq changed the last time, or the seq of that
+                            batch */
+    uint64_t asked;      /* by the read of that number (sqwide.c), and what came of it */
 
     struct topic_writing w; /* the writer's */
 
@@ -280,6 +286,7 @@ struct read_source {
 
 struct found {
     uint64_t seq, size;
+    uint64_t id; /* of the topic, if the reader does not know which one that is */
     struct store_topic *topic;
     struct record *record;
 };
@@ -289,6 +296,7 @@ enum reading_state {
     READING_TRIMS, /* waits until what is too old, or done with, is trimmed */
     READING_ASKED, /* with the reader */
     READING_FOUND, /* read; waits until the loop knows as much as the reader did */
+    READING_PAGE,  /* a wide one has all that it gives; waits as with TRIMS */
 };
 
 struct reading {
@@ -298,6 +306,8 @@ struct reading {
     struct read_source *sources;
     size_t n_sources, sources_room;
     bool tells_unnamed;
+    bool is_wide; /* along all messages: sqwide.c */
+    uint64_t number;
     uint64_t upto;   /* nothing above it is given */
     int64_t wall_ms; /* nothing that has expired by then */
     /* the reader's answer */
@@ -332,7 +342,12 @@ struct backend {
     struct command *riding, **riding_end;
     struct loop_timer riding_timer;
 
-    struct list cache;
+    struct list evicted; /* topics that lost something, in the order in which they did */
+    struct table by_id;  /* topics that have a row */
+    bool is_id_lost;     /* one of them could not be put there */
+    uint64_t n_reads;
+
+    struct seqlist cache;
     uint64_t cache_bytes, cache_floor; /* floor: what is not in the cache is not above it, or not kept */
 
     struct list reads; /* that wait for a command or for a batch */
@@ -439,13 +454,33 @@ void cache_trim(struct backend *b, struct store_topic *topic); /* what the topic
 void cache_forget(struct backend *b, struct store_topic *topic);
 void cache_shrink(struct backend *b); /* to cache_bytes */
 
+/* sqwide.c */
+/* How it goes on; or negative errno. */
+enum wide_outcome {
+    WIDE_NOT,   /* topic by topic */
+    WIDE_PAGE,  /* it has all that it gives */
+    WIDE_ASKED, /* the reader has it */
+};
+int wide_begin(struct backend *b, struct reading *r);
+int wide_on_found(struct backend *b, struct reading *r);
+bool wide_wants(struct reading *r, struct store_topic *topic);
+void wide_tell_gaps(struct backend *b, struct reading *r);
+struct slice wide_key_of(const void *value); /* of by_id */
+void wide_know(struct backend *b, struct store_topic *topic);
+void wide_forget(struct backend *b, struct store_topic *topic);
+void wide_note_evicted(struct backend *b, struct store_topic *topic, uint64_t at);
+
 /* sqread.c */
+int reading_add_source(struct reading *r, struct store_topic *topic);
+void reading_start_trims(struct backend *b, struct reading *r); /* of the sources */
+void reading_hand_over(struct backend *b, struct reading *r);   /* to the reader */
 int read_start(struct backend *b, const struct store_read *read);
 void read_go_on(struct backend *b); /* those that may have waited long enough */
 void read_cancel_all(struct backend *b);
 
 /* sqreader.c */
 void *reader_main(void *arg);
+int reading_add_found(struct reading *r, struct found found); /* takes the record */
 void reading_free(struct reading *r);
 
 /* sqlite.c */
