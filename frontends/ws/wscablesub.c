@@ -438,11 +438,11 @@ on_live(struct wsconn *c, struct wscable_sub *sub, unsigned part)
     say_about(c, sub_token(sub), acframe_put_confirm_history);
 }
 
-/* Its stream has a hole. Rails' protocol has no word for that. */
+/* Its stream has a hole. Rails' protocol has no word for that, and whispers have no history. */
 static void
-on_state(struct wsconn *c, struct wscable_sub *sub)
+on_state(struct wsconn *c, struct wscable_sub *sub, unsigned part)
 {
-    if (!c->cable->is_extended)
+    if (!c->cable->is_extended || part >= ACCHANNELS_STREAMS_MAX)
         return;
     if (sub->has_history)
         give_up_history(c, sub);
@@ -472,7 +472,7 @@ wscable_on_sub_answer(struct wsconn *c, const struct answer *answer)
     else if (answer->type == ANSWER_LIVE)
         on_live(c, sub, part);
     else if (answer->type == ANSWER_STATE)
-        on_state(c, sub);
+        on_state(c, sub, part);
     else if (answer->type == ANSWER_ERROR)
         on_refused(c, sub, part, answer);
 }

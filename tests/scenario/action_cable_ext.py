@@ -239,6 +239,21 @@ def whispers():
         assert [clients[3].frame()["message"] for _ in range(2)] == ["not for the last", "for all"]
 
 
+def one_hole_is_told_once():
+    """A broker that has forgotten everything: the stream has a hole; whispers and presence, which are not kept, have none."""
+    channels = [{"channel": "ChatChannel", "stream": "chat/{room}", "whisper": True, "presence": True}]
+    with Bus(channels=channels) as bus:
+        c = ext(bus)
+        c.subscribe(CHAT)
+        bus.tcp().pub("chat/1", 1)
+        assert c.frame()["message"] == 1
+        bus.kill("broker")
+        bus.start("broker")
+        c.expect(type="reject_history", identifier=I)
+        bus.tcp().pub("chat/1", 2)
+        assert c.frame()["message"] == 2
+
+
 def pongs():
     with Bus(channels=CHANNELS, frontends=("ws.1",), cable={"ping_interval": "1s", "pong_timeout": "1s"}) as bus:
         silent, lively, plain = ext(bus), ext(bus), bus.cable()
@@ -324,7 +339,7 @@ def presence():
 
 
 TESTS = [positions_and_history, history_since_a_time, refused_histories, restored, sessions_have_an_end, unasked_sessions_go_live,
-         whispers, presence, pongs]
+         whispers, presence, one_hole_is_told_once, pongs]
 
 if __name__ == "__main__":
     main(TESTS)

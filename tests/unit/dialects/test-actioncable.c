@@ -188,7 +188,13 @@ START_TEST(test_history)
     taken("{\"command\":\"subscribe\",\"identifier\":" ID ",\"history\":7}", false, ACCOMMAND_SUBSCRIBE);
     ck_assert(!c.has_history);
     refused("{\"command\":\"subscribe\",\"identifier\":" ID ",\"history\":7}", true, "history");
-    refused("{\"command\":\"subscribe\",\"identifier\":" ID ",\"history\":{\"since\":-1}}", true, "history");
+    taken("{\"command\":\"subscribe\",\"identifier\":" ID ",\"history\":{\"since\":-1}}", true,
+        ACCOMMAND_SUBSCRIBE);
+    ck_assert(c.has_since && c.since_s == 0);
+    taken("{\"command\":\"subscribe\",\"identifier\":" ID ",\"history\":{\"since\":99999999999999999999}}",
+        true, ACCOMMAND_SUBSCRIBE);
+    ck_assert_uint_eq(c.since_s, INT64_MAX / 1000);
+    refused("{\"command\":\"subscribe\",\"identifier\":" ID ",\"history\":{\"since\":-}}", true, "no JSON");
     refused("{\"command\":\"subscribe\",\"identifier\":" ID ",\"history\":{\"since\":1e9}}", true, "history");
     refused(
         "{\"command\":\"subscribe\",\"identifier\":" ID ",\"history\":{\"streams\":[]}}", true, "history");
@@ -246,6 +252,7 @@ START_TEST(test_actions)
     performs("{\"action\":\"sp\\u0065ak\",\"a\":{\"action\":1.50},\"b\":[ 1 ]}", "speak",
         "{\"a\":{\"action\":1.50},\"b\":[ 1 ]}");
     performs("{\"action\":\"speak\"}", "speak", "{}");
+    performs("{\"a\":1,\"\\u0061ction\":\"speak\",\"\\u0062\":2}", "speak", "{\"a\":1,\"\\u0062\":2}");
     performs("{ \"a\" : 1 }", "receive", "{ \"a\" : 1 }"); /* as it is */
     performs("{\"a\":1,\"action\":null}", "receive", "{\"a\":1}");
     performs("{\"a\":1,\"action\":\"\"}", "receive", "{\"a\":1}");
