@@ -600,7 +600,7 @@ json_unescape(struct buf *out, struct slice raw)
     }
 }
 
-static bool
+bool
 json_key_is(const struct json_token *key, struct slice name, struct buf *scratch)
 {
     if (!key->has_escape)

@@ -69,6 +69,9 @@ size_t json_offset(const struct json *r);
 /* One value and nothing else: 0, or -EINVAL. ret_error may be NULL. */
 int json_check(const void *p, size_t n, unsigned max_depth, const char **ret_error);
 
+/* Whether a JSON_KEY is that name, however it is written. What is in scratch is lost. */
+bool json_key_is(const struct json_token *key, struct slice name, struct buf *scratch);
+
 /* The value of a member of an object, as it stands: the last of that name, as most readers have it. 1; 0 if
  * there is none; -EINVAL if this is no object and nothing else, -ENOMEM. */
 int json_member(struct slice object, unsigned max_depth, struct slice name, struct slice *ret_raw);

@@ -16,7 +16,7 @@ fail(const char **ret_error, const char *error)
 
 /* The members but the action, into out; the last action's value. */
 static int
-acaction_split(struct json *r, struct buf *out, struct slice *ret_action)
+acaction_split(struct json *r, struct buf *out, struct buf *name, struct slice *ret_action)
 {
     struct json_token key;
     struct slice raw;
@@ -30,7 +30,7 @@ acaction_split(struct json *r, struct buf *out, struct slice *ret_action)
             break;
         if (json_skip(r, &raw) < 0)
             return -EINVAL;
-        if (slice_is(key.raw, "action")) {
+        if (json_key_is(&key, slice_str("action"), name)) {
             *ret_action = raw;
             continue;
         }
@@ -52,14 +52,21 @@ acaction_read(
 {
     struct slice action = {.n = 0};
     struct json_token t;
+    struct buf name;
     struct json r;
     size_t at = scratch->n, n;
+    int e;
 
     /* No longer than the data, each of them: nothing moves. */
     if (buf_reserve(scratch, 2 * data.n) == NULL)
         return fail(ret_error, "memory ran out");
     json_init(&r, data.p, data.n, max_depth);
-    if (json_next(&r, &t) < 0 || t.type != JSON_OBJECT || acaction_split(&r, scratch, &action) < 0)
+    buf_init(&name, 0);
+    e = json_next(&r, &t);
+    if (e == 0)
+        e = t.type == JSON_OBJECT ? acaction_split(&r, scratch, &name, &action) : -EINVAL;
+    buf_fini(&name);
+    if (e < 0)
         return fail(ret_error, "what is performed is no JSON object");
     n = scratch->n - at;
     ret->payload = action.n == 0 ? data : slice_of(scratch->p + at, n);

@@ -47,7 +47,8 @@ decode_string(struct buf *scratch, struct slice raw)
     return buf_since(scratch, at);
 }
 
-/* A whole number; the fraction of one that has it is cut off. Before 1970 is 1970, and after all time its end. */
+/* A whole number; the fraction of one that has it is cut off. Before 1970 is 1970, and after all time its
+ * end. */
 static bool
 read_seconds(struct slice raw, uint64_t *ret)
 {
