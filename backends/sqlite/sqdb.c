@@ -3,8 +3,9 @@
  * The file: see sqdb.h.
  *
  * To change the tables: add a row to migrations[] that brings a file of the version before to the new one
- * (never change a row that was released); change docs/store.md; the version in the file is the number of
- * rows. Then run tests/unit/backends/test-sqlite and test-sqlite-start.
+ * (never change a row that was released), and one to as_of_today[] for reading the version before; change
+ * docs/store.md; the version in the file is the number of rows. Then run tests/unit/backends/test-sqlite and
+ * test-sqlite-start.
  */
 #include "config.h"
 
@@ -94,6 +95,16 @@ static const char *const migrations[] = {
     " FROM queue_groups g JOIN topics t ON t.id = g.topic;",
 };
 #define TABLES_VERSION ((int)(sizeof(migrations) / sizeof(migrations[0])))
+
+/* What stands before the tables of an older version that cannot be brought up to date, so that it can be read
+ * (only read) by today's statements. */
+static const char *const as_of_today[TABLES_VERSION] = {
+    [1] = "CREATE TEMP VIEW messages AS SELECT *, 0 AS expires_ms FROM main.messages;"
+          "CREATE TEMP VIEW retained AS SELECT *, 0 AS expires_ms FROM main.retained;"
+          "CREATE TEMP TABLE scheduled (topic, due_ms, size);"
+          "CREATE TEMP TABLE queue_groups (id, topic, name, floor);"
+          "CREATE TEMP TABLE queue_items (queue_group, seq, state, deliveries, until_ms);",
+};
 
 #define MESSAGE_COLUMNS "seq, topic, prev, time_ms, kind, flags, type, key, headers, body, expires_ms"
 /* The index is named where another would do worse and look as good. */
@@ -364,8 +375,6 @@ migrate(struct sqdb *d, int from)
 
     if (from == TABLES_VERSION)
         return 0;
-    if (from > 0)
-        log_notice("the store's tables are brought from version %d to %d", from, TABLES_VERSION);
     r = sqdb_exec(d, "BEGIN IMMEDIATE");
     for (int i = from; i < TABLES_VERSION && r == 0; i++)
         r = prepare_errno(sqlite3_exec(d->db, migrations[i], NULL, NULL, NULL));
@@ -377,6 +386,8 @@ migrate(struct sqdb *d, int from)
         r = sqdb_exec(d, "COMMIT");
     if (r < 0)
         (void)sqlite3_exec(d->db, "ROLLBACK", NULL, NULL, NULL);
+    else if (from > 0)
+        log_notice("the store's tables were brought from version %d to %d", from, TABLES_VERSION);
     return r;
 }
 
@@ -467,6 +478,14 @@ connect_alone(struct sqdb *d, const char *path)
 }
 
 static int
+look_as_of_today(struct sqdb *d, int64_t version)
+{
+    if (version <= 0 || version == TABLES_VERSION)
+        return 0;
+    return prepare_errno(sqlite3_exec(d->db, as_of_today[version], NULL, NULL, NULL));
+}
+
+static int
 open_to_read(struct sqdb *d, const char *path, int64_t *ret_version, bool *ret_is_unlocked)
 {
     int r = connect_to(d, path, SQLITE_OPEN_READWRITE);
@@ -482,7 +501,11 @@ open_to_read(struct sqdb *d, const char *path, int64_t *ret_version, bool *ret_i
             r = look_at_head(d, ret_version);
     }
     if (r == SQDB_FOUND_GOOD)
-        r = sqdb_exec(d, "PRAGMA query_only = ON; PRAGMA cache_size = -8192");
+        r = sqdb_exec(d, "PRAGMA temp_store = MEMORY; PRAGMA cache_size = -8192");
+    if (r == SQDB_FOUND_GOOD)
+        r = look_as_of_today(d, *ret_version);
+    if (r == SQDB_FOUND_GOOD)
+        r = sqdb_exec(d, "PRAGMA query_only = ON");
     if (r != SQDB_FOUND_GOOD)
         sqdb_close(d);
     return r == -EUCLEAN ? SQDB_FOUND_DAMAGED : r;
@@ -507,14 +530,10 @@ sqdb_open(struct sqdb *d, const char *path, bool may_make, int cannot, int *ret_
     r = open_to_read(d, path, &version, &is_unlocked);
     if (r != SQDB_FOUND_GOOD)
         return r;
-    if (version == TABLES_VERSION)
+    if (version > 0)
         return SQDB_FOUND_GOOD;
     sqdb_close(d);
-    if (version == 0)
-        return SQDB_FOUND_NOTHING; /* a file that was begun, without tables */
-    log_error("%s: its tables are of version %d and have to be brought to %d, but it cannot be written to",
-        path, (int)version, TABLES_VERSION);
-    return *ret_why;
+    return SQDB_FOUND_NOTHING; /* a file that was begun, without tables */
 }
 
 int

@@ -87,6 +87,8 @@ int push(struct store *s, struct append *a, unsigned topic, struct slice body, u
 /* Likewise, takes the record. */
 int push_record(struct store *s, struct append *a, unsigned topic, struct record *record, uint64_t pub);
 struct append append(struct store *s, unsigned topic, const char *body, uint64_t pub);
+/* On topic 1, again and again until it is kept. */
+struct append append_at_last(struct store *s);
 struct store_stats stats_of(struct store *s);
 /* As it was restored, or a new one with floor 0. */
 struct store_group *group_of(struct store *s, unsigned topic, const char *name);

@@ -381,19 +381,6 @@ leave(enum left what, uint64_t *ret_epoch)
     return 20;
 }
 
-/* Until it is kept. */
-static struct append
-append_at_last(struct store *s)
-{
-    struct append a = append(s, 1, "at last", 0);
-
-    for (unsigned tries = 0; a.error != 0 && !s->is_broken && tries < 200; tries++) {
-        run_ms(s, 50);
-        a = append(s, 1, "at last", 0);
-    }
-    return a;
-}
-
 static void
 check_messages(struct store *s, uint64_t n)
 {

@@ -9,6 +9,8 @@
 
 #include "tests/unit/backends/sqlitesupport.h"
 
+#include <errno.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -105,6 +107,33 @@ START_TEST(file_of_version_1_is_brought_up_to_date)
 }
 END_TEST
 
+/* Because the disk is full, say. Here somebody else holds its lock. */
+START_TEST(file_of_version_1_is_read_while_it_cannot_be_changed)
+{
+    struct store *s;
+    struct append a;
+    sqlite3 *other;
+
+    copy_old("version-1.db", "");
+    copy_old("version-1.db", "-wal");
+    ck_assert_int_eq(sqlite3_open(path, &other), SQLITE_OK);
+    ck_assert_int_eq(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    s = store_new(SQLITE_SYNC_ALWAYS, 0);
+    check_old(s);
+    ck_assert_int_eq(append(s, 3, "refused", 0).error, -EBUSY);
+    check_old(s);
+    ck_assert_int_eq(query("PRAGMA user_version"), 1);
+    ck_assert_int_eq(sqlite3_exec(other, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
+    ck_assert_int_eq(sqlite3_close(other), SQLITE_OK);
+    a = append_at_last(s);
+    ck_assert_int_eq(a.error, 0);
+    ck_assert_uint_eq(a.seq, 31);
+    ck_assert_int_eq(query("PRAGMA user_version"), 2);
+    ck_assert_uint_eq(ops->epoch(s->b), OLD_EPOCH);
+    store_free(s);
+}
+END_TEST
+
 /* The frontend that published is still there, and sends again what it got no answer to. */
 START_TEST(publish_numbers_of_version_1_are_known)
 {
@@ -135,6 +164,8 @@ main(void)
     Suite *s = suite_create("sqlite-upgrade");
 
     add(s, "file_of_version_1_is_brought_up_to_date", file_of_version_1_is_brought_up_to_date, 1);
+    add(s, "file_of_version_1_is_read_while_it_cannot_be_changed",
+        file_of_version_1_is_read_while_it_cannot_be_changed, 1);
     add(s, "publish_numbers_of_version_1_are_known", publish_numbers_of_version_1_are_known, 1);
     return run_suite(s);
 }
