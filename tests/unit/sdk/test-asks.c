@@ -483,7 +483,7 @@ START_TEST(test_link_lost)
 {
     static const char held[] = "RESUME; REQUEST 2 svc b ";
     struct client x;
-    const char *sent;
+    const char *listed;
     unsigned long left_ms;
 
     client_begin(&x);
@@ -496,10 +496,10 @@ START_TEST(test_link_lost)
     (void)frames();
     attach();
     /* What is left of its time: the clock goes on. */
-    sent = frames();
-    ck_assert_msg(strncmp(sent, held, strlen(held)) == 0, "%s", sent);
-    left_ms = strtoul(sent + strlen(held), NULL, 10);
-    ck_assert_msg(left_ms > 4000 && left_ms <= 5000, "%s", sent);
+    listed = frames();
+    ck_assert_msg(strncmp(listed, held, strlen(held)) == 0, "%s", listed);
+    left_ms = strtoul(listed + strlen(held), NULL, 10);
+    ck_assert_msg(left_ms > 4000 && left_ms <= 5000, "%s", listed);
     replied(NTH(1, 0), "", "of the old link");
     expect(&x, "");
     replied(NTH(2, 0), "", "y");
