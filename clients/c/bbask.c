@@ -266,7 +266,7 @@ bb_put_reply(struct bb_client *client, const char *call, const struct bb_payload
     bb_put_pair(&line, "call", call);
     if (error != NULL)
         bb_put_pair(&line, "error", error);
-    else
+    else if (payload != NULL)
         bb_put_payload(&line, payload);
     buf_put_str(&line, "}\n");
     if (buf_failed(&line))

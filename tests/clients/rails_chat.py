@@ -38,7 +38,9 @@ class Chat:
         self.env["BUSBAR_URL"] = f"busbar://127.0.0.1:{self.ports['TCP_PORT']}"
         self.log = tempfile.TemporaryFile("w+")
         self.popen = subprocess.Popen([os.path.join(HERE, "run")], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log,
-                                      text=True, env=self.env, start_new_session=True)
+                                      text=True, env=self.env, start_new_session=True,
+                                      # Ctrl-C is for it, whatever whoever runs the tests in the background has ignored.
+                                      preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
         self.said = []
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
