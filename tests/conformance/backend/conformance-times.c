@@ -548,9 +548,9 @@ START_TEST(scheduled_goes_with_its_topic)
 
     open_topic(f, 0, &roomy);
     open_topic(f, 1, &roomy);
-    append_later(f, 0, "x", in_ms(f, 100));
-    append_later(f, 1, "y", in_ms(f, 100));
-    append_later(f, 0, "z", in_ms(f, 50));
+    append_later(f, 0, "x", in_ms(f, 1000));
+    append_later(f, 1, "y", in_ms(f, 1000));
+    append_later(f, 0, "z", in_ms(f, 900));
     ops->topic_drop(f->b, f->topics[0].store);
     tick_until(f, 1, 0);
     ck_assert_uint_eq(f->n_delivered, 1);
@@ -595,7 +595,7 @@ START_TEST(volatile_topic_leaves_nothing)
 {
     struct fixture *f = fixture_usual();
     struct store_limits limits = {.is_volatile = true, .is_unrecoverable = true};
-    struct record *record = record_of("x", "", 0, in_ms(f, 100));
+    struct record *record = record_of("x", "", 0, in_ms(f, 60000));
     struct reading r = {0};
     struct appended a = {.f = f};
 
