@@ -25,6 +25,9 @@
 #include "wire/frame.h"
 #include "wire/names.h"
 
+/* A call is held for a little longer than anybody waits for its reply: the two clocks do not tick together,
+ * and who held it last must not be followed by somebody with no time at all. */
+#define PAST_EXPIRY_MS 50u
 #define GROUP_NAME "responders"
 #define ID_HEADER "busbar-request"
 #define FAILURE_MAX 1024u
@@ -220,7 +223,7 @@ give_to(struct queue_group *g, struct queue_item *item, struct consumer *c)
     if (h == NULL)
         return -ENOMEM;
     left_ms = (uint64_t)(item->record->expires_ms - loop_wall_ms(broker->loop));
-    queuecore_lease(&g->core, item, &h->holder, now_ms + left_ms, now_ms);
+    queuecore_lease(&g->core, item, &h->holder, now_ms + left_ms + PAST_EXPIRY_MS, now_ms);
     put_call(g, item, c, id, left_ms);
     broker->queues->totals.n_given++;
     broker->queues->totals.n_given_again += item->n_deliveries > 1;
@@ -808,7 +811,8 @@ asyncrequest_on_hold(struct consumer *c, struct slice text)
         h = holder_get(g, c);
     if (h != NULL)
         item = queuecore_hold(&g->core, call.seq, call.n_deliveries, &h->holder,
-            now_ms + (uint64_t)(outcome.expires_ms - loop_wall_ms(broker->loop)), now_ms, &displaced);
+            now_ms + (uint64_t)(outcome.expires_ms - loop_wall_ms(broker->loop)) + PAST_EXPIRY_MS, now_ms,
+            &displaced);
     record_unref(outcome.record);
     if (item != NULL) {
         consumer_note_out(c);
