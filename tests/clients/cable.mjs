@@ -6,9 +6,16 @@ import { anycable, overheard, rails } from './cableclients.mjs'
 import { obey, tell } from './orders.mjs'
 
 const [, , address, kind, options] = process.argv
-const {token, how} = JSON.parse(options ?? '{}')
+// {"headers": what a browser would add, "token": in the address, or (how: "sub-protocol") among the subprotocols}
+const {headers = {}, token, how} = JSON.parse(options ?? '{}')
 const sockets = []
-const common = {Socket: overheard(WebSocket, {tell, sockets}), tell, sockets, address, kind, token, how}
+
+class WithHeaders extends WebSocket {
+    constructor(url, protocols, options) {
+        super(url, protocols, {...options, headers: {...options?.headers, ...headers}})
+    }
+}
+const common = {Socket: overheard(WithHeaders, {tell, sockets}), tell, sockets, address, kind, token, how}
 
 if (kind.startsWith('rails')) {
     // What they expect of a browser when they are loaded.
