@@ -126,6 +126,14 @@ uplink_wait_for_name(struct uplink *u)
 {
     uint64_t delay = NAME_WAIT_MS;
 
+    u->phase = UPLINK_AWAY;
+    if (u->fe->is_stopping) { /* the name is its successor's now; those who are still here are served on */
+        (void)snprintf(
+            u->name, sizeof u->name, "%.*s-%ld", (int)UPLINK_NAME_MAX - 20, u->fe->instance, (long)getpid());
+        log_notice("%s has a successor: leaving as %s", u->fe->instance, u->name);
+        uplink_call(u);
+        return;
+    }
     if (loop_now_ms(u->fe->loop) - u->live_at_ms > 2 * NAME_WAIT_MAX_MS)
         u->n_evictions = 0;
     for (unsigned i = 0; i < u->n_evictions && delay < NAME_WAIT_MAX_MS; i++)
@@ -135,7 +143,6 @@ uplink_wait_for_name(struct uplink *u)
     u->n_evictions++;
     log_warn("another frontend took the name %s: give each its own (--instance); asking again in %llu ms",
         u->fe->instance, (unsigned long long)delay);
-    u->phase = UPLINK_AWAY;
     loop_timer_start(u->fe->loop, &u->retry_timer, delay);
 }
 
@@ -247,7 +254,7 @@ static void
 uplink_call(struct uplink *u)
 {
     struct frame_hello hello = {.proto = LINK_PROTO,
-        .name = slice_str(u->fe->instance),
+        .name = slice_str(u->name[0] != '\0' ? u->name : u->fe->instance),
         .kind = slice_str(u->kind),
         .version = slice_str(PACKAGE_VERSION),
         .boot = u->boot,

@@ -27,6 +27,9 @@ enum uplink_phase {
     UPLINK_STOPPED,
 };
 
+/* The broker takes no longer one. */
+#define UPLINK_NAME_MAX 64u
+
 struct uplink {
     struct frontend *fe;
     struct hub *hub;
@@ -34,7 +37,8 @@ struct uplink {
     const struct transport_ops *transport; /* what the options said at the start */
     bool is_mismatch_told;                 /* the broker's is another: logged since the last WELCOME */
     char *control_path, *kind;
-    uint64_t boot; /* random: the origin of this process's publish numbers */
+    char name[UPLINK_NAME_MAX + 1]; /* the instance, unless somebody else took that while we leave */
+    uint64_t boot;                  /* random: the origin of this process's publish numbers */
     enum uplink_phase phase;
     struct control *control;
     struct link *link;

@@ -90,6 +90,48 @@ def keeps_it_up():
         up.end(0)
 
 
+def is_alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            return f.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def its_own_end_ends_all():
+    """After a kill -9 of the supervisor its processes end by themselves. The next one need not wait for that: who is still
+    leaving serves its clients under another name."""
+    topics = [{"match": "#", "history": {"messages": 100}}]
+    with Bus(start=False, topics=topics, limits={"drain_time": "1s"}, broker={"backend": "sqlite"}, store={"path": "busbar.db"}) as bus, \
+            Up(bus) as up:
+        up.wait_log("The bus is up.")
+        clients = {kind: getattr(bus, kind)() for kind in ("ws", "tcp")}
+        for c in clients.values():
+            c.sub("hello", id="s")
+        cursor = bus.tcp().pub("hello", 0)
+        before = set(up.children().values())
+        up.process.kill()
+        up.process.wait()
+        for _ in range(100):  # the addresses become free when the old ones have heard of it
+            again = Up(bus)
+            wait_until(lambda: again.process.poll() is not None or "The bus is up." in again.log(), "it starts, or says why not")
+            if again.process.poll() is None:
+                break
+            assert again.process.returncode in (5, 6), again.log()
+        with again:
+            publisher = bus.tcp()
+            for n in range(1, 20):
+                publisher.pub("hello", n)
+            for kind in clients:
+                c = getattr(bus, kind)()
+                assert c.sub("hello", since=cursor)["state"] == "recovered"
+                assert [m["data"] for m in c.messages(19)] == list(range(1, 20))
+            wait_until(lambda: not any(is_alive(pid) for pid in before), "the old processes have ended")
+            assert again.log().count("another frontend took the name") <= len(before), again.log()
+            publisher.pub("hello", "still")
+            again.end(0)
+
+
 def workers_share_a_port():
     with Bus(start=False, ws={"workers": 2}) as bus, Up(bus) as up:
         up.wait_log("The bus is up.")
@@ -136,4 +178,4 @@ def what_is_in_the_way_is_named():
 
 
 if __name__ == "__main__":
-    main([works, keeps_it_up, workers_share_a_port, reloads, what_is_in_the_way_is_named])
+    main([works, keeps_it_up, its_own_end_ends_all, workers_share_a_port, reloads, what_is_in_the_way_is_named])

@@ -30,6 +30,7 @@ static struct loop_timer deadline;
 
 /* The broker. */
 static char dir[64], control_path[80], link_path[96], url[112];
+static char hello_name[65]; /* of the last HELLO */
 static struct control *control;
 static struct link *link_;
 static unsigned n_hellos;
@@ -121,7 +122,7 @@ on_hello(const struct frame_hello *hello, struct frame *ret, void *arg)
     (void)snprintf(url, sizeof url, LINK_URL_SCHEME "%s", link_path);
     memcpy(config.token, token, sizeof token);
     ck_assert_int_eq(link_open(&config, &link_ops, NULL, &link_), 0);
-    ck_assert(slice_is(hello->name, "test.1"));
+    (void)snprintf(hello_name, sizeof hello_name, "%.*s", SLICE_ARG(hello->name));
     ret->type = FRAME_WELCOME;
     ret->welcome = (struct frame_welcome){.proto = LINK_PROTO,
         .session = n_hellos,
@@ -435,6 +436,28 @@ on_stopped(void *arg)
     *(bool *)arg = true;
 }
 
+/* Whoever takes the name of one that is leaving has it. */
+START_TEST(test_leaves_under_another_name)
+{
+    char name[32];
+
+    broker_start();
+    uplink_start(fe.uplink);
+    expect("RESUME 0-0; ");
+    expect_ready();
+    ck_assert_str_eq(hello_name, "test.1");
+    fe.is_stopping = true;
+    link_part(link_, LINK_NAMESAKE);
+    expect("PARTED; ");
+    expect("RESUME e-100; ");
+    expect_ready();
+    (void)snprintf(name, sizeof name, "test.1-%ld", (long)getpid());
+    ck_assert_str_eq(hello_name, name);
+    ck_assert_int_eq(publish("1", "t", "one"), 0);
+    expect("NAME 0 t; PUBLISH 1 to 0 one; ");
+}
+END_TEST
+
 START_TEST(test_parts)
 {
     bool is_stopped = false;
@@ -450,4 +473,4 @@ END_TEST
 
 SUITE_MAIN_WITH("uplink", setup, teardown, test_attaches_and_publishes, test_starts_before_the_broker,
     test_sends_again_what_has_no_answer, test_later, test_an_answer_for_nobody, test_pushes_back,
-    test_says_when_the_broker_is_away_too_long, test_refusals, test_parts)
+    test_says_when_the_broker_is_away_too_long, test_refusals, test_leaves_under_another_name, test_parts)
