@@ -82,6 +82,8 @@ asks_on_settled(struct hub *hub, const struct frame *frame)
         takers_forget(hub, ask_token(ask));
     if (f->code.n > 0)
         ask_fail(ask, error_code_find(f->code), f->message);
+    else if (ask->fault != NULL)
+        ask_fail(ask, ask->fault->code, slice_str(ask->fault->text));
     else
         ask_end(ask, &answer);
     return 0;

@@ -75,24 +75,26 @@ asks_settle(struct hub *hub, struct session *s, const struct request *r, uint64_
 }
 
 void
-asks_reply(struct hub *hub, struct session *s, const struct request *r, uint64_t consumer)
+asks_reply(struct hub *hub, struct session *s, const struct request *r, uint64_t consumer,
+    const struct reply_fault *fault)
 {
     struct ask *ask = ask_new(hub, s, r, false);
-    struct slice code = slice_str(r->failure.n > 0 ? error_code_name(ERROR_RESPONDER_FAILED) : "");
+    struct frame f = {.type = FRAME_REPLY};
 
-    if (ask != NULL)
-        ask_start(ask,
-            &(struct frame){.type = FRAME_REPLY,
-                .reply = {.req = ask->number,
-                    .consumer = consumer,
-                    .call = r->token,
-                    .code = code,
-                    .message = r->failure,
-                    .kind = r->kind,
-                    .type = r->type,
-                    .headers = r->headers,
-                    .body = r->body}},
-            0);
+    if (ask == NULL)
+        return;
+    f.reply = (struct frame_reply){.req = ask->number, .consumer = consumer, .call = r->token};
+    f.reply.message = fault != NULL ? slice_str(fault->failure) : r->failure;
+    if (f.reply.message.n > 0)
+        f.reply.code = slice_str(error_code_name(ERROR_RESPONDER_FAILED));
+    if (fault == NULL) {
+        f.reply.kind = r->kind;
+        f.reply.type = r->type;
+        f.reply.headers = r->headers;
+        f.reply.body = r->body;
+    }
+    ask->fault = fault;
+    ask_start(ask, &f, 0);
 }
 
 void

@@ -44,7 +44,15 @@ void asks_withdraw(struct hub *hub, struct session *s, const struct request *r);
 /* `consumer` 0: somebody who has no share of the work. A lease that it has is not counted against its limit.
  */
 void asks_settle(struct hub *hub, struct session *s, const struct request *r, uint64_t consumer);
-void asks_reply(struct hub *hub, struct session *s, const struct request *r, uint64_t consumer);
+/* Not NULL: the reply cannot be passed on. The asker is told so in its place, and the responder when that is
+ * settled. */
+struct reply_fault {
+    enum error_code code;
+    const char *text;    /* of it, to the responder; empty: the code's own sentence */
+    const char *failure; /* to the asker, as the message of responder_failed */
+};
+void asks_reply(struct hub *hub, struct session *s, const struct request *r, uint64_t consumer,
+    const struct reply_fault *fault);
 void asks_queues(struct hub *hub, struct session *s, const struct request *r);
 void asks_peek(struct hub *hub, struct session *s, const struct request *r, uint64_t seq);
 void asks_purge(struct hub *hub, struct session *s, const struct request *r); /* and REDRIVE */

@@ -25,6 +25,7 @@ struct ask {
     bool is_async, is_counted, is_sent;
     bool is_once; /* the broker sees that it was asked before */
     uint8_t n_id, n_token;
+    const struct reply_fault *fault; /* what its responder is told once it is settled; NULL: it is done */
     uint32_t n_frame;
     uint8_t *frame;  /* packed, while it may have to be sent (again) */
     uint8_t bytes[]; /* id, token */

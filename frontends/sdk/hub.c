@@ -163,14 +163,14 @@ hub_settle(struct hub *hub, struct session *s, const struct request *r)
 }
 
 void
-hub_reply(struct hub *hub, struct session *s, const struct request *r)
+hub_reply(struct hub *hub, struct session *s, const struct request *r, const struct reply_fault *fault)
 {
     uint64_t consumer = takers_holder(hub, s, r->token);
     struct answer answer = {
         .type = ANSWER_ERROR, .id = r->id, .code = ERROR_CALL_UNKNOWN, .of = r->op, .token = r->token};
 
     if (consumer != 0) {
-        asks_reply(hub, s, r, consumer);
+        asks_reply(hub, s, r, consumer, fault);
         return;
     }
     s->fe->counters.request_errors++;

@@ -28,6 +28,7 @@
 
 struct frontend;
 struct hub;
+struct reply_fault;
 struct session;
 
 /* Where frames for the broker go. Used only between hub_on_attached() and hub_on_down(). */
@@ -51,7 +52,7 @@ void hub_unsubscribe(struct hub *hub, struct session *s, struct slice id);
 void hub_list(struct hub *hub, struct session *s, const struct request *r);
 /* SETTLE and REPLY, of work that this session or another was given. */
 void hub_settle(struct hub *hub, struct session *s, const struct request *r);
-void hub_reply(struct hub *hub, struct session *s, const struct request *r);
+void hub_reply(struct hub *hub, struct session *s, const struct request *r, const struct reply_fault *fault);
 /* The session ends: nothing of it is left. */
 void hub_leave(struct hub *hub, struct session *s);
 /* Deliveries of one group from one seq on were thrown away (struct block_mark). */

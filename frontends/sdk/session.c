@@ -333,14 +333,18 @@ session_check_id(struct session *s, const struct request *r)
 }
 
 static bool
-session_check_body(struct session *s, const struct request *r)
+session_takes_body(const struct session *s, const struct request *r)
 {
     uint64_t max = s->fe->limits->message_bytes;
 
-    if (r->body.n <= max && r->headers.n <= max &&
-        r->topic.n + r->type.n + r->key.n + r->headers.n + r->body.n <= LINK_MESSAGE_MAX + WORDS_MAX)
-        return false;
-    return session_answer_error(s, r, ERROR_MESSAGE_TOO_LARGE, "") == 0;
+    return r->body.n <= max && r->headers.n <= max &&
+           r->topic.n + r->type.n + r->key.n + r->headers.n + r->body.n <= LINK_MESSAGE_MAX + WORDS_MAX;
+}
+
+static bool
+session_check_body(struct session *s, const struct request *r)
+{
+    return !session_takes_body(s, r) && session_answer_error(s, r, ERROR_MESSAGE_TOO_LARGE, "") == 0;
 }
 
 /* None of ours has other characters; and one that is not UTF-8 would be no frame. */
@@ -363,14 +367,19 @@ session_check_token(struct session *s, const struct request *r, enum error_code 
 }
 
 /* Of a request or a reply. */
+#define WORDS_TEXT "Type and key are UTF-8, and so is what went wrong, in at most 1024 bytes."
+
+static bool
+session_takes_words(const struct request *r)
+{
+    return utf8_is_valid(r->type.p, r->type.n) && utf8_is_valid(r->key.p, r->key.n) &&
+           utf8_is_valid(r->failure.p, r->failure.n) && r->failure.n <= REASON_MAX;
+}
+
 static bool
 session_check_words(struct session *s, const struct request *r)
 {
-    if (utf8_is_valid(r->type.p, r->type.n) && utf8_is_valid(r->key.p, r->key.n) &&
-        utf8_is_valid(r->failure.p, r->failure.n) && r->failure.n <= REASON_MAX)
-        return false;
-    return session_answer_error(s, r, ERROR_REQUEST_INVALID,
-               "Type and key are UTF-8, and so is what went wrong, in at most 1024 bytes.") == 0;
+    return !session_takes_words(r) && session_answer_error(s, r, ERROR_REQUEST_INVALID, WORDS_TEXT) == 0;
 }
 
 static int
@@ -448,13 +457,23 @@ session_do_withdraw(struct session *s, const struct request *r)
     return 0;
 }
 
+/* Somebody waits for it: what is not passed on ends the call, as with what only the broker finds wrong. */
 static int
 session_do_reply(struct session *s, const struct request *r)
 {
-    if (session_check_id(s, r) || session_check_token(s, r, ERROR_CALL_UNKNOWN) || session_check_body(s, r) ||
-        session_check_words(s, r))
+    static const struct reply_fault too_large = {ERROR_MESSAGE_TOO_LARGE, "",
+        "The responder's reply was larger than its server takes (limits.message_bytes)."};
+    static const struct reply_fault invalid = {
+        ERROR_REQUEST_INVALID, WORDS_TEXT, "The responder's reply was no valid one."};
+    const struct reply_fault *fault = NULL;
+
+    if (session_check_id(s, r) || session_check_token(s, r, ERROR_CALL_UNKNOWN))
         return 0;
-    hub_reply(s->fe->hub, s, r);
+    if (!session_takes_body(s, r))
+        fault = &too_large;
+    else if (!session_takes_words(r))
+        fault = &invalid;
+    hub_reply(s->fe->hub, s, r, fault);
     return 0;
 }
 

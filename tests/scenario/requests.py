@@ -63,6 +63,28 @@ def errors():
         assert error["code"] == "responder_gone", error
 
 
+def too_large():
+    """A reply that the responder's own server, the topic or nobody finds too large: the asker knows at once, however little
+    may wait for it."""
+    limits = {"message_bytes": "64KiB", "queue_bytes": "16KiB"}
+    with Bus(frontends=("ws.1", "tcp.1"), limits=limits, topics=[{"match": "small", "max_message": "1KiB"}]) as bus:
+        for responder, asker in ((bus.tcp(), bus.ws()), (bus.ws(), bus.tcp())):
+            for topic, n, text in (("svc", 65537, "limits.message_bytes"), ("small", 2000, "too large"), ("svc", 65536, None)):
+                responder.sub(topic, id=topic, respond=True)
+                asker.send(op="request", id=1, topic=topic, timeout=60000)
+                call = responder.expect("request")["call"]
+                responder.send(op="reply", id=2, call=call, data="x" * n)
+                if text is None:
+                    assert asker.expect("reply", id=1)["data"] == "x" * n
+                    responder.expect("replied", id=2)
+                else:
+                    error = asker.expect("error", id=1)
+                    assert error["code"] == "responder_failed" and text in error["message"], error
+                    assert responder.expect("error", id=2)["code"] == "message_too_large"
+                responder.send(op="unsub", id=topic)
+                responder.expect("unsubscribed", id=topic)
+
+
 def turns():
     """Several responders share the requests; one that is busy is passed over."""
     with Bus(frontends=("ws.1", "tcp.1")) as bus:
@@ -406,6 +428,6 @@ def left_while_everything_dies():
 
 
 if __name__ == "__main__":
-    main([round_trip_on_every_transport, errors, turns, responder_unsubscribes, half_closed_asker, broker_killed,
+    main([round_trip_on_every_transport, errors, too_large, turns, responder_unsubscribes, half_closed_asker, broker_killed,
           asynchronous, asynchronous_through_restarts, result_is_asked_again,
           responders_die, everything_dies, left_while_everything_dies])

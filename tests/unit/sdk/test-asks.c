@@ -670,6 +670,44 @@ START_TEST(test_responder)
 }
 END_TEST
 
+/* Whoever asked is told at once that there is no reply, and the responder why, when that is settled. */
+START_TEST(test_reply_is_checked)
+{
+    struct client x;
+
+    limits.message_bytes = 3;
+    client_begin(&x);
+    take(&x, ROLE_RESPONDER, "1", "svc/+", "", 0);
+    attach();
+    consuming(NTH(1, 0));
+    call(NTH(1, 0), "c1", "?");
+    call(NTH(1, 0), "c2", "?");
+    call(NTH(1, 0), "c3", "?");
+    (void)frames();
+    buf_reset(&x.log);
+    reply(&x, "2", "c1", "four", "");
+    ck_assert_str_eq(frames(),
+        "REPLY 1 of 1 c1 responder_failedThe responder's reply was larger than its server takes "
+        "(limits.message_bytes).; ");
+    expect(&x, "");
+    settled(NTH(1, 0), "", 0);
+    expect(&x, "ERROR(2,message_too_large,c1) ");
+    reply(&x, "3", "c1", "2", ""); /* it is over */
+    expect(&x, "ERROR(3,call_unknown,c1) ");
+    reply(&x, "4", "c2", "", "\xff");
+    ck_assert_str_eq(frames(), "REPLY 2 of 1 c2 responder_failedThe responder's reply was no valid one.; ");
+    settled(NTH(2, 0), "call_unknown", 0);
+    expect(&x, "ERROR(4,call_unknown,c2) ");
+    reply(&x, "5", "c3", "four", "");
+    (void)frames();
+    x.leaves_on_answer = true;
+    settled(NTH(3, 0), "", 0);
+    expect(&x, "ERROR(5,message_too_large,c3) ");
+    ck_assert_str_eq(frames(), "UNCONSUME 1; ");
+    client_end(&x);
+}
+END_TEST
+
 START_TEST(test_takers_are_checked)
 {
     struct client x;
@@ -926,5 +964,5 @@ END_TEST
 SUITE_MAIN_WITH("asks", setup, teardown, test_numbers, test_request, test_request_is_checked,
     test_asker_leaves, test_leaving_in_the_answer, test_link_lost, test_all_leave_as_the_link_is_lost,
     test_held_within_limits, test_held_too_long, test_broker_never_answers, test_full, test_async,
-    test_responder, test_takers_are_checked, test_consumer, test_consumer_and_links, test_ack_outlives_client,
-    test_crossing, test_forgotten_leases, test_parked, test_lists)
+    test_responder, test_reply_is_checked, test_takers_are_checked, test_consumer, test_consumer_and_links,
+    test_ack_outlives_client, test_crossing, test_forgotten_leases, test_parked, test_lists)
