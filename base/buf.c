@@ -7,6 +7,8 @@
 
 #include "base/buf.h"
 
+#include "base/digits.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,15 +50,13 @@ buf_cap_for(const struct buf *b, size_t needed)
 }
 
 uint8_t *
-buf_reserve(struct buf *b, size_t n)
+buf_grow(struct buf *b, size_t n)
 {
     uint8_t *p;
     size_t cap;
 
     if (b->is_failed)
         return NULL;
-    if (n <= b->cap - b->n && b->p != NULL)
-        return b->p + b->n;
     if (n > b->max || b->n > b->max - n)
         goto fail;
     cap = buf_cap_for(b, b->n + n);
@@ -72,59 +72,17 @@ fail:
 }
 
 void
-buf_commit(struct buf *b, size_t n)
-{
-    b->n += n;
-}
-
-void
-buf_put(struct buf *b, const void *p, size_t n)
-{
-    uint8_t *to;
-
-    if (n == 0)
-        return;
-    to = buf_reserve(b, n);
-    if (to == NULL)
-        return;
-    memcpy(to, p, n);
-    b->n += n;
-}
-
-void
-buf_put_byte(struct buf *b, uint8_t c)
-{
-    uint8_t *to = buf_reserve(b, 1);
-
-    if (to == NULL)
-        return;
-    *to = c;
-    b->n++;
-}
-
-void
 buf_put_str(struct buf *b, const char *s)
 {
     buf_put(b, s, strlen(s));
 }
 
 void
-buf_put_slice(struct buf *b, struct slice s)
-{
-    buf_put(b, s.p, s.n);
-}
-
-void
 buf_put_u64(struct buf *b, uint64_t v)
 {
-    char digits[20];
-    size_t at = sizeof digits;
+    uint8_t digits[DIGITS_ROOM];
 
-    do {
-        digits[--at] = (char)('0' + v % 10);
-        v /= 10;
-    } while (v != 0);
-    buf_put(b, digits + at, sizeof digits - at);
+    buf_put(b, digits, (size_t)(digits_put(digits, v) - digits));
 }
 
 void

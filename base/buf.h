@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <string.h>
+
 #include "base/slice.h"
 
 struct buf {
@@ -28,14 +30,49 @@ void buf_fini(struct buf *b);
 /* Forgets the content and the failure, keeps the memory. */
 void buf_reset(struct buf *b);
 
-/* Room for n more bytes: where to write them, NULL on failure. Follow with buf_commit(). */
-uint8_t *buf_reserve(struct buf *b, size_t n);
-void buf_commit(struct buf *b, size_t n);
+/* What buf_reserve() does when there is no room, or nowhere to have it. */
+uint8_t *buf_grow(struct buf *b, size_t n);
 
-void buf_put(struct buf *b, const void *p, size_t n);
-void buf_put_byte(struct buf *b, uint8_t c);
+/* Room for n more bytes: where to write them, NULL on failure. Follow with buf_commit(). Inline, as what puts
+ * little pieces is: an encoder consists of them. */
+static inline uint8_t *
+buf_reserve(struct buf *b, size_t n)
+{
+    if (n > b->cap - b->n || b->p == NULL || b->is_failed)
+        return buf_grow(b, n);
+    return b->p + b->n;
+}
+
+static inline void
+buf_commit(struct buf *b, size_t n)
+{
+    b->n += n;
+}
+
+static inline void
+buf_put(struct buf *b, const void *p, size_t n)
+{
+    uint8_t *to = n == 0 ? NULL : buf_reserve(b, n);
+
+    if (to == NULL)
+        return;
+    memcpy(to, p, n);
+    b->n += n;
+}
+
+static inline void
+buf_put_byte(struct buf *b, uint8_t c)
+{
+    buf_put(b, &c, 1);
+}
+
+static inline void
+buf_put_slice(struct buf *b, struct slice s)
+{
+    buf_put(b, s.p, s.n);
+}
+
 void buf_put_str(struct buf *b, const char *s);
-void buf_put_slice(struct buf *b, struct slice s);
 void buf_put_u64(struct buf *b, uint64_t v); /* in decimal */
 void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

@@ -4,32 +4,27 @@
 
 #include "frontends/sdk/position.h"
 
+#include "base/digits.h"
+
 #include <errno.h>
 
-#define SEQ_DIGITS_MAX 20u
 #define EPOCH_DIGITS_MAX 16u
+
+_Static_assert(EPOCH_DIGITS_MAX + 1 + DIGITS_ROOM < CURSOR_MAX, "a cursor");
 
 size_t
 cursor_format(char out[CURSOR_MAX], struct position position)
 {
     static const char hex[] = "0123456789abcdef";
-    char digits[SEQ_DIGITS_MAX];
-    size_t n = 0, at = sizeof digits;
-    int shift = 60;
+    int shift = position.epoch == 0 ? 0 : (63 - __builtin_clzll(position.epoch)) & ~3;
+    char *to = out;
 
-    while (shift > 0 && position.epoch >> shift == 0)
-        shift -= 4;
     for (; shift >= 0; shift -= 4)
-        out[n++] = hex[position.epoch >> shift & 15];
-    out[n++] = '-';
-    do {
-        digits[--at] = (char)('0' + position.seq % 10);
-        position.seq /= 10;
-    } while (position.seq != 0);
-    memcpy(out + n, digits + at, sizeof digits - at);
-    n += sizeof digits - at;
-    out[n] = '\0';
-    return n;
+        *to++ = hex[position.epoch >> shift & 15];
+    *to++ = '-';
+    to = (char *)digits_put((uint8_t *)to, position.seq);
+    *to = '\0';
+    return (size_t)(to - out);
 }
 
 static int
