@@ -3,9 +3,10 @@
  * Reading from one client socket, and its life: open, paused, closing, closed. Writing is in connout.c.
  *
  * The loop's one event of a connection is for EV_READ while it may read and EV_WRITE while it is blocked; it
- * is added anew only when that set changes. While it may not read, the event is edge-triggered: it then tells
- * once of a peer that went away (by a reset even, which libevent does not count as EV_CLOSED) and does not
- * tell over and over of bytes that nobody wants yet.
+ * is added anew only when that set changes. A pause by itself changes nothing: most are over before the peer
+ * says anything. If it does, and while that is not wanted, the event is edge-triggered: it then tells once of
+ * a peer that went away (by a reset even, which libevent does not count as EV_CLOSED) and does not tell over
+ * and over of bytes that nobody wants yet.
  */
 #include "config.h"
 
@@ -72,6 +73,24 @@ conn_update_event(struct conn *c)
         return;
     }
     c->events = want;
+}
+
+/* ---- What is kept. ---- */
+
+struct slice
+conn_kept(const struct conn *c)
+{
+    return c->in == NULL ? slice_of(NULL, 0) : buf_since(&c->in->buf, c->in->at);
+}
+
+static void
+conn_drop_input(struct conn *c)
+{
+    if (c->in == NULL)
+        return;
+    buf_fini(&c->in->buf);
+    free(c->in);
+    c->in = NULL;
 }
 
 /* ---- Open and close. ---- */
@@ -167,10 +186,7 @@ conn_free_closed(struct frontend *fe)
         struct conn *c = list_entry(fe->closed_conns.next, struct conn, in_turn);
 
         list_remove(&c->in_turn);
-        if (c->in != NULL)
-            buf_fini(c->in);
-        free(c->in);
-        c->in = NULL;
+        conn_drop_input(c);
         c->ops->on_closed(c, c->reason);
     }
 }
@@ -180,8 +196,7 @@ conn_pause(struct conn *c)
 {
     if (c->is_closed || c->is_paused)
         return;
-    c->is_paused = true;
-    conn_update_event(c);
+    c->is_paused = true; /* the event is left as it is until it tells of something */
 }
 
 void
@@ -193,21 +208,27 @@ conn_resume(struct conn *c)
     c->is_resumed = true;
     conn_update_event(c);
     /* What was kept waits for no further byte; and on_bytes() is never called from inside another call. */
-    if (!c->is_closed && c->events != 0)
+    if (c->in != NULL && !c->is_closed && c->events != 0)
         event_active(&c->ev, EV_READ, 0);
 }
 
 /* ---- Reading. ---- */
+
+/* Moves what is kept to the front of its buffer. */
+static void
+conn_close_up_input(struct conn *c)
+{
+    buf_consume(&c->in->buf, c->in->at);
+    c->in->at = 0;
+    buf_trim(&c->in->buf);
+}
 
 /* Keeps data[0..n) for next time; it may lie in c->in already. */
 static void
 conn_keep(struct conn *c, const uint8_t *data, size_t n)
 {
     if (n == 0) {
-        if (c->in != NULL)
-            buf_fini(c->in);
-        free(c->in);
-        c->in = NULL;
+        conn_drop_input(c);
         return;
     }
     if (n > KEEP_MAX(c->fe->limits)) {
@@ -221,9 +242,10 @@ conn_keep(struct conn *c, const uint8_t *data, size_t n)
         conn_close(c, "memory is nearly used up, and it sent half a message");
         return;
     }
-    if (c->in != NULL && data >= c->in->p && data < c->in->p + c->in->n) {
-        buf_consume(c->in, (size_t)(data - c->in->p));
-        buf_trim(c->in);
+    if (c->in != NULL && data >= c->in->buf.p && data < c->in->buf.p + c->in->buf.n) {
+        c->in->at = (size_t)(data - c->in->buf.p);
+        if (c->in->at > n) /* moved seldom: not the whole pipeline for each of its requests */
+            conn_close_up_input(c);
         return;
     }
     if (c->in == NULL) {
@@ -232,11 +254,12 @@ conn_keep(struct conn *c, const uint8_t *data, size_t n)
             conn_close(c, "no memory for its input");
             return;
         }
-        buf_init(c->in, 0);
+        buf_init(&c->in->buf, 0);
     }
-    buf_reset(c->in);
-    buf_put(c->in, data, n);
-    if (buf_failed(c->in))
+    c->in->at = 0;
+    buf_reset(&c->in->buf);
+    buf_put(&c->in->buf, data, n);
+    if (buf_failed(&c->in->buf))
         conn_close(c, "no memory for its input");
 }
 
@@ -248,18 +271,22 @@ conn_feed(struct conn *c, size_t n)
     ssize_t done;
 
     c->is_resumed = false;
-    if (c->in != NULL && c->in->n <= HEAD_ROOM && n > 0) {
-        data -= c->in->n;
-        memcpy(data, c->in->p, c->in->n);
-        n += c->in->n;
+    if (c->in != NULL && n > 0 && conn_kept(c).n <= HEAD_ROOM) {
+        struct slice kept = conn_kept(c);
+
+        data -= kept.n;
+        memcpy(data, kept.p, kept.n);
+        n += kept.n;
     } else if (c->in != NULL) {
-        buf_put(c->in, data, n);
-        if (buf_failed(c->in)) {
+        if (n > 0)
+            conn_close_up_input(c);
+        buf_put(&c->in->buf, data, n);
+        if (buf_failed(&c->in->buf)) {
             conn_close(c, "no memory for its input");
             return;
         }
-        data = c->in->p;
-        n = c->in->n;
+        data = c->in->buf.p + c->in->at;
+        n = c->in->buf.n - c->in->at;
     }
     if (n == 0)
         return;
@@ -274,6 +301,8 @@ conn_feed(struct conn *c, size_t n)
     if (c->is_closing) /* what comes after is nobody's */
         done = (ssize_t)n;
     conn_keep(c, data + done, n - (size_t)done);
+    if (c->is_resumed && c->in != NULL && !c->is_closed && c->events != 0)
+        event_active(&c->ev, EV_READ, 0); /* by on_bytes() itself, before there was anything to be kept */
 }
 
 /* The peer ended its side. */
@@ -310,6 +339,10 @@ conn_read(struct conn *c)
     unsigned n_reads = 0;
     ssize_t n;
 
+    if (c->is_resumed && c->in != NULL) { /* what else has come, the event tells of itself */
+        conn_feed(c, 0);
+        return;
+    }
     do {
         n = recv(c->fd, c->fe->read_buffer + HEAD_ROOM, READ_BYTES, 0);
         if (n < 0 && errno == EINTR)
@@ -320,9 +353,8 @@ conn_read(struct conn *c)
         }
         if (n > 0)
             c->fe->counters.bytes_in += (uint64_t)n;
-        if (n > 0 || (c->is_resumed && c->in != NULL))
-            conn_feed(c, n > 0 ? (size_t)n : 0);
-        c->is_resumed = false;
+        if (n > 0)
+            conn_feed(c, (size_t)n);
         if (n == 0 && !c->is_closed && !c->is_paused && !c->is_closing)
             conn_on_eof(c);
     } while (n == (ssize_t)READ_BYTES && ++n_reads < READS_PER_TURN && !c->is_closed && !c->is_paused &&
@@ -330,7 +362,7 @@ conn_read(struct conn *c)
 }
 
 /* Something came while we do not read. If it is the end, with nothing before it that is still to be read,
- * tell it now. */
+ * tell it now; else it is not to be told of again. */
 static void
 conn_peek(struct conn *c)
 {
@@ -341,6 +373,8 @@ conn_peek(struct conn *c)
         conn_close(c, NULL);
     else if (n == 0 && c->in == NULL)
         conn_on_eof(c);
+    else if (n >= 0)
+        conn_update_event(c);
 }
 
 static void

@@ -50,6 +50,11 @@ struct conn_ops {
     void (*on_closed)(struct conn *c, const char *reason);
 };
 
+struct conn_input {
+    struct buf buf;
+    size_t at; /* what stands before it is done with; there is more behind it */
+};
+
 struct out_piece {
     struct block *block;
     uint32_t at, n;
@@ -69,11 +74,11 @@ struct conn {
     struct out_piece *out; /* NULL while empty */
     uint16_t out_first, out_n, out_cap;
     size_t out_bytes;
-    struct buf *in;       /* what on_bytes() left, NULL while empty */
-    struct out_piece one; /* what out points to while one piece is enough */
-    struct peer *peer;    /* whom it counts for; NULL if addresses are not counted */
-    struct list in_fe;    /* all connections: fe->conns, or fe->closing_conns */
-    struct list in_turn;  /* dirty, to be written at the turn's end; or closed, to be freed */
+    struct conn_input *in; /* what on_bytes() left, NULL while empty */
+    struct out_piece one;  /* what out points to while one piece is enough */
+    struct peer *peer;     /* whom it counts for; NULL if addresses are not counted */
+    struct list in_fe;     /* all connections: fe->conns, or fe->closing_conns */
+    struct list in_turn;   /* dirty, to be written at the turn's end; or closed, to be freed */
     const char *reason;
 };
 
@@ -96,6 +101,9 @@ void conn_flush(struct conn *c);
 void conn_pause(
     struct conn *c); /* read no more until conn_resume(); EOF is still seen where the kernel tells it */
 void conn_resume(struct conn *c);
+
+/* What on_bytes() left. */
+struct slice conn_kept(const struct conn *c);
 
 /* At once; on_closed() follows from the loop. reason must live long: a literal. */
 void conn_close(struct conn *c, const char *reason);

@@ -208,7 +208,7 @@ static int tcp_take(struct tcp_conn *t, struct slice message);
 static void
 tcp_take_tail(struct tcp_conn *t)
 {
-    struct slice tail = t->conn.in == NULL ? slice_of(NULL, 0) : buf_slice(t->conn.in);
+    struct slice tail = conn_kept(&t->conn);
 
     t->has_tail = false;
     while (tail.n > 0 && (tail.p[0] == ' ' || tail.p[0] == '\t' || tail.p[0] == '\r'))

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -280,6 +281,70 @@ START_TEST(test_resume_gives_what_was_kept)
 }
 END_TEST
 
+/* As of a pipeline: one by one, with pauses, while more comes. */
+START_TEST(test_keeps_a_pipeline)
+{
+    struct client x;
+    int peer = client_open(&x);
+    struct buf said;
+
+    buf_init(&said, 0);
+    for (unsigned i = 0; i < 400; i++) {
+        char text[16];
+
+        (void)snprintf(text, sizeof text, "<%06u>", i);
+        buf_put(&said, text, 8);
+        say(peer, text);
+        if (i % 100 == 0)
+            settle();
+        x.take_max = 8;
+        x.pause_at = x.seen.n + 8;
+        if (i % 3 == 0)
+            settle();
+        conn_resume(&x.conn);
+        settle();
+    }
+    while (x.seen.n < said.n) {
+        size_t before = x.seen.n;
+
+        x.pause_at = before + 8;
+        conn_resume(&x.conn);
+        settle();
+        ck_assert_uint_gt(x.seen.n, before);
+    }
+    ck_assert_mem_eq(x.seen.p, said.p, said.n);
+    conn_resume(&x.conn);
+    settle();
+    ck_assert_ptr_null(x.conn.in);
+    buf_fini(&said);
+    client_end(&x, peer);
+}
+END_TEST
+
+/* Most pauses are over before the peer says anything: they cost no system call. */
+START_TEST(test_pause_leaves_the_event)
+{
+    struct client x;
+    int peer = client_open(&x);
+    short events = x.conn.events;
+
+    conn_pause(&x.conn);
+    settle();
+    ck_assert_int_eq(x.conn.events, events);
+    conn_resume(&x.conn);
+    ck_assert_int_eq(x.conn.events, events);
+    conn_pause(&x.conn);
+    say(peer, "a"); /* nobody wants it yet: it must not be told of over and over */
+    settle();
+    ck_assert_int_ne(x.conn.events, events);
+    conn_resume(&x.conn);
+    settle();
+    ck_assert_int_eq(x.conn.events, events);
+    ck_assert(slice_is(buf_slice(&x.seen), "a"));
+    client_end(&x, peer);
+}
+END_TEST
+
 START_TEST(test_eof_while_paused)
 {
     struct client x;
@@ -538,7 +603,8 @@ START_TEST(test_peer_gone)
 END_TEST
 
 SUITE_MAIN_WITH("conn", setup, teardown, test_keeps_what_is_left, test_keeps_much, test_pause_and_resume,
-    test_resume_gives_what_was_kept, test_eof_while_paused, test_bad_input_closes, test_close_in_on_bytes,
-    test_one_write_for_a_turn, test_slow_client_gets_all_in_order, test_overflow_closes,
-    test_overflow_drops_whole_frames, test_large_piece_passes_an_empty_queue, test_close_soon_writes_all,
+    test_resume_gives_what_was_kept, test_keeps_a_pipeline, test_pause_leaves_the_event,
+    test_eof_while_paused, test_bad_input_closes, test_close_in_on_bytes, test_one_write_for_a_turn,
+    test_slow_client_gets_all_in_order, test_overflow_closes, test_overflow_drops_whole_frames,
+    test_large_piece_passes_an_empty_queue, test_close_soon_writes_all,
     test_close_soon_does_not_wait_for_ever, test_peer_gone)
