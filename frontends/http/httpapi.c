@@ -121,6 +121,18 @@ http_respond_method(struct http_conn *hc, const struct http_reply *reply, const 
     buf_fini(&text);
 }
 
+static struct slice
+cors_lines(struct http_server *server)
+{
+    const struct conf_list *origins = &server->options->cors_origins;
+
+    if (httpreq_header(&server->req, "origin") == NULL)
+        return httpcors_without_origin(origins->items, origins->n);
+    buf_reset(&server->cors);
+    httpcors_put(&server->cors, &server->req, origins->items, origins->n, NULL, EXPOSED);
+    return buf_slice(&server->cors);
+}
+
 void
 http_handle(struct http_conn *hc)
 {
@@ -132,9 +144,7 @@ http_handle(struct http_conn *hc)
     struct request_scratch *scratch = &server->fe->scratch;
     struct slice rest = slice_of(NULL, 0);
 
-    buf_reset(&server->cors);
-    httpcors_put(&server->cors, req, origins->items, origins->n, NULL, EXPOSED);
-    reply.cors = buf_slice(&server->cors);
+    reply.cors = cors_lines(server);
 
     /* All that is decoded below fits, so that slices into it stay where they are. */
     buf_reset(&scratch->text);

@@ -193,6 +193,20 @@ struct sse_encoder {
 
 #define CHUNK_HEAD_MAX 10 /* eight hex digits and CRLF */
 
+/* A chunk's length and CRLF, at the end of the room for it: where it begins. */
+static size_t
+chunk_head(uint8_t room[CHUNK_HEAD_MAX], size_t n)
+{
+    size_t at = CHUNK_HEAD_MAX - 2;
+
+    memcpy(room + at, "\r\n", 2);
+    do {
+        room[--at] = (uint8_t) "0123456789abcdef"[n & 15];
+        n >>= 4;
+    } while (n != 0);
+    return at;
+}
+
 /* Room for a chunk's head; the event follows. */
 static size_t
 chunk_begin(struct buf *out, bool is_chunked)
@@ -206,16 +220,24 @@ chunk_begin(struct buf *out, bool is_chunked)
 static void
 chunk_finish(struct buf *out, bool is_chunked, size_t at)
 {
-    char head[CHUNK_HEAD_MAX + 1];
+    uint8_t head[CHUNK_HEAD_MAX];
 
     if (!is_chunked || buf_failed(out))
         return;
-    size_t n = out->n - at - CHUNK_HEAD_MAX;
-    size_t n_head = (size_t)snprintf(head, sizeof head, "%x\r\n", (unsigned)n);
-    memmove(out->p + at + n_head, out->p + at + CHUNK_HEAD_MAX, n);
-    memcpy(out->p + at, head, n_head);
-    out->n = at + n_head + n;
-    buf_put_str(out, "\r\n");
+    size_t n = out->n - at - CHUNK_HEAD_MAX, skip = chunk_head(head, n);
+    memmove(out->p + at + CHUNK_HEAD_MAX - skip, out->p + at + CHUNK_HEAD_MAX, n);
+    memcpy(out->p + at, head + skip, CHUNK_HEAD_MAX - skip);
+    out->n -= skip;
+    buf_put(out, "\r\n", 2);
+}
+
+/* The first of them, or the end. */
+static const uint8_t *
+find_byte(const uint8_t *p, const uint8_t *end, int c)
+{
+    const uint8_t *found = p == end ? NULL : memchr(p, c, (size_t)(end - p));
+
+    return found == NULL ? end : found;
 }
 
 /* A line of the stream ends at CR, LF or CRLF, so each of them in the payload begins another data line. */
@@ -223,17 +245,18 @@ static void
 put_data_lines(struct buf *out, struct slice text)
 {
     const uint8_t *p = text.p, *end = text.p + text.n;
+    const uint8_t *lf = find_byte(p, end, '\n'); /* at or behind p */
 
     for (;;) {
-        const uint8_t *stop = p;
-        while (stop < end && *stop != '\r' && *stop != '\n')
-            stop++;
+        const uint8_t *stop = find_byte(p, lf, '\r');
         buf_put_str(out, "data: ");
         buf_put(out, p, (size_t)(stop - p));
         buf_put_byte(out, '\n');
         if (stop == end)
             return;
         p = stop + (*stop == '\r' && end - stop > 1 && stop[1] == '\n' ? 2 : 1);
+        if (lf < p)
+            lf = find_byte(p, end, '\n');
     }
 }
 

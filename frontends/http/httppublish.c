@@ -8,7 +8,6 @@
 #include "config.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -52,12 +51,23 @@ publish_of(struct exchange *x)
     return (struct publish *)x;
 }
 
+/* What was taken is answered by the uplink, which then has done with it; what was not, from within
+ * publish_try(). */
+static void
+publish_done(struct publish *p)
+{
+    if (p->is_taken)
+        exchange_finish(&p->x);
+    else
+        exchange_done(&p->x, 0);
+}
+
 static void
 publish_fail(struct publish *p, enum error_code code, struct slice text)
 {
     p->code = code;
     buf_put_slice(&p->text, text);
-    exchange_done(&p->x, 0);
+    publish_done(p);
 }
 
 static void
@@ -80,10 +90,10 @@ publish_on_answer(struct session *s, const struct answer *answer)
 
     if (answer->type == ANSWER_PUBLISHED) {
         p->position = answer->position;
-        exchange_done(&p->x, 0);
+        publish_done(p);
     } else if (answer->type == ANSWER_SCHEDULED) {
         p->due_ms = answer->time_ms;
-        exchange_done(&p->x, 0);
+        publish_done(p);
     } else if (answer->type == ANSWER_ERROR) {
         publish_fail(p, answer->code, answer->text);
     }
@@ -111,20 +121,25 @@ publish_finish(struct exchange *x)
 {
     struct publish *p = publish_of(x);
     struct httpresp r = {.status = 200, .content_type = "application/json"};
-    char cursor[CURSOR_MAX], json[CURSOR_MAX + 20];
+    struct buf *json = &x->hc->server->json;
+    char cursor[CURSOR_MAX];
 
     if (p->code != ERROR_NONE) {
         http_respond_code(x->hc, &x->reply, p->code, buf_slice(&p->text));
         return;
     }
+    buf_reset(json);
     if (p->due_ms > 0) {
         r.status = 202;
-        (void)snprintf(json, sizeof json, "{\"due\":%llu}\n", (unsigned long long)p->due_ms);
+        buf_put_str(json, "{\"due\":");
+        buf_put_u64(json, p->due_ms);
+        buf_put_str(json, "}\n");
     } else {
-        (void)cursor_format(cursor, p->position);
-        (void)snprintf(json, sizeof json, "{\"cursor\":\"%s\"}\n", cursor);
+        buf_put_str(json, "{\"cursor\":\"");
+        buf_put(json, cursor, cursor_format(cursor, p->position));
+        buf_put_str(json, "\"}\n");
     }
-    http_respond(x->hc, &x->reply, &r, slice_str(json));
+    http_respond(x->hc, &x->reply, &r, buf_slice(json));
 }
 
 static void

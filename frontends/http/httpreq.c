@@ -66,6 +66,10 @@ static size_t
 span(struct slice s, uint8_t class)
 {
     size_t i = 0;
+
+    while (s.n - i >= 4 && (char_class[s.p[i]] & char_class[s.p[i + 1]] & char_class[s.p[i + 2]] &
+                               char_class[s.p[i + 3]] & class) != 0)
+        i += 4;
     while (i < s.n && (char_class[s.p[i]] & class) != 0)
         i++;
     return i;
@@ -106,10 +110,9 @@ check_target(struct slice s)
     if (span(s, C_TARGET) != s.n)
         return memchr(s.p, '#', s.n) != NULL ? "the request target has a fragment"
                                              : "the request target has a character that must be escaped";
-    for (size_t i = 0; i < s.n; i++) {
-        if (s.p[i] != '%')
-            continue;
-        if (s.n - i < 3 || !(char_class[s.p[i + 1]] & C_HEX) || !(char_class[s.p[i + 2]] & C_HEX))
+    for (const uint8_t *p = s.p, *end = s.p + s.n; p < end && (p = memchr(p, '%', (size_t)(end - p))) != NULL;
+         p += 3) {
+        if (end - p < 3 || !(char_class[p[1]] & C_HEX) || !(char_class[p[2]] & C_HEX))
             return "the request target has a % that is not followed by two hex digits";
     }
     return NULL;
@@ -346,8 +349,10 @@ parse_head(struct slice in, const struct httpreq_limits *limits, struct httpreq 
             if (req->n_headers == HTTPREQ_MAX_HEADERS)
                 return refuse(req, 431, "there are too many headers");
             r = parse_header_line(line, req, &req->headers[req->n_headers]);
-            if (r == 0)
+            if (r == 0) {
+                req->names |= httpreq_name_bit(req->headers[req->n_headers].name);
                 framing_note(&framing, &req->headers[req->n_headers++]);
+            }
         }
         if (r != 0)
             return r;

@@ -27,6 +27,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/slice.h"
 
@@ -99,6 +100,7 @@ struct httpreq {
     size_t n_used;
     int status;         /* when refused */
     const char *reason; /* when refused: a clause for the client */
+    uint64_t names;     /* httpreq_name_bit() of each header: most that are asked for are not there */
     unsigned n_headers;
     struct httpreq_header headers[HTTPREQ_MAX_HEADERS];
 };
@@ -114,16 +116,36 @@ httpreq_is_idle(const struct httpreq_state *st)
     return st->phase == HTTPREQ_IN_HEAD && st->n_seen == 0;
 }
 
+/* Equal but for ASCII case. */
+bool httpreq_is_same_name(struct slice a, struct slice b);
+
+static inline bool
+httpreq_is_name(struct slice a, const char *name)
+{
+    return a.n == strlen(name) && httpreq_is_same_name(a, slice_of(name, a.n));
+}
+
+/* By length and first letter. The name is not empty. */
+static inline uint64_t
+httpreq_name_bit(struct slice name)
+{
+    return UINT64_C(1) << ((name.n * 5 + (name.p[0] & 0x1f)) & 63);
+}
+
+const struct slice *httpreq_find_header(const struct httpreq *req, struct slice name);
+
 /* The first header of this name (ASCII case does not matter), or NULL. */
-const struct slice *httpreq_header(const struct httpreq *req, const char *name);
+static inline const struct slice *
+httpreq_header(const struct httpreq *req, const char *name)
+{
+    struct slice s = slice_of(name, strlen(name));
+
+    return s.n == 0 || (req->names & httpreq_name_bit(s)) == 0 ? NULL : httpreq_find_header(req, s);
+}
 
 /* Whether a comma list in any header of this name has the token (no case, parameters behind a `;` do not
  * count): ("Connection", "upgrade"), ("Accept", "text/event-stream"). */
 bool httpreq_has_token(const struct httpreq *req, const char *name, const char *token);
-
-/* Equal but for ASCII case. */
-bool httpreq_is_name(struct slice a, const char *name);
-bool httpreq_is_same_name(struct slice a, struct slice b);
 
 /* Percent-decodes. is_query: `+` is a space, as HTML forms write it. 0; -EINVAL for a bad escape or %00. */
 int httpreq_decode(struct buf *out, struct slice in, bool is_query);

@@ -77,39 +77,82 @@ httpresp_phrase(int status)
     return "Unknown";
 }
 
+/* The head's own words, all together, need less. */
+#define HEAD_WORDS 256
+
+/* Room for the whole head is made once; these only copy. */
+static inline uint8_t *
+put(uint8_t *to, const void *p, size_t n)
+{
+    if (n > 0)
+        memcpy(to, p, n);
+    return to + n;
+}
+
+#define PUT_LITERAL(to, text) put(to, text, sizeof(text) - 1)
+
+static uint8_t *
+put_number(uint8_t *to, uint64_t v)
+{
+    uint8_t digits[20];
+    size_t at = sizeof digits;
+
+    do {
+        digits[--at] = (uint8_t)('0' + v % 10);
+        v /= 10;
+    } while (v != 0);
+    return put(to, digits + at, sizeof digits - at);
+}
+
+static uint8_t *
+put_status(uint8_t *to, int status)
+{
+    const char *phrase;
+
+    if (status == 200)
+        return PUT_LITERAL(to, "HTTP/1.1 200 OK\r\n");
+    phrase = httpresp_phrase(status);
+    to = put_number(PUT_LITERAL(to, "HTTP/1.1 "), (uint64_t)status);
+    to = PUT_LITERAL(to, " ");
+    to = put(to, phrase, strlen(phrase));
+    return PUT_LITERAL(to, "\r\n");
+}
+
 void
 httpresp_put_head(struct buf *out, const struct httpresp *r, const struct httpdate *date)
 {
-    if (r->status == 200)
-        buf_put_str(out, "HTTP/1.1 200 OK\r\n");
-    else
-        buf_printf(out, "HTTP/1.1 %d %s\r\n", r->status, httpresp_phrase(r->status));
+    size_t n_date = date == NULL ? 0 : strlen(date->line);
+    size_t n_type = r->content_type == NULL ? 0 : strlen(r->content_type);
+    uint8_t *start = buf_reserve(out, HEAD_WORDS + n_date + n_type + r->etag.n + r->headers.n + r->cors.n);
+    uint8_t *to = start;
+
+    if (to == NULL)
+        return;
+    to = put_status(to, r->status);
     if (date != NULL)
-        buf_put_str(out, date->line);
+        to = put(to, date->line, n_date);
     if (r->content_type != NULL) {
-        buf_put_str(out, "Content-Type: ");
-        buf_put_str(out, r->content_type);
-        buf_put_str(out, "\r\n");
+        to = put(PUT_LITERAL(to, "Content-Type: "), r->content_type, n_type);
+        to = PUT_LITERAL(to, "\r\n");
     }
     if (r->ending == HTTPRESP_LENGTH) {
-        buf_put_str(out, "Content-Length: ");
-        buf_put_u64(out, r->n_body);
-        buf_put_str(out, "\r\n");
+        to = put_number(PUT_LITERAL(to, "Content-Length: "), r->n_body);
+        to = PUT_LITERAL(to, "\r\n");
     } else if (r->ending == HTTPRESP_STREAM && r->minor >= 1) {
-        buf_put_str(out, "Transfer-Encoding: chunked\r\n");
+        to = PUT_LITERAL(to, "Transfer-Encoding: chunked\r\n");
     }
     if (r->etag.n > 0) {
-        buf_put_str(out, "ETag: \"");
-        buf_put_slice(out, r->etag);
-        buf_put_str(out, "\"\r\n");
+        to = put(PUT_LITERAL(to, "ETag: \""), r->etag.p, r->etag.n);
+        to = PUT_LITERAL(to, "\"\r\n");
     }
-    buf_put_slice(out, r->headers);
-    buf_put_slice(out, r->cors);
+    to = put(to, r->headers.p, r->headers.n);
+    to = put(to, r->cors.p, r->cors.n);
     if (!r->is_keep_alive || (r->ending == HTTPRESP_STREAM && r->minor == 0))
-        buf_put_str(out, "Connection: close\r\n");
+        to = PUT_LITERAL(to, "Connection: close\r\n");
     else if (r->minor == 0)
-        buf_put_str(out, "Connection: keep-alive\r\n");
-    buf_put_str(out, "\r\n");
+        to = PUT_LITERAL(to, "Connection: keep-alive\r\n");
+    to = PUT_LITERAL(to, "\r\n");
+    buf_commit(out, (size_t)(to - start));
 }
 
 void
@@ -164,19 +207,26 @@ httpcors_allows(const struct httpreq *req, char *const *allowed, size_t n_allowe
     return false;
 }
 
+struct slice
+httpcors_without_origin(char *const *allowed, size_t n_allowed)
+{
+    /* A cache must keep the answers to different sites apart. */
+    return slice_str(list_names(allowed, n_allowed, slice_str("*")) ? "" : "Vary: Origin\r\n");
+}
+
 void
 httpcors_put(struct buf *out, const struct httpreq *req, char *const *allowed, size_t n_allowed,
     const char *methods, const char *exposed)
 {
     const struct slice *origin = httpreq_header(req, "origin");
 
+    buf_put_slice(out, httpcors_without_origin(allowed, n_allowed));
+    if (origin == NULL)
+        return;
     if (list_names(allowed, n_allowed, slice_str("*"))) {
-        if (origin == NULL)
-            return;
         buf_put_str(out, "Access-Control-Allow-Origin: *\r\n");
     } else {
-        buf_put_str(out, "Vary: Origin\r\n"); /* with or without: a cache must keep the answers apart */
-        if (origin == NULL || !list_names(allowed, n_allowed, *origin))
+        if (!list_names(allowed, n_allowed, *origin))
             return;
         buf_put_str(out, "Access-Control-Allow-Origin: ");
         buf_put_slice(out, *origin);

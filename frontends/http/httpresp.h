@@ -60,6 +60,9 @@ struct slice httpresp_continue(void);
 void httpcors_put(struct buf *out, const struct httpreq *req, char *const *allowed, size_t n_allowed,
     const char *methods, const char *exposed);
 
+/* The same for a request that no page made: a literal. */
+struct slice httpcors_without_origin(char *const *allowed, size_t n_allowed);
+
 /* False for a request that a page of a site made which is neither allowed nor ourselves. */
 bool httpcors_allows(const struct httpreq *req, char *const *allowed, size_t n_allowed);
 

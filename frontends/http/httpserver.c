@@ -153,8 +153,10 @@ exchange_new(struct http_conn *hc, const struct http_reply *reply, size_t size,
     session_init(&x->session, hc->server->fe, encoder, session_ops);
     buf_init(&x->cors, 0);
     x->reply = *reply;
-    buf_put_slice(&x->cors, reply->cors);
-    x->reply.cors = buf_slice(&x->cors);
+    if (reply->cors.p == hc->server->cors.p) { /* which the next request writes anew */
+        buf_put_slice(&x->cors, reply->cors);
+        x->reply.cors = buf_slice(&x->cors);
+    }
     hc->exchange = x;
     enter(hc, HTTP_BUSY);
     conn_pause(&hc->c);
@@ -192,8 +194,8 @@ exchange_timer(struct exchange *x, uint64_t delay_ms)
     loop_timer_start(x->hc->server->fe->loop, &x->hc->timer, delay_ms);
 }
 
-static void
-finish_one(struct exchange *x)
+void
+exchange_finish(struct exchange *x)
 {
     struct http_conn *hc = x->hc;
 
@@ -223,7 +225,7 @@ finish_exchanges(void *arg)
         if (x->n_turns > 0)
             x->n_turns--;
         else
-            finish_one(x);
+            exchange_finish(x);
     }
     if (!list_empty(&server->done))
         loop_defer(server->fe->loop, &server->done_hook);
@@ -427,6 +429,7 @@ http_server_start(struct frontend *fe, const void *options, void **ret_state)
     server->fe = fe;
     server->options = options;
     buf_init(&server->out, 0);
+    buf_init(&server->json, 0);
     buf_init(&server->cors, 0);
     buf_init(&server->broadcast_key, 0);
     list_init(&server->done);
@@ -492,6 +495,7 @@ http_server_free(void *state)
     server->listener = listener_close(server->listener);
     server->files = httpstatic_free(server->files);
     buf_fini(&server->out);
+    buf_fini(&server->json);
     buf_fini(&server->cors);
     http_broadcast_forget(server);
     free(server);

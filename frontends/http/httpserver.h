@@ -16,7 +16,8 @@
  * A connection handles one request at a time. One that can be answered at once (an error, a file) is; for
  * the others an exchange is made, reading is paused, and what follows in the pipeline waits. An exchange
  * that has all it needs is finished at the end of the turn, outside of whatever called it, so that nothing
- * is freed under the SDK's feet. An idle connection has no exchange and no buffer.
+ * is freed under the SDK's feet; a publish, of whose answer nobody wants anything after, at once. An idle
+ * connection has no exchange and no buffer.
  */
 #ifndef FRONTENDS_HTTP_HTTPSERVER_H
 #define FRONTENDS_HTTP_HTTPSERVER_H
@@ -45,6 +46,7 @@ struct http_server {
     struct httpdate date;
     struct httpreq req;       /* the request being handled */
     struct buf out;           /* the response being written */
+    struct buf json;          /* its body, if it is a short one */
     struct buf cors;          /* the CORS lines of the request being handled */
     struct buf broadcast_key; /* empty: none, and nobody has it */
     struct list done;         /* exchanges to be finished at the turn's end */
@@ -75,7 +77,7 @@ struct http_conn {
 struct http_reply {
     unsigned minor;
     bool is_keep_alive, is_head;
-    struct slice cors;
+    struct slice cors; /* in server->cors, or a literal */
 };
 
 struct exchange_ops {
@@ -111,6 +113,8 @@ void *exchange_new(struct http_conn *hc, const struct http_reply *reply, size_t 
     const struct exchange_ops *ops, const struct encoder *encoder, const struct session_ops *session_ops);
 /* Has it finished at the end of this turn, or of the nth after it. */
 void exchange_done(struct exchange *x, unsigned n_turns);
+/* Finishes and frees it: only where nobody further up still uses its session. */
+void exchange_finish(struct exchange *x);
 /* The exchange that a session belongs to. */
 struct exchange *exchange_of(struct session *s);
 void exchange_timer(struct exchange *x, uint64_t delay_ms);

@@ -24,17 +24,11 @@ httpreq_is_same_name(struct slice a, struct slice b)
     return true;
 }
 
-bool
-httpreq_is_name(struct slice a, const char *name)
-{
-    return httpreq_is_same_name(a, slice_str(name));
-}
-
 const struct slice *
-httpreq_header(const struct httpreq *req, const char *name)
+httpreq_find_header(const struct httpreq *req, struct slice name)
 {
     for (unsigned i = 0; i < req->n_headers; i++)
-        if (httpreq_is_name(req->headers[i].name, name))
+        if (httpreq_is_same_name(req->headers[i].name, name))
             return &req->headers[i].value;
     return NULL;
 }
@@ -64,6 +58,8 @@ list_has(struct slice list, const char *token)
 bool
 httpreq_has_token(const struct httpreq *req, const char *name, const char *token)
 {
+    if (httpreq_header(req, name) == NULL)
+        return false;
     for (unsigned i = 0; i < req->n_headers; i++)
         if (httpreq_is_name(req->headers[i].name, name) && list_has(req->headers[i].value, token))
             return true;
