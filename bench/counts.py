@@ -35,18 +35,30 @@ class Run:
     proto: str
     arguments: list
     per: str = "messages"  # or deliveries
+    rounds: tuple = ROUNDS
 
 
 def fanout(subs, window):
     return ["fanout", "--subs", str(subs), "--window", str(window)]
 
 
+def wildcard(topics):
+    return ["topics", "--topics", str(topics), "--subs", "1", "--window", "500"]
+
+
+# Twice through all of them, less the first time, in which they are new. More topics than a link has numbers for at a time.
+AGAIN = {"arguments": wildcard(20000), "rounds": (40, 80)}
+
 RUNS = {
     "broker": Run("broker", {"kind": "tcp"}, "busbar-tcp", fanout(1, 128)),
     # So many subscribers are surely spread over all of them.
     "broker, 8 links": Run("broker", {"kind": "tcp", "workers": 8}, "busbar-tcp", fanout(128, 128)),
+    "broker, new topics": Run("broker", {"kind": "tcp"}, "busbar-tcp", wildcard(1000000)),
+    "broker, many topics": Run("broker", {"kind": "tcp"}, "busbar-tcp", **AGAIN),
     "tcp": Run("tcp", {"kind": "tcp"}, "busbar-tcp", fanout(1, 64)),
     "tcp, MessagePack": Run("tcp", {"kind": "tcp"}, "busbar-tcp-msgpack", fanout(1, 64)),
+    "tcp, new topics": Run("tcp", {"kind": "tcp"}, "busbar-tcp", wildcard(1000000)),
+    "tcp, many topics": Run("tcp", {"kind": "tcp"}, "busbar-tcp", **AGAIN),
     "tcp, 100 subscribers": Run("tcp", {"kind": "tcp"}, "busbar-tcp", fanout(100, 32), "deliveries"),
     "ws": Run("ws", {"kind": "ws"}, "busbar-ws", fanout(1, 64)),
     "ws, 100 subscribers": Run("ws", {"kind": "ws"}, "busbar-ws", fanout(100, 32), "deliveries"),
@@ -58,8 +70,12 @@ RUNS = {
 # What is recorded: name: the run, and a function of it with all that it calls (None: the whole process).
 PATHS = {
     "broker: a message, from one link to one link": ("broker", None),
+    "broker: a message to a topic that is new": ("broker, new topics", "broker_run"),
+    "broker: a message, each to the next of 20,000 topics, one wildcard subscriber": ("broker, many topics", "broker_run"),
     "tcp: a publish and its delivery, JSON": ("tcp", None),
     "tcp: a publish and its delivery, MessagePack": ("tcp, MessagePack", None),
+    "tcp: a publish and its delivery, to a topic that is new": ("tcp, new topics", None),
+    "tcp: a publish and its delivery, each to the next of 20,000 topics": ("tcp, many topics", None),
     "tcp: a delivery of a fan-out, JSON": ("tcp, 100 subscribers", None),
     "ws: a publish and its delivery, JSON": ("ws", None),
     "ws: a delivery of a fan-out, JSON text": ("ws, 100 subscribers", None),
@@ -124,7 +140,7 @@ def profile(build, name):
     """({function: instructions per unit, in itself}, {with what it calls})"""
     print(f"bench: counting {name}", file=sys.stderr, flush=True)
     run = RUNS[name]
-    few, many = count(build, run, ROUNDS[0]), count(build, run, ROUNDS[1])
+    few, many = (count(build, run, n) for n in run.rounds)
     n = many[0] - few[0]
     return tuple({f: (v - few[i].get(f, 0)) / n for f, v in many[i].items()} for i in (1, 2))
 

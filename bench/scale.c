@@ -2,7 +2,8 @@
 /*
  * What a topic and a filter cost the broker, and how long it takes to find who wants a message: a real broker
  * in this process, without links, filled with as many as are asked for. Clients do not occur: the broker
- * knows none.
+ * knows none. And how evenly it takes them: the longest that a few of them in a row took, which is what a
+ * table that grows costs who comes just then.
  *
  *     busbar-scale [TOPICS [FILTERS]]        1000000 and 100000
  */
@@ -19,6 +20,7 @@
 #include "broker/publish.h"
 
 #define LOOKUPS 1000000u
+#define FEW 64u /* so that asking the clock does not show */
 
 static uint64_t
 now_ns(void)
@@ -58,20 +60,47 @@ shuffled(unsigned i, unsigned n)
     return (unsigned)((i * 2654435761ull) % n);
 }
 
+/* Of stretches of FEW. */
+struct stretch {
+    uint64_t began, longest;
+};
+
+static void
+stretch_pass(struct stretch *s, unsigned i)
+{
+    uint64_t now;
+
+    if (i % FEW != 0)
+        return;
+    now = now_ns();
+    if (i > 0 && now - s->began > s->longest)
+        s->longest = now - s->began;
+    s->began = now;
+}
+
+static void
+stretch_report(const struct stretch *s)
+{
+    (void)printf("| the longest that %u in a row took: %.2f ms | | |\n", FEW, (double)s->longest / 1e6);
+}
+
 static void
 add_topics(struct broker *broker, unsigned n)
 {
     double before = heap_bytes();
     uint64_t began = now_ns();
+    struct stretch stretch = {0};
     char name[64];
 
     for (unsigned i = 0; i < n; i++) {
         struct topic *topic;
 
+        stretch_pass(&stretch, i);
         if (topic_get(broker, name_of(name, i), &topic) < 0)
             abort();
     }
     report("a topic that keeps nothing", heap_bytes() - before, now_ns() - began, n);
+    stretch_report(&stretch);
 }
 
 static void
@@ -93,11 +122,15 @@ add_messages(struct broker *broker, unsigned n)
     static const uint8_t body[100] = {'"'};
     double before = heap_bytes();
     uint64_t began = now_ns();
+    struct stretch stretch = {0};
     char name[64];
 
-    for (unsigned i = 0; i < n; i++)
+    for (unsigned i = 0; i < n; i++) {
+        stretch_pass(&stretch, i);
         publish_own(broker, name_of(name, i), slice_of(body, sizeof body));
+    }
     report("a message of 100 bytes, kept and retained", heap_bytes() - before, now_ns() - began, n);
+    stretch_report(&stretch);
 }
 
 /* Of ten filters eight name a topic, one has a wildcard for its last level, one in the middle. */
@@ -106,6 +139,7 @@ add_filters(struct broker *broker, unsigned n)
 {
     double before = heap_bytes();
     uint64_t began = now_ns();
+    struct stretch stretch = {0};
     char name[64];
 
     for (unsigned i = 0; i < n; i++) {
@@ -113,6 +147,7 @@ add_filters(struct broker *broker, unsigned n)
         struct slice text = name_of(name, i);
         int r;
 
+        stretch_pass(&stretch, i);
         if (i % 10 == 8)
             text = slice_of(name, (size_t)snprintf(name, sizeof name, "site/%u/room/%u/#", i / 100, i));
         else if (i % 10 == 9)
@@ -122,6 +157,7 @@ add_filters(struct broker *broker, unsigned n)
             abort();
     }
     report("a filter", heap_bytes() - before, now_ns() - began, n);
+    stretch_report(&stretch);
 }
 
 static void
