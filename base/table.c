@@ -3,6 +3,11 @@
  * The hash table: linear probing in a power of two of slots, at most three quarters full. A slot keeps the
  * whole hash beside the pointer, so a probe touches the value only when all 64 bits agree, and growing
  * never asks for a key.
+ *
+ * A table of a million values would take 30 ms to grow at once. So the slots that it had are kept beside the
+ * new ones, and each insert and removal moves some of what is in them, always whole runs: a run of slots that
+ * are in use is either still all there or gone, so both halves are tables in which a probe ends at a free
+ * slot.
  */
 #include "config.h"
 
@@ -16,6 +21,10 @@
 
 #define TABLE_FIRST_SLOTS 8u
 #define TABLE_SHRINK_SLOTS 64u /* smaller tables are not worth shrinking */
+#define TABLE_ONCE_SLOTS 4096u /* smaller ones are moved at once: it takes some 20 us */
+/* Old slots that an insert or a removal moves. 16 empty those of a table before it can grow or shrink again,
+ * whatever comes and goes: to halve the new slots takes a removal for each 16th of the old ones. */
+#define TABLE_STEP_SLOTS 16u
 
 struct table_slot {
     uint64_t hash;
@@ -32,20 +41,22 @@ void
 table_fini(struct table *t)
 {
     free(t->slots);
-    t->slots = NULL;
-    t->n_slots = 0;
+    free(t->old);
+    t->slots = t->old = NULL;
+    t->n_slots = t->n_old = 0;
     t->n_used = 0;
 }
 
 /* Where the key is, or the free slot where it would go. There is always a free one. */
 static size_t
-table_probe(const struct table *t, uint64_t hash, struct slice key)
+table_probe(
+    const struct table *t, const struct table_slot *slots, size_t n_slots, uint64_t hash, struct slice key)
 {
-    size_t mask = t->n_slots - 1;
+    size_t mask = n_slots - 1;
     size_t at = (size_t)hash & mask;
 
     for (;; at = (at + 1) & mask) {
-        const struct table_slot *slot = &t->slots[at];
+        const struct table_slot *slot = &slots[at];
 
         if (slot->value == NULL)
             return at;
@@ -54,35 +65,75 @@ table_probe(const struct table *t, uint64_t hash, struct slice key)
     }
 }
 
+/* ---- Growing and shrinking. ---- */
+
+static void
+table_put_moved(struct table *t, struct table_slot slot)
+{
+    size_t mask = t->n_slots - 1;
+    size_t at = (size_t)slot.hash & mask;
+
+    while (t->slots[at].value != NULL)
+        at = (at + 1) & mask;
+    t->slots[at] = slot;
+}
+
+/* So many of the old slots, and on to the end of a run. */
+static void
+table_move(struct table *t, size_t n)
+{
+    size_t end = t->n_moved + n < t->n_old ? t->n_moved + n : t->n_old;
+
+    while (t->n_moved < t->n_old) {
+        struct table_slot *slot = &t->old[(t->first_old + t->n_moved) & (t->n_old - 1)];
+
+        if (slot->value == NULL && t->n_moved >= end)
+            return;
+        if (slot->value != NULL)
+            table_put_moved(t, *slot);
+        slot->value = NULL;
+        t->n_moved++;
+    }
+    free(t->old);
+    t->old = NULL;
+    t->n_old = 0;
+}
+
 static int
 table_resize(struct table *t, size_t n_slots)
 {
     struct table_slot *slots = calloc(n_slots, sizeof *slots);
-    size_t mask = n_slots - 1;
 
     if (slots == NULL)
         return -ENOMEM;
-    for (size_t i = 0; i < t->n_slots; i++) {
-        size_t at = (size_t)t->slots[i].hash & mask;
-
-        if (t->slots[i].value == NULL)
-            continue;
-        while (slots[at].value != NULL)
-            at = (at + 1) & mask;
-        slots[at] = t->slots[i];
-    }
-    free(t->slots);
+    table_move(t, t->n_old); /* TABLE_STEP_SLOTS: there is nothing left */
+    t->old = t->slots;
+    t->n_old = t->n_slots;
+    t->first_old = t->n_moved = 0;
     t->slots = slots;
     t->n_slots = n_slots;
+    while (t->first_old < t->n_old && t->old[t->first_old].value != NULL)
+        t->first_old++;
+    if (t->n_old < TABLE_ONCE_SLOTS)
+        table_move(t, t->n_old);
     return 0;
 }
+
+/* ---- Values. ---- */
 
 void *
 table_find(const struct table *t, struct slice key)
 {
+    uint64_t hash;
+    void *value;
+
     if (t->n_used == 0)
         return NULL;
-    return t->slots[table_probe(t, siphash13(t->hash_key, key.p, key.n), key)].value;
+    hash = siphash13(t->hash_key, key.p, key.n);
+    value = t->slots[table_probe(t, t->slots, t->n_slots, hash, key)].value;
+    if (value == NULL && t->old != NULL)
+        value = t->old[table_probe(t, t->old, t->n_old, hash, key)].value;
+    return value;
 }
 
 int
@@ -101,7 +152,12 @@ table_insert(struct table *t, void *value)
             return r;
     }
     hash = siphash13(t->hash_key, key.p, key.n);
-    at = table_probe(t, hash, key);
+    if (t->old != NULL) {
+        if (t->old[table_probe(t, t->old, t->n_old, hash, key)].value != NULL)
+            return -EEXIST;
+        table_move(t, TABLE_STEP_SLOTS);
+    }
+    at = table_probe(t, t->slots, t->n_slots, hash, key);
     if (t->slots[at].value != NULL)
         return -EEXIST;
     if (t->n_used + 1 > t->n_slots / 4 * 3) {
@@ -110,7 +166,7 @@ table_insert(struct table *t, void *value)
         r = table_resize(t, t->n_slots * 2);
         if (r < 0)
             return r;
-        at = table_probe(t, hash, key);
+        at = table_probe(t, t->slots, t->n_slots, hash, key);
     }
     t->slots[at] = (struct table_slot){.hash = hash, .value = value};
     t->n_used++;
@@ -120,34 +176,44 @@ table_insert(struct table *t, void *value)
 /* Frees a slot by moving back each later one of the same run that may stand there: a value may not stand
  * before the slot that its hash names. */
 static void
-table_shift_back(struct table *t, size_t hole)
+table_shift_back(struct table_slot *slots, size_t n_slots, size_t hole)
 {
-    size_t mask = t->n_slots - 1;
+    size_t mask = n_slots - 1;
 
-    for (size_t at = (hole + 1) & mask; t->slots[at].value != NULL; at = (at + 1) & mask) {
-        size_t home = (size_t)t->slots[at].hash & mask;
+    for (size_t at = (hole + 1) & mask; slots[at].value != NULL; at = (at + 1) & mask) {
+        size_t home = (size_t)slots[at].hash & mask;
 
         if (((at - home) & mask) < ((at - hole) & mask))
             continue;
-        t->slots[hole] = t->slots[at];
+        slots[hole] = slots[at];
         hole = at;
     }
-    t->slots[hole] = (struct table_slot){.value = NULL};
+    slots[hole] = (struct table_slot){.value = NULL};
 }
 
 void *
 table_remove(struct table *t, struct slice key)
 {
+    struct table_slot *slots = t->slots;
+    size_t n_slots = t->n_slots, at;
+    uint64_t hash;
     void *value;
-    size_t at;
 
     if (t->n_used == 0)
         return NULL;
-    at = table_probe(t, siphash13(t->hash_key, key.p, key.n), key);
-    value = t->slots[at].value;
+    if (t->old != NULL)
+        table_move(t, TABLE_STEP_SLOTS);
+    hash = siphash13(t->hash_key, key.p, key.n);
+    at = table_probe(t, slots, n_slots, hash, key);
+    if (slots[at].value == NULL && t->old != NULL) {
+        slots = t->old;
+        n_slots = t->n_old;
+        at = table_probe(t, slots, n_slots, hash, key);
+    }
+    value = slots[at].value;
     if (value == NULL)
         return NULL;
-    table_shift_back(t, at);
+    table_shift_back(slots, n_slots, at);
     t->n_used--;
     if (t->n_slots > TABLE_SHRINK_SLOTS && t->n_used < t->n_slots / 8)
         (void)table_resize(t, t->n_slots / 2); /* without memory it merely stays large */
@@ -157,8 +223,9 @@ table_remove(struct table *t, struct slice key)
 void *
 table_next(const struct table *t, size_t *pos)
 {
-    while (*pos < t->n_slots) {
-        void *value = t->slots[(*pos)++].value;
+    while (*pos < t->n_slots + t->n_old) {
+        size_t at = (*pos)++;
+        void *value = at < t->n_slots ? t->slots[at].value : t->old[at - t->n_slots].value;
 
         if (value != NULL)
             return value;

@@ -2,7 +2,8 @@
 /*
  * A hash table from byte strings to pointers. Keys come from strangers, so the hash is SipHash-1-3 with a
  * random key of its own per table. The key lives in the value: the table holds 16 bytes per slot, open
- * addressing, no tombstones (backward shift on removal).
+ * addressing, no tombstones (backward shift on removal). A large table grows and shrinks step by step, with
+ * what is inserted and removed: no single call takes long, however many values there are.
  */
 #ifndef BASE_TABLE_H
 #define BASE_TABLE_H
@@ -19,6 +20,10 @@ struct table {
     struct table_slot *slots;
     size_t n_slots; /* 0 or a power of two */
     size_t n_used;
+    /* What has not moved to `slots` yet, while it grows or shrinks: n_old slots, of which n_moved, from
+     * first_old on, are empty. NULL: nothing. */
+    struct table_slot *old;
+    size_t n_old, first_old, n_moved;
     table_key_fn key_of;
     uint8_t hash_key[16];
 };

@@ -131,6 +131,84 @@ START_TEST(test_random_walk_against_a_model)
 }
 END_TEST
 
+/* While it grows and shrinks: what is where, by every way of looking. Counted, for there is very much of it.
+ */
+START_TEST(test_step_by_step)
+{
+    enum { N = 40000 };
+    struct item *items = items_new(N);
+    size_t n_in = 0, n_growing = 0, n_shrinking = 0, n_wrong = 0;
+    struct table t;
+    uint64_t seed;
+
+    rand_bytes(&seed, sizeof seed);
+    table_init(&t, item_key);
+    /* Up, down, up: 15 of 16 steps go the way, the others back. */
+    for (unsigned step = 0; step < 12 * N; step++) {
+        bool is_up = step / (4 * N) != 1;
+        size_t n_slots = t.n_slots, pos = 0, n_seen = 0;
+        struct item *item;
+
+        seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407u;
+        item = &items[(seed >> 33) % N];
+        if (((seed >> 20) % 16 != 0) == is_up) {
+            n_wrong += table_insert(&t, item) != (item->is_in ? -EEXIST : 0);
+            n_in += !item->is_in;
+            item->is_in = true;
+        } else {
+            n_wrong += table_remove(&t, item_key(item)) != (item->is_in ? item : NULL);
+            n_in -= item->is_in;
+            item->is_in = false;
+        }
+        n_wrong += t.n_used != n_in;
+        n_wrong += table_find(&t, item_key(item)) != (item->is_in ? item : NULL);
+        item = &items[(seed >> 40) % N];
+        n_wrong += table_find(&t, item_key(item)) != (item->is_in ? item : NULL);
+        n_growing += t.old != NULL && t.n_old < t.n_slots;
+        n_shrinking += t.old != NULL && t.n_old > t.n_slots;
+        if (t.n_slots == n_slots && (t.old == NULL || step % 256 != 0))
+            continue;
+        for (size_t i = 0; i < N; i++) /* all of them, in the middle of it */
+            n_wrong += table_find(&t, item_key(&items[i])) != (items[i].is_in ? &items[i] : NULL);
+        for (const struct item *seen; (seen = table_next(&t, &pos)) != NULL; n_seen++)
+            n_wrong += !seen->is_in;
+        n_wrong += n_seen != n_in;
+    }
+    ck_assert_uint_eq(n_wrong, 0);
+    ck_assert_uint_gt(n_growing, 1000);
+    ck_assert_uint_gt(n_shrinking, 500);
+    table_fini(&t);
+    free(items);
+}
+END_TEST
+
+/* No insert moves more than a few of those that are there. */
+START_TEST(test_grows_evenly)
+{
+    enum { N = 200000 };
+    struct item *items = items_new(N);
+    size_t most = 0, n_whole = 0;
+    struct table t;
+
+    table_init(&t, item_key);
+    for (size_t i = 0; i < N; i++) {
+        size_t n_slots = t.n_slots, n_moved = t.n_moved;
+
+        (void)table_insert(&t, &items[i]);
+        if (t.n_slots <= 8192)
+            continue;
+        n_whole += t.n_slots != n_slots && t.old == NULL;
+        if (t.n_slots == n_slots && t.n_moved - n_moved > most)
+            most = t.n_moved - n_moved;
+    }
+    ck_assert_uint_eq(t.n_used, N);
+    ck_assert_uint_eq(n_whole, 0);
+    ck_assert_uint_lt(most, 1000); /* 16, and the rest of a run */
+    table_fini(&t);
+    free(items);
+}
+END_TEST
+
 START_TEST(test_each_table_has_its_own_key)
 {
     struct item *items = items_new(1);
@@ -174,4 +252,4 @@ START_TEST(test_siphash)
 END_TEST
 
 SUITE_MAIN("table", test_empty, test_insert_find_remove, test_a_million, test_random_walk_against_a_model,
-    test_each_table_has_its_own_key, test_siphash)
+    test_step_by_step, test_grows_evenly, test_each_table_has_its_own_key, test_siphash)
