@@ -327,7 +327,7 @@ void
 http_broadcast_start(struct http_conn *hc, const struct http_reply *reply)
 {
     struct acbroadcast b;
-    struct slice once;
+    struct slice once = slice_of(NULL, 0);
 
     if (!may_broadcast(hc->server)) {
         http_respond_error(hc, reply, 401, ERROR_NOT_ALLOWED,
