@@ -80,19 +80,41 @@ namecache_add(struct namecache *c, struct slice topic, struct namecache_entry **
     return 0;
 }
 
+/* It is the last of `used` then. NULL if it is not known. */
+static struct namecache_entry *
+namecache_find(struct namecache *c, struct slice topic)
+{
+    struct namecache_entry *e;
+
+    if (!list_empty(&c->used)) { /* a publisher's next message is mostly on the topic of its last */
+        e = list_entry(c->used.prev, struct namecache_entry, in_used);
+        if (slice_equal(entry_key(e), topic))
+            return e;
+    }
+    e = table_find(&c->table, topic);
+    if (e != NULL) {
+        list_remove(&e->in_used);
+        list_push_back(&c->used, &e->in_used);
+    }
+    return e;
+}
+
+bool
+namecache_touch(struct namecache *c, struct slice topic)
+{
+    return namecache_find(c, topic) != NULL;
+}
+
 int
 namecache_get(struct namecache *c, struct slice topic, uint64_t *ret_handle, bool *ret_is_new)
 {
-    struct namecache_entry *e = table_find(&c->table, topic);
+    struct namecache_entry *e = namecache_find(c, topic);
     int r;
 
     if (e == NULL) {
         r = namecache_add(c, topic, &e);
         if (r < 0)
             return r;
-    } else if (c->used.prev != &e->in_used) {
-        list_remove(&e->in_used);
-        list_push_back(&c->used, &e->in_used);
     }
     *ret_is_new = e->link != c->link;
     e->link = c->link;

@@ -24,6 +24,8 @@ void namecache_init(struct namecache *c, uint64_t n_max);
 void namecache_fini(struct namecache *c);
 /* On a new link nothing has been named. */
 void namecache_renew(struct namecache *c);
+/* Whether the topic is known: then it is as one that was used just now. */
+bool namecache_touch(struct namecache *c, struct slice topic);
 /* 0 and the topic's number; *ret_is_new: NAME must be sent before it is used. -ENOMEM. */
 int namecache_get(struct namecache *c, struct slice topic, uint64_t *ret_handle, bool *ret_is_new);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The ring of unanswered publishes, indexed by number. One allocation each; the window of numbers is what the
- * ring spans. */
+/* The ring of unanswered publishes, indexed by number. One piece of the pool each; the window of numbers is
+ * what the ring spans. */
 #include "config.h"
 
 #include "frontends/sdk/publishes.h"
@@ -10,11 +10,14 @@
 #include <string.h>
 
 #define FIRST_SLOTS 64u
+/* Enough for what a busy publisher has under way. */
+#define SPARE_BYTES (256u * 1024)
 
 void
 publishes_init(struct publishes *p)
 {
     *p = (struct publishes){.first = 1, .next = 1};
+    pool_init(&p->pool, SPARE_BYTES);
 }
 
 void
@@ -23,13 +26,14 @@ publishes_fini(struct publishes *p)
     for (uint64_t number = p->first; number < p->next; number++) {
         struct publish *publish = publishes_find(p, number);
 
-        if (publish != NULL && publish->session != NULL)
-            list_remove(&publish->in_session);
-        free(publish);
+        if (publish == NULL)
+            continue;
+        list_remove(&publish->in_session);
+        publish_free(p, publish);
     }
     free(p->slots);
+    pool_fini(&p->pool);
     publishes_init(p);
-    p->slots = NULL;
 }
 
 bool
@@ -76,42 +80,28 @@ put(uint8_t *to, struct slice s)
 }
 
 int
-publishes_add(struct publishes *p, struct session *s, const struct request *r, struct publish **ret)
+publishes_add(
+    struct publishes *p, struct session *s, const struct request *r, struct slice frame, struct publish **ret)
 {
     struct publish *publish;
     uint8_t *at;
 
-    if (r->id.n > UINT8_MAX || r->topic.n > UINT16_MAX || r->type.n > UINT16_MAX || r->key.n > UINT16_MAX ||
-        r->once.n > UINT16_MAX || r->headers.n > UINT32_MAX || r->body.n > UINT32_MAX)
+    if (r->id.n > UINT8_MAX || r->topic.n > UINT16_MAX || frame.n > UINT32_MAX)
         return -EMSGSIZE;
     if (publishes_grow(p) < 0)
         return -ENOMEM;
-    publish = malloc(
-        sizeof *publish + r->id.n + r->topic.n + r->type.n + r->key.n + r->once.n + r->headers.n + r->body.n);
+    publish = pool_get(&p->pool, sizeof *publish + r->id.n + r->topic.n + frame.n);
     if (publish == NULL)
         return -ENOMEM;
-    *publish = (struct publish){.number = p->next++,
-        .session = s,
-        .ttl_ms = r->ttl_ms,
-        .delay_ms = r->delay_ms,
-        .n_body = (uint32_t)r->body.n,
-        .n_headers = (uint32_t)r->headers.n,
-        .n_topic = (uint16_t)r->topic.n,
-        .n_type = (uint16_t)r->type.n,
-        .n_key = (uint16_t)r->key.n,
-        .n_once = (uint16_t)r->once.n,
-        .n_id = (uint8_t)r->id.n,
-        .kind = (uint8_t)r->kind,
-        .is_retain = r->is_retain};
+    publish->session = s;
+    publish->n_frame = (uint32_t)frame.n;
+    publish->n_topic = (uint16_t)r->topic.n;
+    publish->n_id = (uint8_t)r->id.n;
     list_init(&publish->in_session);
     at = put(publish->bytes, r->id);
     at = put(at, r->topic);
-    at = put(at, r->type);
-    at = put(at, r->key);
-    at = put(at, r->once);
-    at = put(at, r->headers);
-    put(at, r->body);
-    p->slots[publish->number & (p->n_slots - 1)] = publish;
+    put(at, frame);
+    p->slots[p->next++ & (p->n_slots - 1)] = publish;
     p->n_held++;
     p->n_bytes += publish_size(publish);
     *ret = publish;
@@ -147,16 +137,15 @@ publishes_take(struct publishes *p, uint64_t number)
 }
 
 void
-publish_free(struct publish *publish)
+publish_free(struct publishes *p, struct publish *publish)
 {
-    free(publish);
+    pool_put(&p->pool, publish, publish_size(publish));
 }
 
 size_t
 publish_size(const struct publish *publish)
 {
-    return sizeof *publish + publish->n_id + publish->n_topic + publish->n_type + publish->n_key +
-           publish->n_once + publish->n_headers + publish->n_body;
+    return sizeof *publish + publish->n_id + publish->n_topic + publish->n_frame;
 }
 
 /* ---- The parts, in the order in which they stand. ---- */
@@ -174,41 +163,7 @@ publish_topic(const struct publish *publish)
 }
 
 struct slice
-publish_type(const struct publish *publish)
+publish_frame(const struct publish *publish)
 {
-    struct slice before = publish_topic(publish);
-
-    return slice_of(before.p + before.n, publish->n_type);
-}
-
-struct slice
-publish_key(const struct publish *publish)
-{
-    struct slice before = publish_type(publish);
-
-    return slice_of(before.p + before.n, publish->n_key);
-}
-
-struct slice
-publish_once(const struct publish *publish)
-{
-    struct slice before = publish_key(publish);
-
-    return slice_of(before.p + before.n, publish->n_once);
-}
-
-struct slice
-publish_headers(const struct publish *publish)
-{
-    struct slice before = publish_once(publish);
-
-    return slice_of(before.p + before.n, publish->n_headers);
-}
-
-struct slice
-publish_body(const struct publish *publish)
-{
-    struct slice before = publish_headers(publish);
-
-    return slice_of(before.p + before.n, publish->n_body);
+    return slice_of(publish->bytes + publish->n_id + publish->n_topic, publish->n_frame);
 }

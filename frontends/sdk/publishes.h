@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Publishes that the broker has not answered, by their numbers: 1, 2, 3 ... without gaps for the life of the
- * process. Each keeps what is needed to send it again on another link, and whom to tell. Answers may come in
- * any order.
+ * process. Each keeps the frame that says it, to be sent again on another link, and whom to tell. Answers may
+ * come in any order.
  */
 #ifndef SDK_PUBLISHES_H
 #define SDK_PUBLISHES_H
@@ -12,22 +12,19 @@
 #include <stdint.h>
 
 #include "base/list.h"
+#include "base/pool.h"
 #include "base/slice.h"
 #include "frontends/sdk/request.h"
 
 struct session;
 
 struct publish {
-    uint64_t number;
     struct session *session; /* NULL: nobody waits for the answer any more */
     struct list in_session;
-    uint64_t ttl_ms, delay_ms; /* from when the broker gets it */
-    uint32_t n_body, n_headers;
-    uint16_t n_topic, n_type, n_key, n_once;
+    uint32_t n_frame;
+    uint16_t n_topic;
     uint8_t n_id;
-    uint8_t kind;
-    bool is_retain;
-    uint8_t bytes[]; /* id, topic, type, key, once, headers, body */
+    uint8_t bytes[]; /* id, topic, frame */
 };
 
 struct publishes {
@@ -36,6 +33,7 @@ struct publishes {
     uint64_t first;         /* the lowest number that may be held; slots outside first .. next-1 are NULL */
     uint64_t next;          /* the number of the next publish */
     size_t n_held, n_bytes;
+    struct pool pool; /* of struct publish */
 };
 
 void publishes_init(struct publishes *p);
@@ -46,23 +44,21 @@ bool publishes_has_room(const struct publishes *p, uint64_t n_max, uint64_t byte
 /* Below three quarters of both limits. */
 bool publishes_has_ease(const struct publishes *p, uint64_t n_max, uint64_t bytes_max);
 
-/* Copies what the request says (a PUB) and gives it the next number. 0, -ENOMEM, or -EMSGSIZE (a part is too
- * large for its field). The session may be NULL. */
-int publishes_add(struct publishes *p, struct session *s, const struct request *r, struct publish **ret);
+/* Copies the id and the topic of a PUB and its PUBLISH, which has the number p->next and any handle; the next
+ * one's number is one more. 0, -ENOMEM, or -EMSGSIZE (a part is too large for its field). The session may be
+ * NULL. */
+int publishes_add(struct publishes *p, struct session *s, const struct request *r, struct slice frame,
+    struct publish **ret);
 
 /* NULL if it is not held. */
 struct publish *publishes_find(const struct publishes *p, uint64_t number);
 /* Takes it out; the caller frees it by publish_free(). NULL if it is not held. */
 struct publish *publishes_take(struct publishes *p, uint64_t number);
-void publish_free(struct publish *publish);
+void publish_free(struct publishes *p, struct publish *publish);
 
 size_t publish_size(const struct publish *publish);
 struct slice publish_id(const struct publish *publish);
 struct slice publish_topic(const struct publish *publish);
-struct slice publish_type(const struct publish *publish);
-struct slice publish_key(const struct publish *publish);
-struct slice publish_once(const struct publish *publish);
-struct slice publish_headers(const struct publish *publish);
-struct slice publish_body(const struct publish *publish);
+struct slice publish_frame(const struct publish *publish);
 
 #endif

@@ -313,9 +313,9 @@ session_is_whisper(const struct request *r)
 }
 
 static bool
-session_check_send(struct session *s, const struct request *r)
+session_check_send(struct session *s, const struct request *r, bool is_known)
 {
-    const char *wrong = topic_name_error(r->topic);
+    const char *wrong = is_known ? NULL : topic_name_error(r->topic);
 
     if (wrong != NULL)
         return session_refuse_name(s, r, ERROR_TOPIC_INVALID, wrong) == 0;
@@ -366,14 +366,20 @@ session_check_token(struct session *s, const struct request *r, enum error_code 
                s, &(struct request){.op = r->op, .id = r->id, .topic = r->topic}, code, "") == 0;
 }
 
-/* Of a request or a reply. */
-#define WORDS_TEXT "Type and key are UTF-8, and so is what went wrong, in at most 1024 bytes."
+/* Of what is sent. What is not UTF-8 would be no frame, and the broker would end the link. */
+#define WORDS_TEXT "Type and keys are UTF-8, and so is what went wrong of a reply, in at most 1024 bytes."
+
+static bool
+session_is_utf8(struct slice s)
+{
+    return s.n == 0 || utf8_is_valid(s.p, s.n);
+}
 
 static bool
 session_takes_words(const struct request *r)
 {
-    return utf8_is_valid(r->type.p, r->type.n) && utf8_is_valid(r->key.p, r->key.n) &&
-           utf8_is_valid(r->failure.p, r->failure.n) && r->failure.n <= REASON_MAX;
+    return session_is_utf8(r->type) && session_is_utf8(r->key) && session_is_utf8(r->once) &&
+           session_is_utf8(r->failure) && r->failure.n <= REASON_MAX;
 }
 
 static bool
@@ -385,7 +391,11 @@ session_check_words(struct session *s, const struct request *r)
 static int
 session_do_pub(struct session *s, const struct request *r)
 {
-    if (session_check_send(s, r) || session_check_id(s, r) || session_check_body(s, r))
+    /* What was published on before was looked at then. */
+    bool is_known = uplink_knows_topic(s->fe->uplink, r->topic);
+
+    if (session_check_send(s, r, is_known) || session_check_id(s, r) || session_check_body(s, r) ||
+        session_check_words(s, r))
         return 0;
     /* What clears a retained value is welcome. */
     if (memguard_take(s->fe->memory, r->body.n + r->headers.n) && (r->body.n > 0 || !r->is_retain))
@@ -426,7 +436,7 @@ session_do_topics(struct session *s, const struct request *r)
 static int
 session_do_ask(struct session *s, const struct request *r)
 {
-    if (session_check_send(s, r) || session_check_id(s, r) || session_check_body(s, r) ||
+    if (session_check_send(s, r, false) || session_check_id(s, r) || session_check_body(s, r) ||
         session_check_words(s, r))
         return 0;
     if (!r->is_async && r->timeout_ms > TIMEOUT_MAX_MS)

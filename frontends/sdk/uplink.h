@@ -41,6 +41,8 @@ size_t uplink_n_held(const struct uplink *uplink);
 /* Takes the publish (its answer comes by the session's on_answer()), or answers that it cannot be; or
  * -EAGAIN: no room, the session will be told by on_unblocked(). The topic and the sizes were checked. */
 int uplink_publish(struct uplink *uplink, struct session *s, const struct request *r);
+/* Something was published on it before: it is a good topic. */
+bool uplink_knows_topic(struct uplink *uplink, struct slice topic);
 /* The session ends: its publishes go on without it. */
 void uplink_leave(struct uplink *uplink, struct session *s);
 

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/list.h"
 #include "base/loop.h"
 #include "frontends/sdk/namecache.h"
@@ -51,7 +52,8 @@ struct uplink {
 
     struct publishes held;
     uint64_t next_send; /* publishes below were put on this link */
-    struct namecache names;
+    struct namecache names; /* of topics that were found good */
+    struct buf scratch;     /* a PUBLISH that cannot be sent yet */
     struct list blocked; /* sessions that were told -EAGAIN */
     struct loop_hook pump_hook;
     struct loop_timer hold_timer;

@@ -13,6 +13,7 @@
 #include "frontends/sdk/hub.h"
 #include "frontends/sdk/session.h"
 
+#include <assert.h>
 #include <errno.h>
 
 /* What may stand beside a payload of LINK_MESSAGE_MAX: topic, content type, keys, headers. It leaves room for
@@ -23,30 +24,35 @@
 
 /* ---- Sending. ---- */
 
-static void
-uplink_put_publish(struct uplink *u, const struct publish *p)
+/* NAME, if the link has not seen the topic. 0, or -ENOMEM: the link fails. */
+static int
+uplink_put_name(struct uplink *u, struct buf *out, struct slice topic, uint64_t *ret_handle)
 {
-    struct buf *out = link_buf(u->link);
-    uint64_t handle;
     bool is_new;
 
-    if (namecache_get(&u->names, publish_topic(p), &handle, &is_new) < 0) {
+    if (namecache_get(&u->names, topic, ret_handle, &is_new) < 0) {
         link_fail(u->link, "no memory for a topic's name");
-        return;
+        return -ENOMEM;
     }
     if (is_new)
-        frame_put_name(out, &(struct frame_name){.handle = handle, .topic = publish_topic(p)});
-    frame_put_publish(out, &(struct frame_publish){.pub = p->number,
-                               .handle = handle,
-                               .flags = p->is_retain ? MESSAGE_RETAIN : 0,
-                               .kind = p->kind,
-                               .ttl_ms = p->ttl_ms,
-                               .delay_ms = p->delay_ms,
-                               .type = publish_type(p),
-                               .headers = publish_headers(p),
-                               .key = publish_key(p),
-                               .once = publish_once(p),
-                               .body = publish_body(p)});
+        frame_put_name(out, &(struct frame_name){.handle = *ret_handle, .topic = topic});
+    return 0;
+}
+
+/* On a link that has another number for its topic than the frame says, perhaps. */
+static void
+uplink_put_held(struct uplink *u, const struct publish *p)
+{
+    struct buf *out = link_buf(u->link);
+    struct mp cursor = mp_of(publish_frame(p));
+    struct frame f;
+    int r = frame_next(&cursor, &f, NULL);
+
+    assert(r == FRAME_OK && f.type == FRAME_PUBLISH); /* we made it, of words that were looked at */
+    (void)r;
+    if (uplink_put_name(u, out, publish_topic(p), &f.publish.handle) < 0)
+        return;
+    frame_put_publish(out, &f.publish);
     uplink_commit(u);
 }
 
@@ -58,7 +64,7 @@ uplink_pump(struct uplink *u)
         const struct publish *p = publishes_find(&u->held, u->next_send++);
 
         if (p != NULL)
-            uplink_put_publish(u, p);
+            uplink_put_held(u, p);
     }
 }
 
@@ -157,12 +163,81 @@ uplink_refuse(struct uplink *u, struct session *s, const struct request *r, enum
     return 0;
 }
 
+bool
+uplink_knows_topic(struct uplink *u, struct slice topic)
+{
+    return namecache_touch(&u->names, topic);
+}
+
+/* Sends it at once and holds what was sent. */
+static int
+uplink_send(struct uplink *u, struct session *s, const struct request *r, struct frame_publish *f,
+    struct publish **ret)
+{
+    struct buf *out = link_buf(u->link);
+    size_t at;
+    int e;
+
+    if (uplink_put_name(u, out, r->topic, &f->handle) < 0)
+        return -ENOMEM;
+    at = out->n;
+    frame_put_publish(out, f);
+    e = buf_failed(out) ? -ENOMEM : publishes_add(&u->held, s, r, buf_since(out, at), ret);
+    if (e < 0)
+        out->n = at;
+    else
+        u->next_send++;
+    uplink_commit(u);
+    return e;
+}
+
+/* Holds it until there is a link that takes it, and what is to be sent before it has gone. */
+static int
+uplink_hold(struct uplink *u, struct session *s, const struct request *r, const struct frame_publish *f,
+    struct publish **ret)
+{
+    int e;
+
+    buf_reset(&u->scratch);
+    frame_put_publish(&u->scratch, f);
+    e = buf_failed(&u->scratch) ? -ENOMEM : publishes_add(&u->held, s, r, buf_slice(&u->scratch), ret);
+    buf_reset(&u->scratch);
+    buf_trim(&u->scratch);
+    return e;
+}
+
+static int
+uplink_take(struct uplink *u, struct session *s, const struct request *r)
+{
+    struct frame_publish f = {.pub = u->held.next,
+        .flags = r->is_retain ? MESSAGE_RETAIN : 0,
+        .kind = r->kind,
+        .ttl_ms = r->ttl_ms,
+        .delay_ms = r->delay_ms,
+        .type = r->type,
+        .headers = r->headers,
+        .key = r->key,
+        .once = r->once,
+        .body = r->body};
+    struct publish *publish;
+    int e;
+
+    if (uplink_is_up(u) && u->next_send == u->held.next)
+        e = uplink_send(u, s, r, &f, &publish);
+    else
+        e = uplink_hold(u, s, r, &f, &publish);
+    if (e < 0)
+        return e;
+    list_push_back(&s->publishes, &publish->in_session);
+    u->fe->counters.publishes++;
+    return 0;
+}
+
 int
 uplink_publish(struct uplink *u, struct session *s, const struct request *r)
 {
     const struct limits_options *limits = u->fe->limits;
     size_t n = r->id.n + r->topic.n + r->type.n + r->key.n + r->once.n + r->headers.n + r->body.n;
-    struct publish *publish;
     int e;
 
     if (n > LINK_MESSAGE_MAX + WORDS_MAX || (u->max_message > 0 && r->body.n > u->max_message))
@@ -171,11 +246,9 @@ uplink_publish(struct uplink *u, struct session *s, const struct request *r)
         return u->is_unavailable ? uplink_refuse(u, s, r, ERROR_UNAVAILABLE) : uplink_block(u, s);
     if (uplink_is_up(u) && link_backlog(u->link) > UPLINK_BACKLOG_MARK)
         return uplink_block(u, s);
-    e = publishes_add(&u->held, s, r, &publish);
+    e = uplink_take(u, s, r);
     if (e < 0)
         return uplink_refuse(u, s, r, e == -EMSGSIZE ? ERROR_REQUEST_INVALID : ERROR_INTERNAL);
-    list_push_back(&s->publishes, &publish->in_session);
-    u->fe->counters.publishes++;
     if (uplink_is_up(u))
         uplink_pump(u);
     return 0;
@@ -202,7 +275,7 @@ uplink_n_held(const struct uplink *u)
 /* ---- Answers. ---- */
 
 static void
-uplink_answer(struct publish *publish, const struct answer *answer)
+uplink_answer(struct uplink *u, struct publish *publish, const struct answer *answer)
 {
     struct session *s = publish->session;
 
@@ -210,7 +283,7 @@ uplink_answer(struct publish *publish, const struct answer *answer)
         list_remove(&publish->in_session);
         s->ops->on_answer(s, answer);
     }
-    publish_free(publish);
+    publish_free(&u->held, publish);
 }
 
 int
@@ -233,7 +306,7 @@ uplink_on_published(struct uplink *u, const struct frame *f)
             continue; /* answered on an earlier link */
         answer.id = publish_id(publish);
         answer.topic = publish_topic(publish);
-        uplink_answer(publish, &answer);
+        uplink_answer(u, publish, &answer);
     }
     uplink_note_room(u);
     return 0;
@@ -249,7 +322,7 @@ uplink_on_scheduled(struct uplink *u, const struct frame *f)
         return 0;
     answer.id = publish_id(publish);
     answer.topic = publish_topic(publish);
-    uplink_answer(publish, &answer);
+    uplink_answer(u, publish, &answer);
     uplink_note_room(u);
     return 0;
 }
@@ -266,7 +339,7 @@ uplink_on_rejected(struct uplink *u, const struct frame *f)
     u->fe->counters.publishes_refused++;
     answer.id = publish_id(publish);
     answer.topic = publish_topic(publish);
-    uplink_answer(publish, &answer);
+    uplink_answer(u, publish, &answer);
     uplink_note_room(u);
     return 0;
 }
@@ -279,6 +352,7 @@ uplink_publishing_init(struct uplink *u)
     publishes_init(&u->held);
     u->next_send = 1;
     namecache_init(&u->names, NAMES_MAX);
+    buf_init(&u->scratch, 0);
     list_init(&u->blocked);
     u->pump_hook = (struct loop_hook){.fn = uplink_on_pump, .arg = u};
     u->hold_timer = (struct loop_timer){.fn = uplink_on_hold_timer, .arg = u};
@@ -291,4 +365,5 @@ uplink_publishing_fini(struct uplink *u)
     loop_timer_stop(u->fe->loop, &u->hold_timer);
     publishes_fini(&u->held);
     namecache_fini(&u->names);
+    buf_fini(&u->scratch);
 }

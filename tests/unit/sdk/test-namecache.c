@@ -49,4 +49,23 @@ START_TEST(test_longest_unused_goes)
 }
 END_TEST
 
-SUITE_MAIN("namecache", test_names_once, test_longest_unused_goes)
+START_TEST(test_touched_is_used)
+{
+    struct namecache c;
+
+    namecache_init(&c, 2);
+    ck_assert(!namecache_touch(&c, slice_str("a")));
+    get(&c, "a", 0, true);
+    get(&c, "b", 1, true);
+    ck_assert(namecache_touch(&c, slice_str("b"))); /* the last */
+    ck_assert(namecache_touch(&c, slice_str("a")));
+    ck_assert(!namecache_touch(&c, slice_str("ab")));
+    ck_assert(!namecache_touch(&c, slice_of(NULL, 0)));
+    get(&c, "c", 1, true); /* b's */
+    get(&c, "a", 0, false);
+    ck_assert(!namecache_touch(&c, slice_str("b")));
+    namecache_fini(&c);
+}
+END_TEST
+
+SUITE_MAIN("namecache", test_names_once, test_longest_unused_goes, test_touched_is_used)

@@ -71,6 +71,10 @@ on_frame(struct link *link, const struct frame *f, void *arg)
             &got, " %d to %d %.*s", (int)f->publish.pub, (int)f->publish.handle, SLICE_ARG(f->publish.body));
         if (f->publish.ttl_ms > 0 || f->publish.delay_ms > 0)
             buf_printf(&got, " ttl %d delay %d", (int)f->publish.ttl_ms, (int)f->publish.delay_ms);
+        if (f->publish.flags != 0)
+            buf_printf(&got, " kind %d %.*s %.*s %.*s %.*s%s", (int)f->publish.kind,
+                SLICE_ARG(f->publish.type), SLICE_ARG(f->publish.headers), SLICE_ARG(f->publish.key),
+                SLICE_ARG(f->publish.once), f->publish.flags & MESSAGE_RETAIN ? " retained" : "");
         if (answers && f->publish.delay_ms > 0) {
             frame_put_scheduled(link_buf(link), &(struct frame_scheduled){.pub = f->publish.pub,
                                                     .due_ms = 1700000000000 + f->publish.delay_ms});
@@ -326,6 +330,43 @@ START_TEST(test_sends_again_what_has_no_answer)
 }
 END_TEST
 
+/* What was held for a link that never stood, and what was sent on one that was lost. */
+START_TEST(test_a_held_publish_keeps_all_that_it_says)
+{
+    struct request r = {.op = REQUEST_PUB,
+        .id = slice_str("1"),
+        .topic = slice_str("t"),
+        .type = slice_str("a/b"),
+        .headers = slice_str("hh"),
+        .key = slice_str("k"),
+        .once = slice_str("o"),
+        .body = slice_str("x"),
+        .kind = MESSAGE_JSON,
+        .is_retain = true};
+    static const char all[] = " x kind 2 a/b hh k o retained; ";
+    char first[128], again[128];
+
+    (void)snprintf(
+        first, sizeof first, "RESUME 0-0; NAME 0 u; PUBLISH 1 to 0 y; NAME 1 t; PUBLISH 2 to 1%s", all);
+    (void)snprintf(again, sizeof again, "PUBLISH 3 to 1%s", all);
+    ck_assert_int_eq(publish("0", "u", "y"), 0);
+    ck_assert_int_eq(session_request(&session, &r), 0);
+    broker_start();
+    uplink_start(fe.uplink);
+    expect(first);
+    expect_told("0=e-101 1=e-102 ");
+    answers = false;
+    ck_assert_int_eq(session_request(&session, &r), 0);
+    expect(again);
+    broker_stop();
+    answers = true;
+    broker_start();
+    (void)snprintf(again, sizeof again, "RESUME e-100; NAME 1 t; PUBLISH 3 to 1%s", all);
+    expect(again);
+    expect_told("1=e-103 ");
+}
+END_TEST
+
 START_TEST(test_later)
 {
     struct request r = {.op = REQUEST_PUB,
@@ -427,6 +468,31 @@ START_TEST(test_refusals)
     ck_assert_int_eq(link_commit(link_), 0);
     expect_told("5:not_allowed ");
     ck_assert_uint_eq(fe.counters.publishes_refused, 5);
+    ck_assert_uint_eq(fe.counters.link_losses, 0);
+}
+END_TEST
+
+/* What is not UTF-8 would be no frame: the broker would end the link of all. */
+START_TEST(test_refuses_words_that_are_no_text)
+{
+    struct request r = {.op = REQUEST_PUB, .topic = slice_str("t"), .body = slice_str("x")};
+    struct slice *const words[] = {&r.type, &r.key, &r.once};
+
+    broker_start();
+    uplink_start(fe.uplink);
+    expect("RESUME 0-0; ");
+    for (unsigned i = 0; i < 3; i++) {
+        r.id = slice_of("123" + i, 1);
+        *words[i] = slice_str("a\xff");
+        ck_assert_int_eq(session_request(&session, &r), 0);
+        *words[i] = slice_str("b");
+    }
+    expect_told("1:request_invalid 2:request_invalid 3:request_invalid ");
+    r.id = slice_str("4");
+    ck_assert_int_eq(session_request(&session, &r), 0);
+    expect("NAME 0 t; PUBLISH 1 to 0 x; ");
+    expect_told("4=e-101 ");
+    ck_assert_uint_eq(fe.counters.link_losses, 0);
 }
 END_TEST
 
@@ -472,5 +538,6 @@ START_TEST(test_parts)
 END_TEST
 
 SUITE_MAIN_WITH("uplink", setup, teardown, test_attaches_and_publishes, test_starts_before_the_broker,
-    test_sends_again_what_has_no_answer, test_later, test_an_answer_for_nobody, test_pushes_back,
-    test_says_when_the_broker_is_away_too_long, test_refusals, test_leaves_under_another_name, test_parts)
+    test_sends_again_what_has_no_answer, test_a_held_publish_keeps_all_that_it_says, test_later,
+    test_an_answer_for_nobody, test_pushes_back, test_says_when_the_broker_is_away_too_long, test_refusals,
+    test_refuses_words_that_are_no_text, test_leaves_under_another_name, test_parts)
