@@ -259,16 +259,15 @@ mp_integer(const struct mp *c, struct mp_head *h)
 }
 
 int
-mp_u64(struct mp *c, uint64_t *ret)
+mp_u64_any(struct mp *c, uint64_t *ret)
 {
     struct mp_head h;
     int r;
 
-    if (c->p < c->end && *c->p <= 0x7f) { /* most of them */
-        *ret = *c->p++;
-        return 0;
-    }
-    r = mp_integer(c, &h);
+    if (c->p < c->end && *c->p >= 0xcc && *c->p <= 0xcf) /* most of those that are not small */
+        r = mp_head_arg(c, &h, MP_UINT, 1u << (*c->p - 0xcc));
+    else
+        r = mp_integer(c, &h);
     if (r < 0)
         return r;
     if (h.type != MP_UINT)
@@ -330,13 +329,13 @@ mp_bytes(struct mp *c, enum mp_type type, struct slice *ret)
 }
 
 int
-mp_str(struct mp *c, struct slice *ret)
+mp_str_any(struct mp *c, struct slice *ret)
 {
     return mp_bytes(c, MP_STR, ret);
 }
 
 int
-mp_bin(struct mp *c, struct slice *ret)
+mp_bin_any(struct mp *c, struct slice *ret)
 {
     return mp_bytes(c, MP_BIN, ret);
 }
@@ -359,7 +358,7 @@ mp_count(struct mp *c, enum mp_type type, uint32_t *ret_n)
 }
 
 int
-mp_array(struct mp *c, uint32_t *ret_n)
+mp_array_any(struct mp *c, uint32_t *ret_n)
 {
     return mp_count(c, MP_ARRAY, ret_n);
 }

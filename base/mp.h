@@ -3,6 +3,9 @@
  * A strict cursor over MessagePack (msgpack spec, 2021), for what comes from another process: no
  * allocation, counts checked against the bytes that are left, nesting bounded, extension types skipped
  * only. What is read points into the input. msgpack-c is its oracle in the differential fuzz test.
+ *
+ * What most values are (a small number, a short string, few elements) is read in place by the inline half of
+ * a reader; mp_x_any() has the whole rule, and judges whatever that half does not take.
  */
 #ifndef BASE_MP_H
 #define BASE_MP_H
@@ -32,17 +35,75 @@ mp_of(struct slice s)
 int mp_peek(const struct mp *c, enum mp_type *ret);
 int mp_nil(struct mp *c);
 int mp_bool(struct mp *c, bool *ret);
-int mp_u64(struct mp *c, uint64_t *ret);
+static inline int mp_u64(struct mp *c, uint64_t *ret);
 int mp_i64(struct mp *c, int64_t *ret);
 int mp_double(struct mp *c, double *ret); /* float 32 or 64 */
-int mp_str(struct mp *c, struct slice *ret);
-int mp_bin(struct mp *c, struct slice *ret);
+static inline int mp_str(struct mp *c, struct slice *ret);
+static inline int mp_bin(struct mp *c, struct slice *ret);
 /* The elements follow. A count above the bytes that are left is forged; so on a stream, where they may be
  * still to come, find the end of the whole value with mp_skip() first. */
-int mp_array(struct mp *c, uint32_t *ret_n);
+static inline int mp_array(struct mp *c, uint32_t *ret_n);
 int mp_map(struct mp *c, uint32_t *ret_n_pairs);
 
 /* Passes one whole value and gives its bytes. Nesting past MP_MAX_DEPTH is -EINVAL. */
 int mp_skip(struct mp *c, struct slice *ret_raw);
+
+/* ---- The inline halves. ---- */
+
+int mp_u64_any(struct mp *c, uint64_t *ret);
+int mp_str_any(struct mp *c, struct slice *ret);
+int mp_bin_any(struct mp *c, struct slice *ret);
+int mp_array_any(struct mp *c, uint32_t *ret_n);
+
+/* Calls the other half with a copy, so that the caller's cursor can stay in registers. */
+#define MP_ANY(read)                                                                                         \
+    struct mp any = *c;                                                                                      \
+    int r = (read);                                                                                          \
+    c->p = any.p;                                                                                            \
+    return r
+
+static inline int
+mp_u64(struct mp *c, uint64_t *ret)
+{
+    if (c->p < c->end && *c->p <= 0x7f) {
+        *ret = *c->p++;
+        return 0;
+    }
+    MP_ANY(mp_u64_any(&any, ret));
+}
+
+static inline int
+mp_str(struct mp *c, struct slice *ret)
+{
+    if (c->p < c->end && (*c->p & 0xe0) == 0xa0 && (*c->p & 31) < c->end - c->p) {
+        *ret = slice_of(c->p + 1, *c->p & 31);
+        c->p += 1 + ret->n;
+        return 0;
+    }
+    MP_ANY(mp_str_any(&any, ret));
+}
+
+static inline int
+mp_bin(struct mp *c, struct slice *ret)
+{
+    if (c->end - c->p >= 2 && c->p[0] == 0xc4 && c->p[1] <= c->end - c->p - 2) {
+        *ret = slice_of(c->p + 2, c->p[1]);
+        c->p += 2 + ret->n;
+        return 0;
+    }
+    MP_ANY(mp_bin_any(&any, ret));
+}
+
+static inline int
+mp_array(struct mp *c, uint32_t *ret_n)
+{
+    if (c->p < c->end && (*c->p & 0xf0) == 0x90 && (*c->p & 15) < c->end - c->p) {
+        *ret_n = *c->p++ & 15;
+        return 0;
+    }
+    MP_ANY(mp_array_any(&any, ret_n));
+}
+
+#undef MP_ANY
 
 #endif

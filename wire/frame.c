@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The packer and the decoder of the link's frames, both generated from wire/frames.tbl.h, so that the order
- * of fields cannot differ between them. msgpack-c packs; what comes in is read by the strict cursor of
- * base/mp.h.
+ * of fields cannot differ between them. A packer makes room for the largest that its frame can be and then
+ * writes (base/mpput.h); what comes in is read by the strict cursor of base/mp.h.
  *
  * Not for: which frame may come when. That is the link's and the router's to judge.
  */
@@ -11,8 +11,8 @@
 #include "wire/frame.h"
 
 #include <errno.h>
-#include <msgpack.h>
 
+#include "base/mpput.h"
 #include "base/utf8.h"
 
 /* How many fields each frame has: ARITY_PUBLISH, ... */
@@ -28,52 +28,80 @@
 
 /* ---- Packing. ---- */
 
-/* The packer's callback. It never reports a failure: the buffer's is sticky and is looked at by whoever owns
- * it. */
-static int
-buf_write(void *out, const char *p, size_t n)
+/* What a field takes at most, and its bytes. */
+static inline size_t
+room_u64(uint64_t v)
 {
-    buf_put(out, p, n);
-    return 0;
+    (void)v;
+    return MP_PUT_U64;
 }
 
-static void
-put_u64(msgpack_packer *pk, uint64_t v)
+static inline size_t
+room_str(struct slice s)
 {
-    (void)msgpack_pack_uint64(pk, v);
+    return MP_PUT_HEAD + s.n;
 }
 
-static void
-put_str(msgpack_packer *pk, struct slice s)
+static inline size_t
+room_bin(struct slice s)
 {
-    (void)msgpack_pack_str(pk, s.n);
-    (void)msgpack_pack_str_body(pk, s.p, s.n);
+    return MP_PUT_HEAD + s.n;
 }
 
-static void
-put_bin(msgpack_packer *pk, struct slice s)
+static inline size_t
+room_strs(struct strs s)
 {
-    (void)msgpack_pack_bin(pk, s.n);
-    (void)msgpack_pack_bin_body(pk, s.p, s.n);
+    return MP_PUT_HEAD + s.packed.n;
 }
 
-static void
-put_strs(msgpack_packer *pk, struct strs s)
+static inline uint8_t *
+put_strs(uint8_t *at, struct strs s)
 {
-    (void)msgpack_pack_array(pk, s.n);
-    buf_put(pk->data, s.packed.p, s.packed.n);
+    return mp_put_bytes(mp_put_array(at, s.n), s.packed);
 }
 
+#define put_u64 mp_put_u64
+#define put_str mp_put_str
+#define put_bin mp_put_bin
+
+/* So array and number are a byte each. */
+#define FRAME_BEGIN(name, NAME, number, direction)                                                           \
+    _Static_assert(1 + ARITY_##NAME < 16 && (number) < FRAME_N, "its head is two bytes");
+#define FIELD(type, name)
+#define FRAME_END(name, NAME)
+#include "wire/frames.tbl.h"
+#undef FRAME_BEGIN
+#undef FIELD
+#undef FRAME_END
+
+/* What each takes at most ... */
+#define FRAME_BEGIN(name, NAME, number, direction)                                                           \
+    static inline size_t room_of_##name(const struct frame_##name *f)                                        \
+    {                                                                                                        \
+        size_t n = 2;                                                                                        \
+        (void)f;
+#define FIELD(type, name) n += room_##type(f->name);
+#define FRAME_END(name, NAME)                                                                                \
+    return n;                                                                                                \
+    }
+#include "wire/frames.tbl.h"
+#undef FRAME_BEGIN
+#undef FIELD
+#undef FRAME_END
+
+/* ... and how it is written. */
 #define FRAME_BEGIN(name, NAME, number, direction)                                                           \
     void frame_put_##name(struct buf *out, const struct frame_##name *f)                                     \
     {                                                                                                        \
-        msgpack_packer pk;                                                                                   \
-        msgpack_packer_init(&pk, out, buf_write);                                                            \
-        (void)msgpack_pack_array(&pk, 1 + ARITY_##NAME);                                                     \
-        (void)msgpack_pack_uint8(&pk, number);                                                               \
-        (void)f;
-#define FIELD(type, name) put_##type(&pk, f->name);
-#define FRAME_END(name, NAME) }
+        uint8_t *start = buf_reserve(out, room_of_##name(f)), *at = start;                                   \
+        if (start == NULL)                                                                                   \
+            return;                                                                                          \
+        at = mp_put_array(at, 1 + ARITY_##NAME);                                                             \
+        at = mp_put_u64(at, number);
+#define FIELD(type, name) at = put_##type(at, f->name);
+#define FRAME_END(name, NAME)                                                                                \
+    buf_commit(out, (size_t)(at - start));                                                                   \
+    }
 #include "wire/frames.tbl.h"
 #undef FRAME_BEGIN
 #undef FIELD
@@ -82,12 +110,13 @@ put_strs(msgpack_packer *pk, struct strs s)
 void
 strs_from(struct buf *storage, struct strs *ret, const struct slice *items, size_t n)
 {
-    msgpack_packer pk;
     size_t start = storage->n;
 
-    msgpack_packer_init(&pk, storage, buf_write);
-    for (size_t i = 0; i < n; i++)
-        put_str(&pk, items[i]);
+    for (size_t i = 0; i < n; i++) {
+        uint8_t *at = buf_reserve(storage, room_str(items[i]));
+        if (at != NULL)
+            buf_commit(storage, (size_t)(mp_put_str(at, items[i]) - at));
+    }
     if (buf_failed(storage)) {
         *ret = (struct strs){0};
         return;
@@ -111,29 +140,29 @@ strs_next(struct strs *s, struct slice *ret)
 
 enum wrong { WRONG_NOTHING, WRONG_TYPE, WRONG_UTF8, WRONG_END };
 
-static enum wrong
+static inline enum wrong
 wrong_of(int r)
 {
     return r == 0 ? WRONG_NOTHING : r == -EAGAIN ? WRONG_END : WRONG_TYPE;
 }
 
-static enum wrong
+static inline enum wrong
 read_u64(struct mp *c, uint64_t *ret)
 {
     return wrong_of(mp_u64(c, ret));
 }
 
-static enum wrong
+static inline enum wrong
 read_str(struct mp *c, struct slice *ret)
 {
     int r = mp_str(c, ret);
 
     if (r < 0)
         return wrong_of(r);
-    return utf8_is_valid(ret->p, ret->n) ? WRONG_NOTHING : WRONG_UTF8;
+    return ret->n == 0 || utf8_is_valid(ret->p, ret->n) ? WRONG_NOTHING : WRONG_UTF8;
 }
 
-static enum wrong
+static inline enum wrong
 read_bin(struct mp *c, struct slice *ret)
 {
     return wrong_of(mp_bin(c, ret));
@@ -158,15 +187,16 @@ read_strs(struct mp *c, struct strs *ret)
     return WRONG_NOTHING;
 }
 
-/* One reader for the fields of each frame. The texts are literals, so that an error needs no memory. */
+/* One reader for the fields of each frame; the cursor is a copy, which the compiler keeps in registers. The
+ * texts are literals, so that an error needs no memory. */
 #define FRAME_BEGIN(name, NAME, number, direction)                                                           \
     static const char *read_fields_##name(struct mp *c, struct frame *ret)                                   \
     {                                                                                                        \
         struct frame_##name *f = &ret->name;                                                                 \
-        (void)c;                                                                                             \
+        struct mp at = *c;                                                                                   \
         (void)f;
 #define FIELD(type, name)                                                                                    \
-    switch (read_##type(c, &f->name)) {                                                                      \
+    switch (read_##type(&at, &f->name)) {                                                                    \
     case WRONG_NOTHING:                                                                                      \
         break;                                                                                               \
     case WRONG_TYPE:                                                                                         \
@@ -177,6 +207,7 @@ read_strs(struct mp *c, struct strs *ret)
         return "the batch ends inside field " #name;                                                         \
     }
 #define FRAME_END(name, NAME)                                                                                \
+    *c = at;                                                                                                 \
     return NULL;                                                                                             \
     }
 #include "wire/frames.tbl.h"

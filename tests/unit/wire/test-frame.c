@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Every frame of the table, by the table: what is packed is read back, no prefix of it is taken, nor another
- * number of fields, nor another type in any place.
+ * number of fields, nor another type in any place. msgpack-c packs each of them to the same bytes.
  */
 #include "config.h"
 
 #include <check.h>
 #include <errno.h>
+#include <msgpack.h>
 #include <stdlib.h>
 
 #include "wire/errors.h"
@@ -187,6 +188,140 @@ check_types(const struct buf *b, const char *name)
 #undef FIELD
 #undef FRAME_END
 
+/* ---- The same by msgpack-c, of random fields. ---- */
+
+static uint64_t
+random_u64(void)
+{
+    static uint64_t state = 88172645463325252u; /* xorshift: the same fields in each run */
+
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return state;
+}
+
+/* Of all lengths in bits, and at the edges between two forms. */
+static void
+random_field_u64(uint64_t *ret)
+{
+    uint64_t edge = UINT64_C(1) << (random_u64() % 64);
+
+    *ret = random_u64() % 4 == 0 ? edge - random_u64() % 2 : random_u64() >> (random_u64() % 64);
+}
+
+static uint8_t letters[70000];
+
+static void
+random_field_bin(struct slice *ret)
+{
+    static const size_t edges[] = {0, 1, 15, 16, 31, 32, 33, 255, 256, 257, 65535, 65536};
+
+    *ret = slice_of(letters, random_u64() % 8 != 0 ? random_u64() % 300 : edges[random_u64() % 12]);
+}
+
+#define random_field_str random_field_bin
+
+static void
+random_field_strs(struct strs *ret)
+{
+    static struct slice items[70000];
+    size_t n = random_u64() % 64 == 0 ? 65530 + random_u64() % 12 : random_u64() % 20;
+
+    for (size_t i = 0; i < n; i++)
+        random_field_bin(&items[i]);
+    strs_from(&storage, ret, items, n);
+}
+
+static void
+oracle_u64(msgpack_packer *pk, uint64_t v)
+{
+    msgpack_pack_uint64(pk, v);
+}
+
+static void
+oracle_str(msgpack_packer *pk, struct slice s)
+{
+    msgpack_pack_str(pk, s.n);
+    msgpack_pack_str_body(pk, s.p, s.n);
+}
+
+static void
+oracle_bin(msgpack_packer *pk, struct slice s)
+{
+    msgpack_pack_bin(pk, s.n);
+    msgpack_pack_bin_body(pk, s.p, s.n);
+}
+
+static void
+oracle_strs(msgpack_packer *pk, struct strs s)
+{
+    struct slice item;
+
+    msgpack_pack_array(pk, s.n);
+    while (strs_next(&s, &item))
+        oracle_str(pk, item);
+}
+
+/* theirs: what is in the array. */
+static void
+check_same_bytes(const struct buf *b, uint32_t n, const msgpack_sbuffer *theirs, const char *name)
+{
+    ck_assert(!buf_failed(b));
+    ck_assert_uint_eq(b->p[0], 0x90 | n);
+    ck_assert_msg(b->n == 1 + theirs->size && memcmp(b->p + 1, theirs->data, theirs->size) == 0,
+        "%s: %zu bytes, and %zu other ones of msgpack-c", name, b->n, 1 + theirs->size);
+}
+
+#define FRAME_BEGIN(name, NAME, number, way)                                                                 \
+    static void check_oracle_##name(void)                                                                    \
+    {                                                                                                        \
+        struct frame_##name f = {};                                                                          \
+        struct frame read;                                                                                   \
+        msgpack_sbuffer theirs;                                                                              \
+        msgpack_packer pk;                                                                                   \
+        struct buf b;                                                                                        \
+        uint32_t n_fields = 0;                                                                               \
+        buf_init(&storage, 0);                                                                               \
+        buf_init(&b, 0);                                                                                     \
+        msgpack_sbuffer_init(&theirs);                                                                       \
+        msgpack_packer_init(&pk, &theirs, msgpack_sbuffer_write);                                            \
+        msgpack_pack_uint64(&pk, number);
+#define FIELD(type, name)                                                                                    \
+    n_fields++;                                                                                              \
+    random_field_##type(&f.name);                                                                            \
+    oracle_##type(&pk, f.name);
+#define FRAME_END(name, NAME)                                                                                \
+    frame_put_##name(&b, &f);                                                                                \
+    check_same_bytes(&b, 1 + n_fields, &theirs, #NAME);                                                      \
+    struct mp c = mp_of(buf_slice(&b));                                                                      \
+    ck_assert_int_eq(frame_next(&c, &read, NULL), FRAME_OK);                                                 \
+    ck_assert_ptr_eq(c.p, c.end);                                                                            \
+    same_##name(&read.name, &f);                                                                             \
+    msgpack_sbuffer_destroy(&theirs);                                                                        \
+    buf_fini(&b);                                                                                            \
+    buf_fini(&storage);                                                                                      \
+    }
+#include "wire/frames.tbl.h"
+#undef FRAME_BEGIN
+#undef FIELD
+#undef FRAME_END
+
+START_TEST(test_oracle)
+{
+    memset(letters, 'x', sizeof letters);
+    for (int i = 0; i < 100; i++) {
+#define FRAME_BEGIN(name, NAME, number, way) check_oracle_##name();
+#define FIELD(type, name)
+#define FRAME_END(name, NAME)
+#include "wire/frames.tbl.h"
+#undef FRAME_BEGIN
+#undef FIELD
+#undef FRAME_END
+    }
+}
+END_TEST
+
 /* ---- What the table does not say. ---- */
 
 START_TEST(test_numbers_nobody_has)
@@ -262,6 +397,7 @@ main(void)
 #define FIELD(type, name)
 #define FRAME_END(name, NAME)
 #include "wire/frames.tbl.h"
+    tcase_add_test(tc, test_oracle);
     tcase_add_test(tc, test_numbers_nobody_has);
     tcase_add_test(tc, test_forged_counts);
     tcase_add_test(tc, test_strs);
