@@ -21,6 +21,9 @@
 #define FLAG_SAID_SO 1u
 /* A part of a snapshot. */
 #define PAGE_MEMBERS 200u
+/* Parts under way, of all clients: what they bring together is the work of one turn. Thousands that ask at
+ * once, as after a restart of the broker, take turns, and nobody else waits for them. */
+#define PARTS_AT_ONCE 8u
 #define PAUSED_POLL_MS 50u
 
 struct attendance {
@@ -38,12 +41,12 @@ struct attendance {
 /* One topic of a watch. */
 struct watched {
     struct watch *watch;
-    struct sub *events; /* NULL before the watch is live */
-    uint64_t req;       /* of the WHO under way; 0: none */
-    uint64_t n_parts;   /* given of this snapshot */
-    struct list in_paused;
-    struct buf members; /* of the part being collected: JSON objects, separated by commas */
-    struct buf after;   /* the last member that was given */
+    struct sub *events;   /* NULL before the watch is live */
+    uint64_t req;         /* of the WHO under way; 0: none */
+    uint64_t n_parts;     /* given of this snapshot */
+    struct list in_queue; /* members' waiting or paused */
+    struct buf members;   /* of the part being collected: JSON objects, separated by commas */
+    struct buf after;     /* the last member that was given */
     uint16_t n_name;
     uint8_t *name; /* $presence/TOPIC */
 };
@@ -310,19 +313,32 @@ members_has_room(const struct session *s, const struct request *r)
            s->fe->limits->presences_per_client;
 }
 
+/* The WHO under way is answered, or nobody wants it any more. */
+static void
+watched_end_who(struct watched *w)
+{
+    struct members *members = &w->watch->hub->members;
+
+    members->n_asking -= w->req != 0;
+    numbers_remove(&members->asking, w->req & ~REQ_WHO);
+    w->req = 0;
+}
+
 static void
 watched_forget_who(struct watched *w)
 {
-    numbers_remove(&w->watch->hub->members.asking, w->req & ~REQ_WHO);
-    w->req = 0;
-    list_remove(&w->in_paused);
+    watched_end_who(w);
+    list_remove(&w->in_queue);
     buf_reset(&w->members);
 }
+
+static void members_pump(struct hub *hub);
 
 static void
 watch_free(struct watch *w)
 {
     struct party *party = w->sub->session->party;
+    struct hub *hub = w->hub;
 
     list_remove(&w->in_session);
     list_remove(&w->in_all);
@@ -339,6 +355,7 @@ watch_free(struct watch *w)
     party->n_presences -= w->n_topics;
     free(w->member_and_info);
     free(w);
+    members_pump(hub);
 }
 
 static int
@@ -347,7 +364,7 @@ watched_init(struct watched *t, struct watch *w, struct slice topic)
     const struct slice prefix = slice_str(PRESENCE_PREFIX);
 
     *t = (struct watched){.watch = w, .n_name = (uint16_t)(prefix.n + topic.n)};
-    list_init(&t->in_paused);
+    list_init(&t->in_queue);
     buf_init(&t->members, 0);
     buf_init(&t->after, 0);
     t->name = malloc(t->n_name);
@@ -468,24 +485,47 @@ members_leave(struct hub *hub, struct session *s)
 
 /* ---- Snapshots. ---- */
 
-/* The next page, or the first. */
 static void
-watched_ask(struct watched *w)
+watched_send_who(struct watched *w)
 {
     struct hub *hub = w->watch->hub;
-    uint64_t number;
+    uint64_t number = numbers_add(&hub->members.asking, w);
 
-    watched_forget_who(w);
-    number = numbers_add(&hub->members.asking, w);
     if (number == 0) {
         log_error("no memory to ask who is there: a client is not told");
         return;
     }
     w->req = REQ_WHO | number;
+    hub->members.n_asking++;
     frame_put_who(hub->sink.begin(hub->sink.arg),
         &(struct frame_who){
             .req = w->req, .topic = watched_topic(w), .after = buf_slice(&w->after), .limit = PAGE_MEMBERS});
     hub->sink.commit(hub->sink.arg);
+}
+
+/* Those whose turn it is. */
+static void
+members_pump(struct hub *hub)
+{
+    struct members *members = &hub->members;
+
+    while (hub->phase != HUB_AWAY && members->n_asking < PARTS_AT_ONCE && !list_empty(&members->waiting)) {
+        struct watched *w = list_entry(members->waiting.next, struct watched, in_queue);
+
+        list_remove(&w->in_queue);
+        watched_send_who(w);
+    }
+}
+
+/* The next part, or the first. */
+static void
+watched_ask(struct watched *w)
+{
+    struct hub *hub = w->watch->hub;
+
+    watched_forget_who(w);
+    list_push_back(&hub->members.waiting, &w->in_queue);
+    members_pump(hub);
 }
 
 static void
@@ -628,7 +668,7 @@ watched_go_on(struct watched *w)
         return;
     }
     watched_forget_who(w);
-    list_push_back(&hub->members.paused, &w->in_paused);
+    list_push_back(&hub->members.paused, &w->in_queue);
     if (hub->members.paused_timer.pprev == NULL)
         loop_timer_start(hub->fe->loop, &hub->members.paused_timer, PAUSED_POLL_MS);
 }
@@ -642,9 +682,9 @@ members_on_paused_timer(void *arg)
     list_init(&todo);
     list_take_all(&todo, &hub->members.paused);
     while (!list_empty(&todo)) {
-        struct watched *w = list_entry(todo.next, struct watched, in_paused);
+        struct watched *w = list_entry(todo.next, struct watched, in_queue);
 
-        list_remove(&w->in_paused);
+        list_remove(&w->in_queue);
         if (hub->phase != HUB_AWAY)
             watched_go_on(w);
     }
@@ -661,12 +701,10 @@ members_on_who_end(struct hub *hub, const struct frame *frame)
 
     if (r < 0 || w == NULL)
         return r;
-    numbers_remove(&hub->members.asking, w->req & ~REQ_WHO);
-    w->req = 0;
-    if (!watched_give_part(w, f->count, mode, has_more, f->seq))
-        return 0;
-    if (watched_go_live(w, f->seq) && has_more)
+    watched_end_who(w);
+    if (watched_give_part(w, f->count, mode, has_more, f->seq) && watched_go_live(w, f->seq) && has_more)
         watched_go_on(w);
+    members_pump(hub);
     return 0;
 }
 
@@ -715,6 +753,7 @@ members_init(struct hub *hub)
     numbers_init(&hub->members.asking);
     list_init(&hub->members.attendances);
     list_init(&hub->members.watches);
+    list_init(&hub->members.waiting);
     list_init(&hub->members.paused);
 }
 

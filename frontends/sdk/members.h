@@ -35,7 +35,9 @@ struct members {
     struct numbers attending; /* of struct attendance */
     struct numbers asking;    /* of struct watched: WHO */
     struct list attendances, watches;
-    struct list paused; /* of struct watched: the client has not read its last part */
+    struct list waiting; /* of struct watched: it asks when it is its turn */
+    struct list paused;  /* likewise: the client has not read its last part */
+    size_t n_asking;
     struct loop_timer paused_timer;
     size_t n_attendances;
 };

@@ -3,6 +3,7 @@
 import os
 import random
 import socket
+import threading
 import time
 
 from tests.support.bus import SANITIZED, Bus, main, wait_until
@@ -102,7 +103,8 @@ def joins_and_leaves():
 
 def messages_and_presence():
     """Both on one subscription; what since brings comes first, and no gap is told of presence."""
-    with Bus(topics=[dict(TOPICS[0], history={"messages": 10})], frontends=("tcp.1",), broker=BROKER) as bus:
+    broker = dict(BROKER, backend="memory")  # whose messages go with the broker
+    with Bus(topics=[dict(TOPICS[0], history={"messages": 10})], frontends=("tcp.1",), broker=broker) as bus:
         a, b = bus.tcp(), bus.tcp()
         cursor = b.pub("chat/1", 1)
         b.pub("chat/1", 2)
@@ -119,7 +121,7 @@ def messages_and_presence():
         assert a.expect("msg")["data"] == 3
         bus.kill("broker")
         bus.start("broker")
-        state = a.expect("state", sub=1)  # the messages of a store in memory are gone
+        state = a.expect("state", sub=1)
         assert state["state"] == "reset", state
         while a.expect("presence")["data"]["event"] != "snapshot":
             pass
@@ -189,6 +191,59 @@ def large_snapshots():
         assert [p.get("part", 0) for p in parts] == [0, 1], [(p.get("part", 0), len(p["members"])) for p in parts]
 
 
+def crowd_is_paced():
+    """Very many who ask at once who is there take turns, at first and when the broker comes back: others are served meanwhile."""
+    n, n_connections = (600, 5) if SANITIZED else (2000, 10)
+    limits = {"presences_per_client": 1000, "queue_bytes": "4MiB"}
+    with Bus(topics=TOPICS, frontends=("tcp.1",), broker=BROKER, limits=limits) as bus:
+        other = bus.tcp()
+        crowd = [bus.tcp() for _ in range(n_connections)]
+        counts = [0] * n_connections
+
+        def read(i):
+            """Counts the ends of snapshots."""
+            kept = b""
+            while True:
+                try:
+                    got = crowd[i].sock.recv(1 << 20)
+                except TimeoutError:
+                    continue
+                except OSError:
+                    return
+                if not got:
+                    return
+                data = kept + got
+                whole = data.rfind(b"\n") + 1
+                lines, kept = data[:whole], data[whole:]
+                counts[i] += lines.count(b'"event":"snapshot"') - lines.count(b'"more":true')
+
+        def served_until(expected, what):
+            """How long the others took, and the longest that an acknowledgement did meanwhile."""
+            begin, worst = time.monotonic(), 0
+            while sum(counts) < expected:
+                assert time.monotonic() < begin + 120, f"{what}: {sum(counts)} of {expected} snapshots"
+                at = time.monotonic()
+                other.pub("plain", 1)
+                worst = max(worst, time.monotonic() - at)
+            took = time.monotonic() - begin
+            print(f"{what}: {took:.2f} s, {worst * 1000:.0f} ms at most", flush=True)
+            assert worst < took / 5, f"{what}: one publish took {worst:.2f} s of {took:.2f} s"
+
+        threads = [threading.Thread(target=read, args=(i,), daemon=True) for i in range(n_connections)]
+        for i, client in enumerate(crowd):
+            threads[i].start()
+            for k in range(n // n_connections):
+                client.send(op="sub", id=k, topic="chat/1", presence={"id": f"u{i}-{k}"})
+        served_until(n, "at first")
+        bus.kill("broker")
+        bus.start("broker")
+        other.pub("plain", 1)
+        served_until(2 * n, "again")
+        bus.stop("tcp.1")  # ends all connections
+        for thread in threads:
+            thread.join(30)
+
+
 def agrees_after_every_kill():
     """Members on two frontends; clients, frontends and the broker are killed at random; then everybody sees who is there."""
     seed = int(os.environ.get("BUSBAR_SEED") or random.randrange(1 << 30))
@@ -244,4 +299,4 @@ def agrees_after_every_kill():
 
 
 if __name__ == "__main__":
-    main([joins_and_leaves, messages_and_presence, closed_without_a_word, settings, large_snapshots, agrees_after_every_kill])
+    main([joins_and_leaves, messages_and_presence, closed_without_a_word, settings, large_snapshots, crowd_is_paced, agrees_after_every_kill])

@@ -12,6 +12,8 @@
 #include "frontends/sdk/session.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
 
 #define EPOCH 0xe
 #define JOIN(n) (UINT64_C(1) << 63 | NTH(n))
@@ -24,6 +26,8 @@ static struct frontend fe;
 static struct limits_options limits;
 static struct buf sent, told;
 static struct encoder encoder;
+#define WHOS_MAX 64
+static uint64_t whos[WHOS_MAX]; /* what frames() has seen, by their numbers without the place */
 
 struct client {
     struct session session; /* first */
@@ -161,9 +165,12 @@ frames(void)
                 f.join.req == 0 ? "" : "?");
         else if (f.type == FRAME_LEAVE)
             buf_printf(&told, " %llu%s", N(f.leave.member), f.leave.flags != 0 ? " for good" : "");
-        else if (f.type == FRAME_WHO)
+        else if (f.type == FRAME_WHO) {
+            ck_assert_uint_lt(N(f.who.req), WHOS_MAX);
+            whos[N(f.who.req)] = f.who.req;
             buf_printf(
                 &told, " %llu %.*s %.*s", N(f.who.req), SLICE_ARG(f.who.topic), SLICE_ARG(f.who.after));
+        }
         buf_put_str(&told, "; ");
     }
     ck_assert_ptr_eq(cursor.p, cursor.end);
@@ -490,6 +497,51 @@ START_TEST(test_set_back)
 }
 END_TEST
 
+/* However many ask at once, eight are answered at a time, in turn; those who leave give their place up. */
+START_TEST(test_paced)
+{
+    struct client x, y;
+    struct buf all;
+    char id[8];
+
+    limits.subscriptions_per_client = limits.presences_per_client = 100;
+    begin_watching(&x);
+    client_begin(&y);
+    buf_init(&all, 0);
+    for (unsigned i = 2; i <= 20; i++) {
+        (void)snprintf(id, sizeof id, "%u", i);
+        watch(i <= 4 ? &y : &x, id, "chat", "", "");
+    }
+    hub_on_down(fe.hub);
+    (void)frames();
+    attach();
+    subscribed(1, 10);
+    subscribed(2, 10);
+    resumed();
+    ck_assert_str_eq(frames(),
+        "SUBSCRIBE 1 chat; SUBSCRIBE 2 $presence/chat; JOIN 1 chat u1 {\"n\":1} again; RESUME; "
+        "WHO 10 chat ; WHO 11 chat ; WHO 12 chat ; WHO 13 chat ; WHO 14 chat ; WHO 15 chat ; WHO 16 chat ; "
+        "WHO 17 chat ; ");
+    who_end(whos[10], 0, 11, false);
+    ck_assert_str_eq(frames(), "WHO 18 chat ; ");
+    present(whos[14], "u1", "");
+    who_end(whos[14], 2, 11, true); /* the others come first */
+    ck_assert_str_eq(frames(), "WHO 19 chat ; ");
+    client_end(&y); /* two of those that are under way */
+    ck_assert_str_eq(frames(), "WHO 20 chat ; WHO 21 chat ; ");
+    for (unsigned i = 15; i <= 29; i++) {
+        who_end(whos[i], 2, 11, false);
+        buf_put_str(&all, frames());
+    }
+    buf_put_byte(&all, 0);
+    ck_assert_str_eq((const char *)all.p,
+        "WHO 22 chat ; WHO 23 chat ; WHO 24 chat ; WHO 25 chat ; WHO 26 chat ; WHO 27 chat ; WHO 28 chat ; "
+        "WHO 29 chat ; WHO 30 chat u1; ");
+    client_end(&x);
+    buf_fini(&all);
+}
+END_TEST
+
 START_TEST(test_leaving_in_the_snapshot)
 {
     struct client x;
@@ -579,5 +631,5 @@ START_TEST(test_join_and_leave)
 END_TEST
 
 SUITE_MAIN_WITH("members", setup, teardown, test_watch, test_watch_with_recovery, test_lost, test_new_link,
-    test_new_link_meanwhile, test_parts, test_set_back, test_leaving_in_the_snapshot, test_refused,
-    test_join_and_leave)
+    test_new_link_meanwhile, test_parts, test_set_back, test_paced, test_leaving_in_the_snapshot,
+    test_refused, test_join_and_leave)
