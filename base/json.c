@@ -2,16 +2,16 @@
 /*
  * The JSON reader. Two walks stand on the same pieces (json_pass_x()): json_next() goes from token to token,
  * with a state that says what may come next, and json_skip() goes over a whole value in one loop. They must
- * take the same texts; the fuzz target holds them against each other. Strings are most of what is read, so
- * their scan looks at eight bytes at once.
+ * take the same texts; the fuzz target holds them against each other. Strings are most of what is read:
+ * base/scan.h looks at many of their bytes at once.
  */
 #include "config.h"
 
 #include "base/json.h"
 
+#include "base/scan.h"
 #include "base/utf8.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <string.h>
 
@@ -23,43 +23,6 @@ enum json_state {
     STATE_DONE,          /* after the outermost value: nothing but white space */
     STATE_FAILED,
 };
-
-#define ONES UINT64_C(0x0101010101010101)
-#define TOPS UINT64_C(0x8080808080808080)
-
-/* Not zero where a byte of the word is not plain: a control character, '"', '\\' or, if wanted, not ASCII.
- * The lowest set bit is exact; those above it may be false (a borrow runs upwards). */
-static inline uint64_t
-json_special(uint64_t word, uint64_t high_bits)
-{
-    uint64_t quote = word ^ ONES * '"', backslash = word ^ ONES * '\\';
-
-    return (((word - ONES * 0x20) | (quote - ONES) | (backslash - ONES)) & ~word & TOPS) | (word & high_bits);
-}
-
-static inline bool
-json_is_special(uint8_t c, uint64_t high_bits)
-{
-    return c < 0x20 || c == '"' || c == '\\' || (c >= 0x80 && high_bits != 0);
-}
-
-/* The first byte from p on that is special, or end. high_bits: TOPS to stop at what is not ASCII, or 0. */
-static inline const uint8_t *
-json_scan(const uint8_t *p, const uint8_t *end, uint64_t high_bits)
-{
-    while (end - p >= 8) {
-        uint64_t word, found;
-
-        memcpy(&word, p, sizeof word);
-        found = json_special(le64toh(word), high_bits);
-        if (found != 0)
-            return p + (__builtin_ctzll(found) >> 3);
-        p += 8;
-    }
-    while (p < end && !json_is_special(*p, high_bits))
-        p++;
-    return p;
-}
 
 /* NULL, after noting what is wrong and where. */
 static const uint8_t *
@@ -78,13 +41,19 @@ json_fail(struct json *r, const uint8_t *at, const char *error)
     return -EINVAL;
 }
 
+static __attribute__((noinline)) const uint8_t *
+json_pass_space(const uint8_t *p, const uint8_t *end)
+{
+    while (p < end && (*p == ' ' || *p == '\n' || *p == '\t' || *p == '\r'))
+        p++;
+    return p;
+}
+
 /* The first byte that is not white space. One comparison where there is none, as a rule between programs. */
 static inline const uint8_t *
 json_space(const uint8_t *p, const uint8_t *end)
 {
-    while (p < end && *p <= ' ' && (*p == ' ' || *p == '\n' || *p == '\t' || *p == '\r'))
-        p++;
-    return p;
+    return p<end && * p> ' ' ? p : json_pass_space(p, end);
 }
 
 /* 0..15, or -1. */
@@ -146,6 +115,7 @@ json_pass_escape(struct json *r, const uint8_t *p)
     uint32_t code_point;
     const uint8_t *after;
 
+    r->has_escape = true;
     if (r->end - p < 2)
         return json_refuse(r, r->end, "a string that does not end");
     switch (p[1]) {
@@ -192,20 +162,32 @@ json_pass_special(struct json *r, const uint8_t *p)
     return json_refuse(r, p, "a control character in a string");
 }
 
-static inline const uint8_t *
-json_pass_string(struct json *r, const uint8_t *p, bool *has_escape)
+/* From what the first scan of a string stopped at and is not its end. */
+static __attribute__((noinline)) const uint8_t *
+json_pass_rest(struct json *r, const uint8_t *p, bool *has_escape)
 {
     bool has = false;
 
-    p = json_scan(p + 1, r->end, TOPS);
-    while (p == r->end || *p != '"') {
+    do {
         has = has || (p < r->end && *p == '\\');
         p = json_pass_special(r, p);
         if (p == NULL)
             return NULL;
-        p = json_scan(p, r->end, TOPS);
-    }
+        p = scan_plain(p, r->end, r->start, SCAN_NOT_ASCII);
+    } while (p == r->end || *p != '"');
     *has_escape = has;
+    return p + 1;
+}
+
+static inline const uint8_t *
+json_pass_string(struct json *r, const uint8_t *p, bool *has_escape)
+{
+    const uint8_t *end = r->end;
+
+    p = scan_plain(p + 1, end, r->start, SCAN_NOT_ASCII);
+    if (p == end || *p != '"')
+        return json_pass_rest(r, p, has_escape);
+    *has_escape = false;
     return p + 1;
 }
 
@@ -336,48 +318,54 @@ json_is_close(const struct json *r, const uint8_t *p)
 /* ---- from token to token ---- */
 
 static int
-json_read_value(struct json *r, const uint8_t *p, struct json_token *t)
+json_read_value(struct json *r, const uint8_t *p, struct json_token *ret)
 {
     const uint8_t *after;
+    enum json_type type;
+    bool has_escape = false;
     unsigned n_quotes;
 
     if (p < r->end && (*p == '{' || *p == '[')) {
         after = json_pass_open(r, p);
         if (after == NULL)
             return -EINVAL;
-        t->type = *p == '{' ? JSON_OBJECT : JSON_ARRAY;
-        t->raw = slice_of(p, 1);
         r->state = *p == '{' ? STATE_FIRST_KEY : STATE_FIRST_ELEMENT;
         r->p = after;
+        *ret = (struct json_token){.type = *p == '{' ? JSON_OBJECT : JSON_ARRAY, .raw = slice_of(p, 1)};
         return 0;
     }
-    after = json_pass_scalar(r, p, &t->type, &t->has_escape);
+    after = json_pass_scalar(r, p, &type, &has_escape);
     if (after == NULL)
         return -EINVAL;
-    n_quotes = t->type == JSON_STRING ? 1 : 0;
-    t->raw = slice_of(p + n_quotes, (size_t)(after - p) - 2 * n_quotes);
+    n_quotes = type == JSON_STRING ? 1 : 0;
     r->state = r->depth == 0 ? STATE_DONE : STATE_AFTER;
     r->p = after;
+    *ret = (struct json_token){.type = type,
+        .has_escape = has_escape,
+        .raw = slice_of(p + n_quotes, (size_t)(after - p) - 2 * n_quotes)};
     return 0;
 }
 
 static int
-json_read_key(struct json *r, const uint8_t *p, struct json_token *t)
+json_read_key(struct json *r, const uint8_t *p, struct json_token *ret)
 {
-    p = json_pass_key(r, p, &t->raw, &t->has_escape);
+    struct slice name;
+    bool has_escape;
+
+    p = json_pass_key(r, p, &name, &has_escape);
     if (p == NULL)
         return -EINVAL;
-    t->type = JSON_KEY;
     r->state = STATE_VALUE;
     r->p = p;
+    *ret = (struct json_token){.type = JSON_KEY, .has_escape = has_escape, .raw = name};
     return 0;
 }
 
 static int
-json_read_close(struct json *r, const uint8_t *p, struct json_token *t)
+json_read_close(struct json *r, const uint8_t *p, struct json_token *ret)
 {
-    t->type = json_in_object(r) ? JSON_OBJECT_END : JSON_ARRAY_END;
-    t->raw = slice_of(p, 1);
+    *ret = (struct json_token){
+        .type = json_in_object(r) ? JSON_OBJECT_END : JSON_ARRAY_END, .raw = slice_of(p, 1)};
     r->depth--;
     r->state = r->depth == 0 ? STATE_DONE : STATE_AFTER;
     r->p = p + 1;
@@ -385,39 +373,38 @@ json_read_close(struct json *r, const uint8_t *p, struct json_token *t)
 }
 
 static int
-json_read_end(struct json *r, const uint8_t *p, struct json_token *t)
+json_read_end(struct json *r, const uint8_t *p, struct json_token *ret)
 {
     if (p < r->end)
         return json_fail(r, p, "something after the value");
-    t->type = JSON_END;
-    t->raw = slice_of(p, 0);
     r->p = p;
+    *ret = (struct json_token){.type = JSON_END, .raw = slice_of(p, 0)};
     return 0;
 }
 
-static int
-json_step(struct json *r, struct json_token *t)
+int
+json_next(struct json *r, struct json_token *ret)
 {
     const uint8_t *p = json_space(r->p, r->end);
 
     switch ((enum json_state)r->state) {
     case STATE_AFTER:
         if (json_is_close(r, p))
-            return json_read_close(r, p, t);
+            return json_read_close(r, p, ret);
         if (p == r->end || *p != ',') {
             (void)json_refuse_after(r, p);
             return -EINVAL;
         }
         p = json_space(p + 1, r->end);
-        return json_in_object(r) ? json_read_key(r, p, t) : json_read_value(r, p, t);
+        return json_in_object(r) ? json_read_key(r, p, ret) : json_read_value(r, p, ret);
     case STATE_FIRST_ELEMENT:
-        return json_is_close(r, p) ? json_read_close(r, p, t) : json_read_value(r, p, t);
+        return json_is_close(r, p) ? json_read_close(r, p, ret) : json_read_value(r, p, ret);
     case STATE_VALUE:
-        return json_read_value(r, p, t);
+        return json_read_value(r, p, ret);
     case STATE_FIRST_KEY:
-        return json_is_close(r, p) ? json_read_close(r, p, t) : json_read_key(r, p, t);
+        return json_is_close(r, p) ? json_read_close(r, p, ret) : json_read_key(r, p, ret);
     case STATE_DONE:
-        return json_read_end(r, p, t);
+        return json_read_end(r, p, ret);
     case STATE_FAILED:
         break;
     }
@@ -495,15 +482,29 @@ json_init(struct json *r, const void *p, size_t n, unsigned max_depth)
     };
 }
 
-int
-json_next(struct json *r, struct json_token *ret)
+bool
+json_enter_object(struct json *r)
 {
-    struct json_token t = {.has_escape = false};
-    int e = json_step(r, &t);
+    const uint8_t *p = json_space(r->p, r->end);
 
-    if (e == 0)
-        *ret = t;
-    return e;
+    if (r->state != STATE_VALUE || p == r->end || *p != '{' || r->depth >= r->max_depth)
+        return false;
+    r->p = json_pass_open(r, p);
+    r->state = STATE_FIRST_KEY;
+    return true;
+}
+
+int
+json_end(struct json *r)
+{
+    const uint8_t *p = json_space(r->p, r->end);
+    struct json_token t;
+
+    if (r->state == STATE_DONE && p == r->end) {
+        r->p = p;
+        return 0;
+    }
+    return json_next(r, &t) == 0 ? json_fail(r, p, "something else than the end") : -EINVAL;
 }
 
 bool
@@ -535,6 +536,60 @@ json_skip(struct json *r, struct slice *ret_raw)
     return 0;
 }
 
+/* A member, from its name on. */
+static inline const uint8_t *
+json_pass_member(struct json *r, const uint8_t *p, struct json_member *ret)
+{
+    bool has_escape = false;
+    const uint8_t *value;
+
+    p = json_pass_key(r, p, &ret->name, &has_escape);
+    if (p == NULL)
+        return NULL;
+    ret->has_escape = has_escape;
+    value = json_space(p, r->end);
+    if (value < r->end && *value == '"')
+        p = json_pass_string(r, value, &has_escape);
+    else
+        p = json_pass_value(r, value);
+    if (p != NULL)
+        ret->raw = slice_of(value, (size_t)(p - value));
+    return p;
+}
+
+int
+json_next_members(struct json *r, struct json_member *ret, unsigned max, unsigned *ret_n)
+{
+    const uint8_t *p = json_space(r->p, r->end);
+    bool is_first = r->state == STATE_FIRST_KEY;
+    unsigned n = 0;
+
+    *ret_n = 0;
+    if (r->state == STATE_FAILED)
+        return -EINVAL;
+    if (!is_first && (r->state != STATE_AFTER || !json_in_object(r)))
+        return json_fail(r, p, "no member where one must be");
+    for (; p == r->end || *p != '}'; is_first = false) {
+        if (n == max) {
+            r->p = p;
+            r->state = STATE_AFTER;
+            return 1;
+        }
+        if (!is_first)
+            p = p < r->end && *p == ',' ? json_space(p + 1, r->end) : json_refuse_after(r, p);
+        if (p != NULL)
+            p = json_pass_member(r, p, &ret[n]);
+        if (p == NULL)
+            return -EINVAL;
+        *ret_n = ++n;
+        p = json_space(p, r->end);
+    }
+    r->depth--;
+    r->state = r->depth == 0 ? STATE_DONE : STATE_AFTER;
+    r->p = p + 1;
+    return 0;
+}
+
 size_t
 json_offset(const struct json *r)
 {
@@ -549,7 +604,7 @@ json_check(const void *p, size_t n, unsigned max_depth, const char **ret_error)
     struct json r;
 
     json_init(&r, p, n, max_depth);
-    if (json_skip(&r, &raw) == 0 && json_step(&r, &t) == 0)
+    if (json_skip(&r, &raw) == 0 && json_next(&r, &t) == 0)
         return 0;
     if (ret_error != NULL)
         *ret_error = r.error;
@@ -681,19 +736,38 @@ json_put_escape(struct buf *out, uint8_t c)
     }
 }
 
-void
-json_put_string(struct buf *out, struct slice in)
+/* From the first character on that must be escaped. */
+static void
+json_put_rest(struct buf *out, const uint8_t *p, const uint8_t *end)
 {
-    const uint8_t *p = in.p, *end = in.n == 0 ? in.p : in.p + in.n;
-
-    buf_put_byte(out, '"');
     while (p < end) {
-        const uint8_t *special = json_scan(p, end, 0);
+        const uint8_t *special = scan_plain(p, end, p, SCAN_SPECIAL);
 
         buf_put(out, p, (size_t)(special - p));
         p = special;
         if (p < end)
             json_put_escape(out, *p++);
     }
+}
+
+void
+json_put_string(struct buf *out, struct slice in)
+{
+    const uint8_t *end = in.n == 0 ? in.p : in.p + in.n, *plain = scan_plain(in.p, end, in.p, SCAN_SPECIAL);
+    uint8_t *to = buf_reserve(out, in.n + 2);
+    size_t n_plain = (size_t)(plain - in.p);
+
+    if (to == NULL)
+        return;
+    *to++ = '"';
+    if (n_plain > 0)
+        memcpy(to, in.p, n_plain);
+    to[n_plain] = '"';
+    buf_commit(out, n_plain + 1);
+    if (plain == end) {
+        buf_commit(out, 1);
+        return;
+    }
+    json_put_rest(out, plain, end);
     buf_put_byte(out, '"');
 }

@@ -42,11 +42,18 @@ struct json_token {
     struct slice raw;
 };
 
+struct json_member {
+    struct slice name; /* as a JSON_KEY's raw */
+    bool has_escape;   /* the name has */
+    struct slice raw;  /* the value as it stands */
+};
+
 struct json {
     const uint8_t *p, *end, *start;
     unsigned depth, max_depth;
     uint64_t is_object; /* a bit for each level */
     unsigned state;
+    bool has_escape;   /* of the strings passed so far one had an escape */
     const char *error; /* what was wrong, as a clause: "a control character in a string" */
 };
 
@@ -59,6 +66,17 @@ int json_next(struct json *r, struct json_token *ret);
 /* Reads one whole value (checked as strictly) and gives its bytes as they stand. After JSON_KEY, at an
  * array's next element, or at the start. 0 or -EINVAL. */
 int json_skip(struct json *r, struct slice *ret_raw);
+
+/* If an object may come next and does: goes into it, as json_next() would. */
+bool json_enter_object(struct json *r);
+
+/* Nothing but white space after the outermost value: as a json_next() that must give JSON_END. */
+int json_end(struct json *r);
+
+/* After JSON_OBJECT, or after a member: the next ones, names and values, as json_next() and json_skip() would
+ * give them one by one, at most max (not 0). 1: there is more; 0: the object ended, and is passed; -EINVAL.
+ * *ret_n is always how many were read. */
+int json_next_members(struct json *r, struct json_member *ret, unsigned max, unsigned *ret_n);
 
 /* The open array has another element (the open object another member): for walking an array with
  * json_skip(). Reads nothing but white space; what follows is checked by the next read. */

@@ -33,8 +33,8 @@ struct dialect {
     /* decode and split are NULL where one message of a client is not one request: the transport then has a
      * module for that protocol. */
 
-    /* One whole message. 0, or -EINVAL with *ret_error filled: answer it and go on. Slices point into `in` or
-     * the scratch. */
+    /* One whole message. 0, or -EINVAL with *ret_error filled (and anything in *ret: it is large, and filled
+     * once): answer it and go on. Slices point into `in` or the scratch. */
     int (*decode)(struct slice in, unsigned max_depth, struct request_scratch *scratch, struct request *ret,
         struct dialect_error *ret_error);
 

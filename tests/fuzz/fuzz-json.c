@@ -95,6 +95,47 @@ walk(const uint8_t *data, size_t size, bool with_skip)
     return e;
 }
 
+/* json_next_members() must read as json_next() and json_skip() do, and fail at the same place for the same
+ * reason, however many it is asked for at once. */
+static void
+check_members(const uint8_t *data, size_t size, unsigned max)
+{
+    struct json one, many;
+    struct json_member members[3];
+    struct json_token t = {.type = JSON_END};
+    struct slice value;
+    unsigned n = 0;
+    int e, more;
+
+    json_init(&one, data, size, DEPTH);
+    json_init(&many, data, size, DEPTH);
+    e = json_next(&one, &t);
+    assert(json_enter_object(&many) == (e == 0 && t.type == JSON_OBJECT));
+    if (e < 0 || t.type != JSON_OBJECT)
+        return;
+    do {
+        more = json_next_members(&many, members, max, &n);
+        assert(n <= max && (more != 1 || n == max));
+        for (unsigned i = 0; i < n; i++) {
+            assert(json_next(&one, &t) == 0 && t.type == JSON_KEY);
+            assert(json_skip(&one, &value) == 0);
+            assert(members[i].name.p == t.raw.p && members[i].name.n == t.raw.n);
+            assert(members[i].has_escape == t.has_escape);
+            assert(members[i].raw.p == value.p && members[i].raw.n == value.n);
+        }
+    } while (more == 1);
+    e = json_next(&one, &t);
+    if (e == 0 && t.type == JSON_KEY)
+        e = json_skip(&one, &value);
+    else if (e == 0)
+        e = json_next(&one, &t);
+    if (more == 0)
+        more = json_end(&many);
+    assert(e == more);
+    assert(json_offset(&one) == json_offset(&many) && one.depth == many.depth);
+    assert(one.error == many.error && one.has_escape == many.has_escape);
+}
+
 #ifdef HAVE_JANSSON
 static void
 check_against_jansson(const uint8_t *data, size_t size, int ours)
@@ -118,6 +159,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     assert(r == 0 || (r == -EINVAL && error != NULL));
     assert(walk(data, size, false) == r);
     assert(walk(data, size, true) == r);
+    check_members(data, size, 1);
+    check_members(data, size, 3);
 #ifdef HAVE_JANSSON
     check_against_jansson(data, size, r);
 #endif

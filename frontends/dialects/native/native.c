@@ -13,47 +13,42 @@
 #include "base/mp.h"
 
 /* In the order of enum native_key: those of the hot path first. */
-static const struct slice native_keys[NATIVE_N_KEYS] = {
-#define KEY(name)                                                                                            \
-    {                                                                                                        \
-        (const uint8_t *)(name), sizeof(name) - 1                                                            \
-    }
-    KEY("op"),
-    KEY("topic"),
-    KEY("data"),
-    KEY("id"),
-    KEY("key"),
-    KEY("once"),
-    KEY("type"),
-    KEY("since"),
-    KEY("last"),
-    KEY("retain"),
-    KEY("headers"),
-    KEY("encoding"),
-    KEY("filter"),
-    KEY("after"),
-    KEY("limit"),
-    KEY("call"),
-    KEY("lease"),
-    KEY("timeout"),
-    KEY("ttl"),
-    KEY("delay"),
-    KEY("group"),
-    KEY("async"),
-    KEY("request"),
-    KEY("wait"),
-    KEY("respond"),
-    KEY("prefetch"),
-    KEY("error"),
-    KEY("reason"),
-    KEY("dead"),
-    KEY("drop"),
-    KEY("presence"),
-#undef KEY
+const struct native_name native_keys[NATIVE_N_KEYS] = {
+    NAME("op"),
+    NAME("topic"),
+    NAME("data"),
+    NAME("id"),
+    NAME("key"),
+    NAME("once"),
+    NAME("type"),
+    NAME("since"),
+    NAME("last"),
+    NAME("retain"),
+    NAME("headers"),
+    NAME("encoding"),
+    NAME("filter"),
+    NAME("after"),
+    NAME("limit"),
+    NAME("call"),
+    NAME("lease"),
+    NAME("timeout"),
+    NAME("ttl"),
+    NAME("delay"),
+    NAME("group"),
+    NAME("async"),
+    NAME("request"),
+    NAME("wait"),
+    NAME("respond"),
+    NAME("prefetch"),
+    NAME("error"),
+    NAME("reason"),
+    NAME("dead"),
+    NAME("drop"),
+    NAME("presence"),
 };
 
 struct native_op {
-    const char *name;
+    struct native_name name;
     enum request_op op;
     bool needs_id;
     int (*read)(struct native *n, struct request *ret); /* NULL: it takes nothing */
@@ -64,24 +59,24 @@ static int native_read_pub(struct native *n, struct request *ret);
 static int native_read_topics(struct native *n, struct request *ret);
 
 static const struct native_op native_ops[] = {
-    {"pub", REQUEST_PUB, false, native_read_pub},
-    {"sub", REQUEST_SUB, true, native_read_sub},
-    {"unsub", REQUEST_UNSUB, true, NULL},
-    {"ping", REQUEST_PING, false, NULL},
-    {"hello", REQUEST_HELLO, false, NULL},
-    {"request", REQUEST_ASK, true, native_read_request},
-    {"reply", REQUEST_REPLY, false, native_read_reply},
-    {"ack", REQUEST_SETTLE, false, native_read_ack},
-    {"nack", REQUEST_SETTLE, false, native_read_nack},
-    {"extend", REQUEST_SETTLE, false, native_read_extend},
-    {"topics", REQUEST_TOPICS, false, native_read_topics},
-    {"result", REQUEST_RESULT, true, native_read_result},
-    {"cancel", REQUEST_WITHDRAW, false, native_read_cancel},
-    {"presence", REQUEST_WHO, false, native_read_presence},
-    {"queues", REQUEST_QUEUES, false, native_read_queues},
-    {"peek", REQUEST_PEEK, false, native_read_peek},
-    {"purge", REQUEST_PURGE, false, native_read_purge},
-    {"redrive", REQUEST_REDRIVE, false, native_read_redrive},
+    {NAME("pub"), REQUEST_PUB, false, native_read_pub},
+    {NAME("sub"), REQUEST_SUB, true, native_read_sub},
+    {NAME("unsub"), REQUEST_UNSUB, true, NULL},
+    {NAME("ping"), REQUEST_PING, false, NULL},
+    {NAME("hello"), REQUEST_HELLO, false, NULL},
+    {NAME("request"), REQUEST_ASK, true, native_read_request},
+    {NAME("reply"), REQUEST_REPLY, false, native_read_reply},
+    {NAME("ack"), REQUEST_SETTLE, false, native_read_ack},
+    {NAME("nack"), REQUEST_SETTLE, false, native_read_nack},
+    {NAME("extend"), REQUEST_SETTLE, false, native_read_extend},
+    {NAME("topics"), REQUEST_TOPICS, false, native_read_topics},
+    {NAME("result"), REQUEST_RESULT, true, native_read_result},
+    {NAME("cancel"), REQUEST_WITHDRAW, false, native_read_cancel},
+    {NAME("presence"), REQUEST_WHO, false, native_read_presence},
+    {NAME("queues"), REQUEST_QUEUES, false, native_read_queues},
+    {NAME("peek"), REQUEST_PEEK, false, native_read_peek},
+    {NAME("purge"), REQUEST_PURGE, false, native_read_purge},
+    {NAME("redrive"), REQUEST_REDRIVE, false, native_read_redrive},
 };
 #define NATIVE_OP_NAMES                                                                                      \
     "ack, cancel, extend, hello, nack, peek, ping, presence, pub, purge, queues, redrive, reply, request, "  \
@@ -91,31 +86,16 @@ void
 native_begin(struct native *n, const struct native_form *form, struct slice in, unsigned max_depth,
     struct request_scratch *scratch, struct dialect_error *error)
 {
-    *n = (struct native){
-        .form = form,
-        .scratch = scratch,
-        .error = error,
-        .max_depth = max_depth,
-        .n_in = in.n,
-        .twice = NATIVE_N_KEYS,
-    };
+    n->form = form;
+    n->scratch = scratch;
+    n->error = error;
+    n->max_depth = max_depth;
+    n->n_in = in.n;
+    n->given = 0;
+    n->twice = NATIVE_N_KEYS;
+    n->has_escape = false;
     buf_reset(&scratch->text);
     buf_reset(&scratch->headers);
-}
-
-void
-native_take(struct native *n, struct slice key, struct slice raw)
-{
-    for (unsigned i = 0; i < NATIVE_N_KEYS; i++) {
-        if (!slice_equal(key, native_keys[i]))
-            continue;
-        if (n->raw[i].p != NULL)
-            n->twice = (enum native_key)i;
-        else
-            n->raw[i] = raw;
-        n->given |= 1u << i;
-        return;
-    }
 }
 
 static bool
@@ -127,11 +107,11 @@ native_is_id(const struct native *n, struct slice raw)
 int
 native_fail(struct native *n, enum error_code code, const char *fmt, ...)
 {
-    struct slice id = n->raw[NATIVE_ID];
+    bool has_id = native_given(n, NATIVE_ID) && native_is_id(n, n->raw[NATIVE_ID]);
     va_list ap;
 
     n->error->code = code;
-    n->error->id = id.p != NULL && native_is_id(n, id) ? id : slice_of(NULL, 0);
+    n->error->id = has_id ? n->raw[NATIVE_ID] : slice_of(NULL, 0);
     va_start(ap, fmt);
     (void)vsnprintf(n->error->text, sizeof n->error->text, fmt, ap);
     va_end(ap);
@@ -156,16 +136,10 @@ native_reserve(struct native *n, size_t n_bytes)
     return text->cap - text->n >= n_bytes ? 0 : -ENOMEM;
 }
 
-bool
-native_has(const struct native *n, enum native_key key)
-{
-    return n->raw[key].p != NULL && !n->form->is_null(n->raw[key]);
-}
-
 static const char *
 native_key_name(enum native_key key)
 {
-    return (const char *)native_keys[key].p;
+    return native_keys[key].text;
 }
 
 int
@@ -410,7 +384,7 @@ native_read_pub(struct native *n, struct request *ret)
     if (!native_has(n, NATIVE_TOPIC))
         return native_fail(
             n, ERROR_REQUEST_INVALID, "\"topic\" is missing: a pub needs \"topic\" and \"data\".");
-    if (n->raw[NATIVE_DATA].p == NULL)
+    if (!native_given(n, NATIVE_DATA))
         return native_fail(
             n, ERROR_REQUEST_INVALID, "\"data\" is missing: a pub needs \"topic\" and \"data\".");
     if (native_string(n, NATIVE_TOPIC, &ret->topic) < 0)
@@ -455,6 +429,7 @@ static int
 native_read_op(struct native *n, const struct native_op **ret)
 {
     struct slice name;
+    uint64_t word;
     int r;
 
     if (!native_has(n, NATIVE_OP))
@@ -463,8 +438,11 @@ native_read_op(struct native *n, const struct native_op **ret)
     r = n->form->read_string(n, n->raw[NATIVE_OP], &name);
     if (r < 0)
         return native_fail_type(n, NATIVE_OP, r, "a string: one of " NATIVE_OP_NAMES);
+    if (name.n == 0 || name.n > sizeof word)
+        return native_fail_op(n, name);
+    word = native_word(name);
     for (size_t i = 0; i < sizeof native_ops / sizeof native_ops[0]; i++) {
-        if (slice_is(name, native_ops[i].name)) {
+        if (native_is(&native_ops[i].name, word, name.n)) {
             *ret = &native_ops[i];
             return 0;
         }
@@ -475,27 +453,24 @@ native_read_op(struct native *n, const struct native_op **ret)
 int
 native_request(struct native *n, struct request *ret)
 {
-    struct request request = {.op = REQUEST_PING};
     const struct native_op *op = NULL;
 
+    *ret = (struct request){.op = REQUEST_PING};
     if (n->twice != NATIVE_N_KEYS)
         return native_fail(n, ERROR_REQUEST_INVALID, "\"%s\" is given twice.", native_key_name(n->twice));
     if (native_has(n, NATIVE_ID)) {
         if (!native_is_id(n, n->raw[NATIVE_ID]))
             return native_fail(n, ERROR_REQUEST_INVALID,
                 "\"id\" must be an integer or a string, of at most %d bytes.", REQUEST_ID_MAX);
-        request.id = n->raw[NATIVE_ID];
+        ret->id = n->raw[NATIVE_ID];
     }
     if (native_read_op(n, &op) < 0)
         return -EINVAL;
-    request.op = op->op;
-    if (op->needs_id && request.id.p == NULL)
+    ret->op = op->op;
+    if (op->needs_id && ret->id.p == NULL)
         return native_fail(n, ERROR_REQUEST_INVALID,
             op->op == REQUEST_SUB || op->op == REQUEST_UNSUB
                 ? "\"id\" is missing: it names the subscription in everything that follows."
                 : "\"id\" is missing: it names the request in its answer.");
-    if (op->read != NULL && op->read(n, &request) < 0)
-        return -EINVAL;
-    *ret = request;
-    return 0;
+    return op->read == NULL ? 0 : op->read(n, ret);
 }

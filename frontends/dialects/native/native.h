@@ -19,6 +19,7 @@
 
 #include <string.h>
 
+#include "base/scan.h"
 #include "frontends/dialects/dialect.h"
 #include "wire/names.h"
 
@@ -81,7 +82,7 @@ struct native_pair {
 /* How a form reads the raw values that it found. Each returns 0; -EINVAL for another type; -EILSEQ for a text
  * that is not UTF-8; -ENOMEM. */
 struct native_form {
-    bool (*is_null)(struct slice raw);
+    uint8_t null_mark;               /* the first byte of a null, and of nothing else */
     bool (*is_id)(struct slice raw); /* an integer or a string; its length was checked */
     bool (*is_array)(struct slice raw);
     int (*read_string)(struct native *n, struct slice raw, struct slice *ret);
@@ -107,16 +108,64 @@ struct native {
     size_t n_in;                     /* bytes of the message: what was unescaped is never longer */
     uint32_t given;                  /* a bit for each key that was */
     enum native_key twice;           /* a key that came again, or NATIVE_N_KEYS */
-    struct slice raw[NATIVE_N_KEYS]; /* p is NULL for what was not given */
+    bool has_escape;                 /* JSON: a string somewhere in the message has one */
+    struct slice raw[NATIVE_N_KEYS]; /* of the keys that were given; the others hold anything */
 };
 
 void native_begin(struct native *n, const struct native_form *form, struct slice in, unsigned max_depth,
     struct request_scratch *scratch, struct dialect_error *error);
 
-/* One pair of the message; an unknown key is passed over. */
-void native_take(struct native *n, struct slice key, struct slice raw);
+/* A name of at most eight bytes: the names of keys and operations are compared as one number. */
+struct native_name {
+    char text[9];
+    uint8_t n;
+};
+#define NAME(text)                                                                                           \
+    {                                                                                                        \
+        text, sizeof(text) - 1                                                                               \
+    }
 
-/* After the last pair. 0, or -EINVAL with the error filled. */
+extern const struct native_name native_keys[NATIVE_N_KEYS];
+
+/* The bytes of a name of 1 to 8, the first lowest, and zeros. */
+static inline uint64_t
+native_word(struct slice name)
+{
+    size_t n = name.n;
+
+    if (n >= 4)
+        return scan_load_4(name.p) | scan_load_4(name.p + n - 4) << 8 * (n - 4);
+    return name.p[0] | (uint64_t)name.p[n / 2] << 8 * (n / 2) | (uint64_t)name.p[n - 1] << 8 * (n - 1);
+}
+
+static inline bool
+native_is(const struct native_name *name, uint64_t word, size_t n)
+{
+    return scan_load_8((const uint8_t *)name->text) == word && name->n == n;
+}
+
+/* One pair of the message; an unknown key is passed over. Inline: it is done for each pair that comes. */
+static inline void
+native_take(struct native *n, struct slice key, struct slice raw)
+{
+    uint64_t word;
+
+    if (key.n == 0 || key.n > sizeof word)
+        return;
+    word = native_word(key);
+    for (unsigned i = 0; i < NATIVE_N_KEYS; i++) {
+        if (!native_is(&native_keys[i], word, key.n))
+            continue;
+        if ((n->given >> i & 1) != 0)
+            n->twice = (enum native_key)i;
+        else
+            n->raw[i] = raw;
+        n->given |= 1u << i;
+        return;
+    }
+}
+
+/* After the last pair. 0, or -EINVAL with the error filled and *ret half so. */
 int native_request(struct native *n, struct request *ret);
 
 /* Fills the error, with the id if one was read; returns -EINVAL. */
@@ -131,8 +180,19 @@ bool native_is_json_type(struct slice type);
 
 /* ---- For the operations (native.c, npatterns.c). ---- */
 
+static inline bool
+native_given(const struct native *n, enum native_key key)
+{
+    return (n->given >> key & 1) != 0;
+}
+
 /* Given, and not null: null is as good as leaving the key out. */
-bool native_has(const struct native *n, enum native_key key);
+static inline bool
+native_has(const struct native *n, enum native_key key)
+{
+    return native_given(n, key) && n->raw[key].p[0] != n->form->null_mark;
+}
+
 /* Each leaves *ret as it is when the key was not given. 0, or -EINVAL with the error filled. */
 int native_string(struct native *n, enum native_key key, struct slice *ret);
 int native_u64(struct native *n, enum native_key key, uint64_t *ret);

@@ -20,12 +20,6 @@
 /* ---- Reading values: each is known to be well-formed JSON, without white space around it. ---- */
 
 static bool
-njson_is_null(struct slice raw)
-{
-    return raw.p[0] == 'n';
-}
-
-static bool
 njson_is_id(struct slice raw)
 {
     if (raw.p[0] == '"')
@@ -43,9 +37,8 @@ njson_is_array(struct slice raw)
     return raw.p[0] == '[';
 }
 
-/* What stands between the quotes. */
 static int
-njson_unquote(struct native *n, struct slice inner, struct slice *ret)
+njson_unescape(struct native *n, struct slice inner, struct slice *ret)
 {
     struct buf *text = &n->scratch->text;
     size_t at;
@@ -59,6 +52,16 @@ njson_unquote(struct native *n, struct slice inner, struct slice *ret)
     at = text->n;
     json_unescape(text, inner);
     *ret = slice_of(text->p + at, text->n - at);
+    return 0;
+}
+
+/* What stands between the quotes. */
+static inline int
+njson_unquote(struct native *n, struct slice inner, struct slice *ret)
+{
+    if (n->has_escape)
+        return njson_unescape(n, inner, ret);
+    *ret = inner;
     return 0;
 }
 
@@ -203,7 +206,7 @@ njson_read_body(struct native *n, bool has_encoding, struct slice encoding, stru
 }
 
 static const struct native_form njson_form = {
-    .is_null = njson_is_null,
+    .null_mark = 'n',
     .is_id = njson_is_id,
     .is_array = njson_is_array,
     .read_string = njson_read_string,
@@ -217,42 +220,53 @@ static const struct native_form njson_form = {
 
 /* ---- The whole message. ---- */
 
+/* So many are read at once: most messages have no more. */
+#define NJSON_MEMBERS 8
+
 static int
 njson_fail(struct native *n, const struct json *r)
 {
     return native_fail(n, ERROR_REQUEST_INVALID, "Not JSON at byte %zu: %s.", json_offset(r), r->error);
 }
 
+/* It begins with something else than an object. */
+static int
+njson_fail_type(struct native *n, struct json *r)
+{
+    struct json_token t;
+
+    if (json_next(r, &t) < 0)
+        return njson_fail(n, r);
+    return native_fail(n, ERROR_REQUEST_INVALID, "A message is one JSON object, such as {\"op\":\"hello\"}.");
+}
+
 static int
 njson_decode(struct slice in, unsigned max_depth, struct request_scratch *scratch, struct request *ret,
     struct dialect_error *ret_error)
 {
-    struct json_token t;
+    struct json_member members[NJSON_MEMBERS];
     struct native n;
-    struct slice key, raw;
     struct json r;
+    unsigned n_members;
+    int e;
 
     native_begin(&n, &njson_form, in, max_depth, scratch, ret_error);
     /* The message itself is one level more than its payload. */
     json_init(&r, in.p, in.n, max_depth + 1);
-    if (json_next(&r, &t) < 0)
-        return njson_fail(&n, &r);
-    if (t.type != JSON_OBJECT)
-        return native_fail(
-            &n, ERROR_REQUEST_INVALID, "A message is one JSON object, such as {\"op\":\"hello\"}.");
-    for (;;) {
-        if (json_next(&r, &t) < 0)
-            return njson_fail(&n, &r);
-        if (t.type == JSON_OBJECT_END)
-            break;
-        key = t.raw;
-        if (json_skip(&r, &raw) < 0)
-            return njson_fail(&n, &r);
-        if (t.has_escape && njson_unquote(&n, key, &key) < 0)
-            return native_fail(&n, ERROR_INTERNAL, "The server is out of memory; try again later.");
-        native_take(&n, key, raw);
-    }
-    if (json_next(&r, &t) < 0)
+    if (!json_enter_object(&r))
+        return njson_fail_type(&n, &r);
+    do {
+        e = json_next_members(&r, members, NJSON_MEMBERS, &n_members);
+        n.has_escape = r.has_escape;
+        for (unsigned i = 0; i < n_members; i++) {
+            struct slice key = members[i].name;
+
+            if (members[i].has_escape && njson_unquote(&n, key, &key) < 0)
+                return native_fail(&n, ERROR_INTERNAL, "The server is out of memory; try again later.");
+            native_take(&n, key, members[i].raw);
+        }
+    } while (e > 0);
+    if (e < 0 || json_end(&r) < 0)
         return njson_fail(&n, &r);
     return native_request(&n, ret);
 }

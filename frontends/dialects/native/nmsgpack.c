@@ -27,12 +27,6 @@ nmsgpack_is(struct slice raw, enum mp_type type)
 }
 
 static bool
-nmsgpack_is_null(struct slice raw)
-{
-    return nmsgpack_is(raw, MP_NIL);
-}
-
-static bool
 nmsgpack_is_id(struct slice raw)
 {
     struct mp c = mp_of(raw);
@@ -195,7 +189,7 @@ nmsgpack_read_body(struct native *n, bool has_encoding, struct slice encoding, s
 }
 
 static const struct native_form nmsgpack_form = {
-    .is_null = nmsgpack_is_null,
+    .null_mark = 0xc0,
     .is_id = nmsgpack_is_id,
     .is_array = nmsgpack_is_array,
     .read_string = nmsgpack_read_string,

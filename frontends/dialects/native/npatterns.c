@@ -56,7 +56,7 @@ native_read_role(struct native *n, struct request *ret)
 static int
 native_read_any_content(struct native *n, struct request *ret)
 {
-    if (n->raw[NATIVE_DATA].p != NULL)
+    if (native_given(n, NATIVE_DATA))
         return native_read_content(n, ret);
     ret->kind = MESSAGE_TEXT;
     return 0;

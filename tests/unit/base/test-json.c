@@ -435,7 +435,112 @@ START_TEST(test_member)
 }
 END_TEST
 
-SUITE_MAIN("json", test_member, test_values, test_containers, test_numbers, test_strings,
-    test_each_special_at_each_place, test_depth, test_tokens, test_every_prefix_is_refused,
-    test_errors_say_where_and_stay, test_skip, test_skip_where_no_value_is, test_unescape,
-    test_put_string_and_back, test_u64)
+/* Reads the members of an object, so many at once; -EINVAL or how many. */
+static int
+count_members(const char *text, size_t n, unsigned max, struct json *r)
+{
+    struct json_member members[8];
+    unsigned count = 0, n_read;
+    int e;
+
+    json_init(r, text, n, 8);
+    if (!json_enter_object(r))
+        return -ENOENT;
+    do {
+        e = json_next_members(r, members, max, &n_read);
+        count += n_read;
+    } while (e > 0);
+    return e < 0 || json_end(r) < 0 ? -EINVAL : (int)count;
+}
+
+/* Token by token. */
+static int
+count_tokens(const char *text, size_t n, struct json *r)
+{
+    struct json_token t;
+    struct slice raw;
+    int count = 0;
+
+    json_init(r, text, n, 8);
+    if (json_next(r, &t) < 0 || t.type != JSON_OBJECT)
+        return -ENOENT;
+    while (json_next(r, &t) == 0 && t.type == JSON_KEY && json_skip(r, &raw) == 0)
+        count++;
+    return r->error != NULL || json_next(r, &t) < 0 ? -EINVAL : count;
+}
+
+static int
+check_members(const char *text, size_t n)
+{
+    struct json one, many;
+    int expected = count_tokens(text, n, &one), seen = -1;
+
+    for (unsigned max = 1; max <= 8; max++) {
+        seen = count_members(text, n, max, &many);
+        ck_assert_msg(seen == expected, "%.*s: %d members, %d one by one", (int)n, text, seen, expected);
+        if (expected == -ENOENT)
+            continue;
+        ck_assert_msg(
+            one.error == many.error, "%.*s: %s, one by one %s", (int)n, text, many.error, one.error);
+        ck_assert_uint_eq(json_offset(&one), json_offset(&many));
+    }
+    return seen;
+}
+
+/* Whole, cut at every byte, and with every byte spoilt: the same members, the same error at the same place.
+ */
+START_TEST(test_members)
+{
+    static const char text[] = " {\"op\":\"pub\", \"a\\u0062\" : [1,{\"x\":null}] ,\n\"\":\"\\\\\xc3\xa4\","
+                               "\"n\":-1.5e3,\"o\":{},\"t\":true} ";
+    static const char spoilers[] = "\"\\{}[],:0x \x01\x80";
+    const size_t n = sizeof text - 1;
+    char *copy = malloc(n);
+
+    ck_assert_int_eq(check_members(text, n), 6);
+    ck_assert_int_eq(check_members("{}", 2), 0);
+    ck_assert_int_eq(check_members("{ }x", 4), -EINVAL);
+    ck_assert_int_eq(check_members("[]", 2), -ENOENT);
+    ck_assert_int_eq(check_members("", 0), -ENOENT);
+    for (size_t cut = 0; cut < n; cut++) {
+        char *exact = malloc(cut == 0 ? 1 : cut);
+
+        memcpy(exact, text, cut);
+        (void)check_members(exact, cut);
+        free(exact);
+        for (size_t i = 0; i < sizeof spoilers; i++) {
+            memcpy(copy, text, n);
+            copy[cut] = spoilers[i];
+            (void)check_members(copy, n);
+        }
+    }
+    free(copy);
+}
+END_TEST
+
+START_TEST(test_members_where_none_may_be)
+{
+    struct json_member m;
+    struct json_token t;
+    struct json r;
+    unsigned n = 9;
+
+    json_init(&r, "[1]", 3, 8);
+    ck_assert(!json_enter_object(&r));
+    ck_assert_int_eq(json_next(&r, &t), 0);
+    ck_assert_int_eq(json_next_members(&r, &m, 1, &n), -EINVAL);
+    ck_assert_uint_eq(n, 0);
+    ck_assert_int_eq(json_next_members(&r, &m, 1, &n), -EINVAL);
+    ck_assert_ptr_nonnull(r.error);
+
+    json_init(&r, "{}", 2, 8);
+    ck_assert_int_eq(json_end(&r), -EINVAL);
+    json_init(&r, "{}", 2, 0);
+    ck_assert(!json_enter_object(&r)); /* too deep: json_next() says so */
+}
+END_TEST
+
+SUITE_MAIN("json", test_members, test_members_where_none_may_be, test_member, test_values, test_containers,
+    test_numbers, test_strings, test_each_special_at_each_place, test_depth, test_tokens,
+    test_every_prefix_is_refused, test_errors_say_where_and_stay, test_skip, test_skip_where_no_value_is,
+    test_unescape, test_put_string_and_back, test_u64)

@@ -790,6 +790,76 @@ START_TEST(test_manual)
 }
 END_TEST
 
+/* Names are compared as numbers: what differs from one of ours in length or in any byte is another one. */
+START_TEST(test_names)
+{
+    static const char *const others[] = {"", "o", "opp", "oop", "Op", "op\\u0000", "\\u0000op", "op ",
+        "topics", "topi", "tipoc", "encodings", "encodin", "presence\\u0000", "headerss",
+        "op\\u0000\\u0000\\u0000"};
+    static const struct {
+        const char *text;
+        enum request_op op;
+    } ops[] = {{"pub", REQUEST_PUB}, {"p\\u0075b", REQUEST_PUB}, {"unsub", REQUEST_UNSUB},
+        {"presence", REQUEST_WHO}, {"redrive", REQUEST_REDRIVE}};
+    static const char *const no_ops[] = {
+        "", "p", "pu", "pubs", "pub\\u0000", "bup", "presenc", "presences", "sub\\u0000\\u0000"};
+    char text[256];
+    struct decoded d;
+
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        (void)snprintf(text, sizeof text, "{\"op\":\"ping\",\"%s\":\"hello\",\"\\u0069d\":1}", others[i]);
+        decode(&d, text);
+        ck_assert_int_eq(d.request.op, REQUEST_PING);
+        CHECK_SLICE(d.request.id, "1");
+        decoded_fini(&d);
+        (void)snprintf(text, sizeof text, "{\"%s\":\"hello\"}", others[i]);
+        decoded_init(&d, json, slice_str(text));
+        ck_assert_msg(d.r == -EINVAL && d.error.code == ERROR_REQUEST_INVALID, "%s", text);
+        decoded_fini(&d);
+    }
+    for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++) {
+        (void)snprintf(text, sizeof text,
+            "{\"op\":\"%s\",\"id\":1,\"topic\":\"a\",\"group\":\"g\",\"data\":0}", ops[i].text);
+        decode(&d, text);
+        ck_assert_int_eq(d.request.op, ops[i].op);
+        decoded_fini(&d);
+    }
+    for (size_t i = 0; i < sizeof no_ops / sizeof no_ops[0]; i++) {
+        (void)snprintf(text, sizeof text, "{\"op\":\"%s\"}", no_ops[i]);
+        decoded_init(&d, json, slice_str(text));
+        ck_assert_msg(d.r == -EINVAL && d.error.code == ERROR_OP_UNKNOWN, "%s", text);
+        decoded_fini(&d);
+    }
+}
+END_TEST
+
+/* More members than are read at once, a name of ours in any of the batches. */
+START_TEST(test_many_members)
+{
+    for (unsigned at = 0; at < 20; at++) {
+        struct decoded d;
+        struct buf b;
+
+        buf_init(&b, 0);
+        buf_put_byte(&b, '{');
+        for (unsigned i = 0; i < 20; i++)
+            buf_printf(&b, i == at ? "\"id\":77," : "\"x%u\":[%u],", i, i);
+        buf_put_str(&b, "\"op\":\"ping\"}");
+        decoded_init(&d, json, buf_slice(&b));
+        ck_assert_int_eq(d.r, 0);
+        CHECK_SLICE(d.request.id, "77");
+        decoded_fini(&d);
+        /* What is malformed is answered with the id that stood before. */
+        b.p[b.n - 1] = ']';
+        decoded_init(&d, json, buf_slice(&b));
+        ck_assert_int_eq(d.r, -EINVAL);
+        CHECK_SLICE(d.error.id, "77");
+        decoded_fini(&d);
+        buf_fini(&b);
+    }
+}
+END_TEST
+
 SUITE_MAIN("njson", test_operations, test_requests, test_queues, test_presence, test_put_patterns, test_sub,
     test_payloads, test_headers, test_refused, test_limits, test_every_prefix, test_split, test_put_message,
-    test_put_answer, test_round_trip, test_manual)
+    test_put_answer, test_round_trip, test_manual, test_names, test_many_members)
