@@ -43,23 +43,31 @@ block_unref(struct block *block)
 }
 
 int
+block_grow_marks(struct block *block)
+{
+    uint32_t cap = block->cap_marks == 0 ? 1 : block->cap_marks == 1 ? 16 : block->cap_marks * 2;
+    struct block_mark *marks = &block->one;
+
+    if (cap > 1) {
+        marks = realloc(block->marks == &block->one ? NULL : block->marks, cap * sizeof *marks);
+        if (marks == NULL)
+            return -ENOMEM;
+        if (block->marks == &block->one)
+            marks[0] = block->one;
+    }
+    block->marks = marks;
+    block->cap_marks = cap;
+    return 0;
+}
+
+int
 block_add_mark(struct block *block, const struct block_mark *mark)
 {
-    if (block->n_marks == block->cap_marks) {
-        uint32_t cap = block->cap_marks == 0 ? 1 : block->cap_marks == 1 ? 16 : block->cap_marks * 2;
-        struct block_mark *marks = &block->one;
+    struct block_mark *to = block_new_mark(block);
 
-        if (cap > 1) {
-            marks = realloc(block->marks == &block->one ? NULL : block->marks, cap * sizeof *marks);
-            if (marks == NULL)
-                return -ENOMEM;
-            if (block->marks == &block->one)
-                marks[0] = block->one;
-        }
-        block->marks = marks;
-        block->cap_marks = cap;
-    }
-    block->marks[block->n_marks++] = *mark;
+    if (to == NULL)
+        return -ENOMEM;
+    *to = *mark;
     return 0;
 }
 

@@ -39,7 +39,17 @@ struct block *block_new(void); /* one reference; NULL if memory ran out */
 struct block *block_ref(struct block *block);
 void block_unref(struct block *block); /* NULL is fine */
 
-/* Behind the marks that there are. 0 or -ENOMEM. */
+/* Room for one more mark. 0 or -ENOMEM. */
+int block_grow_marks(struct block *block);
+/* Behind the marks that there are, to be filled in; NULL if memory ran out. */
+static inline struct block_mark *
+block_new_mark(struct block *block)
+{
+    if (block->n_marks == block->cap_marks && block_grow_marks(block) < 0)
+        return NULL;
+    return &block->marks[block->n_marks++];
+}
+/* Likewise, at once. 0 or -ENOMEM. */
 int block_add_mark(struct block *block, const struct block_mark *mark);
 /* The first mark that ends behind `at`. */
 uint32_t block_find_mark(const struct block *block, uint32_t at);

@@ -230,6 +230,7 @@ group_tell_lost(struct hub *hub, struct group *g, const struct message *m)
 static bool
 group_encode(struct hub *hub, struct group *g, const struct message *m, uint32_t *ret_at)
 {
+    struct block_mark *mark;
     size_t at;
 
     if (g->block == NULL) {
@@ -252,14 +253,16 @@ group_encode(struct hub *hub, struct group *g, const struct message *m, uint32_t
         return false;
     }
     /* One for each encoded message, however many clients get it. Without memory it cannot be left out. */
-    (void)block_add_mark(g->block, &(struct block_mark){.at = (uint32_t)at,
-                                       .n = (uint32_t)(g->block->buf.n - at),
-                                       .handle = m->handle & (HANDLES_MAX - 1),
-                                       .policy = m->policy,
-                                       .tag = m->tag,
-                                       .group = g->number,
-                                       .seq = m->seq,
-                                       .value = hub_value_of(hub, m->policy, g->number, m->tag, m->key)});
+    mark = block_new_mark(g->block);
+    if (mark != NULL)
+        *mark = (struct block_mark){.at = (uint32_t)at,
+            .n = (uint32_t)(g->block->buf.n - at),
+            .handle = m->handle & (HANDLES_MAX - 1),
+            .policy = m->policy,
+            .tag = m->tag,
+            .group = g->number,
+            .seq = m->seq,
+            .value = hub_value_of(hub, m->policy, g->number, m->tag, m->key)};
     g->n_frames++;
     *ret_at = (uint32_t)at;
     return true;
@@ -375,7 +378,6 @@ fanout_on_message(struct hub *hub, const struct frame *frame)
 {
     const struct frame_message *f = &frame->message;
     struct bus_topic *t = bus_topic_find(hub, f->handle);
-    char cursor[CURSOR_MAX];
 
     if (t == NULL) {
         log_error(
@@ -400,7 +402,7 @@ fanout_on_message(struct hub *hub, const struct frame *frame)
     hub->fe->counters.received++;
     struct message m = {
         .topic = bus_topic_name(t),
-        .cursor = slice_of(cursor, cursor_format(cursor, (struct position){hub->position.epoch, f->seq})),
+        .cursor = cursor_text_of(&hub->cursor, (struct position){hub->position.epoch, f->seq}),
         .seq = f->seq,
         .handle = (uint32_t)f->handle,
         .tag = t->tag,

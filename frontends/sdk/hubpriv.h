@@ -189,6 +189,7 @@ struct hub {
     uint64_t base;       /* nothing is known of what came before it on this link: no checks of `prev` below */
     struct gaplist gaps; /* GAPs of the link that subs have not been told yet */
     bool has_told_gap;   /* they were told of some since the last RESUMED */
+    struct cursor_text cursor; /* of the message that is being fanned out */
 
     struct filtertree *tree;
     struct filter **filters; /* by number - 1 */

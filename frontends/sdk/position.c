@@ -7,6 +7,8 @@
 #include "base/digits.h"
 
 #include <errno.h>
+#include <stdbool.h>
+#include <string.h>
 
 #define EPOCH_DIGITS_MAX 16u
 
@@ -25,6 +27,24 @@ cursor_format(char out[CURSOR_MAX], struct position position)
     to = (char *)digits_put((uint8_t *)to, position.seq);
     *to = '\0';
     return (size_t)(to - out);
+}
+
+struct slice
+cursor_text_of(struct cursor_text *c, struct position position)
+{
+    bool is_same_epoch = c->n > 0 && c->position.epoch == position.epoch;
+
+    if (is_same_epoch && position.seq > 0 && position.seq - 1 == c->position.seq &&
+        c->text[c->n - 1] != '9') {
+        c->text[c->n - 1]++;
+    } else if (is_same_epoch) {
+        c->n = (uint8_t)((char *)digits_put((uint8_t *)c->text + c->n_epoch, position.seq) - c->text);
+    } else {
+        c->n = (uint8_t)cursor_format(c->text, position);
+        c->n_epoch = (uint8_t)((char *)memchr(c->text, '-', c->n) + 1 - c->text);
+    }
+    c->position = position;
+    return slice_of(c->text, c->n);
 }
 
 static int

@@ -58,4 +58,38 @@ START_TEST(test_only_what_was_written)
 }
 END_TEST
 
-SUITE_MAIN("position", test_both_ways, test_only_what_was_written)
+static void
+next(struct cursor_text *c, uint64_t epoch, uint64_t seq)
+{
+    char out[CURSOR_MAX];
+    struct position p = {epoch, seq};
+    size_t n = cursor_format(out, p);
+    struct slice text = cursor_text_of(c, p);
+
+    ck_assert_msg(slice_equal(text, slice_of(out, n)), "%.*s is not %s", SLICE_ARG(text), out);
+}
+
+START_TEST(test_one_after_the_other)
+{
+    static const uint64_t epochs[] = {0, 1, 0x10, 0x5f3a9c01d2e4b687, UINT64_MAX};
+    struct cursor_text c = {0};
+    uint64_t state = 1;
+
+    next(&c, 0, 1); /* no cursor was before it */
+    for (uint64_t seq = 0; seq < 12000; seq++)
+        next(&c, 0xe, seq);
+    next(&c, 0xf, 12000);
+    for (int i = 0; i < 20000; i++) {
+        state = state * 6364136223846793005 + 1442695040888963407;
+        uint64_t seq = state >> (state & 63), epoch = epochs[(state >> 40) % 5];
+
+        next(&c, epoch, seq);
+        for (uint64_t k = 1; k < 4; k++) /* over the end, too */
+            next(&c, epoch, seq + k);
+    }
+    next(&c, 1, UINT64_MAX);
+    next(&c, 1, 0);
+}
+END_TEST
+
+SUITE_MAIN("position", test_both_ways, test_only_what_was_written, test_one_after_the_other)
