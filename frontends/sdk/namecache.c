@@ -4,7 +4,6 @@
 
 #include "frontends/sdk/namecache.h"
 
-#include <errno.h>
 #include <stdlib.h>
 
 struct namecache_entry {
@@ -44,15 +43,13 @@ namecache_renew(struct namecache *c)
     c->link++;
 }
 
-/* A new entry in the table, with a handle of its own. */
-static int
-namecache_add(struct namecache *c, struct slice topic, struct namecache_entry **ret)
+struct namecache_entry *
+namecache_add(struct namecache *c, struct slice topic)
 {
     struct namecache_entry *e = malloc(sizeof *e + topic.n), *oldest = NULL;
-    int r;
 
     if (e == NULL)
-        return -ENOMEM;
+        return NULL;
     *e = (struct namecache_entry){.handle = c->table.n_used, .n = topic.n};
     memcpy(e->topic, topic.p, topic.n);
     if (c->table.n_used >= c->n_max) {
@@ -62,8 +59,7 @@ namecache_add(struct namecache *c, struct slice topic, struct namecache_entry **
         list_remove(&oldest->in_used);
         free(oldest);
     }
-    r = table_insert(&c->table, e);
-    if (r < 0) {
+    if (table_insert(&c->table, e) < 0) {
         /* The handle of the oldest would be lost: start with none. */
         free(e);
         if (oldest != NULL) {
@@ -73,15 +69,13 @@ namecache_add(struct namecache *c, struct slice topic, struct namecache_entry **
             namecache_init(c, n_max);
             c->link = link;
         }
-        return r;
+        return NULL;
     }
     list_push_back(&c->used, &e->in_used);
-    *ret = e;
-    return 0;
+    return e;
 }
 
-/* It is the last of `used` then. NULL if it is not known. */
-static struct namecache_entry *
+struct namecache_entry *
 namecache_find(struct namecache *c, struct slice topic)
 {
     struct namecache_entry *e;
@@ -99,25 +93,10 @@ namecache_find(struct namecache *c, struct slice topic)
     return e;
 }
 
-bool
-namecache_touch(struct namecache *c, struct slice topic)
+uint64_t
+namecache_use(struct namecache *c, struct namecache_entry *e, bool *ret_is_new)
 {
-    return namecache_find(c, topic) != NULL;
-}
-
-int
-namecache_get(struct namecache *c, struct slice topic, uint64_t *ret_handle, bool *ret_is_new)
-{
-    struct namecache_entry *e = namecache_find(c, topic);
-    int r;
-
-    if (e == NULL) {
-        r = namecache_add(c, topic, &e);
-        if (r < 0)
-            return r;
-    }
     *ret_is_new = e->link != c->link;
     e->link = c->link;
-    *ret_handle = e->handle;
-    return 0;
+    return e->handle;
 }

@@ -13,6 +13,8 @@
 #include "base/slice.h"
 #include "base/table.h"
 
+struct namecache_entry;
+
 struct namecache {
     struct table table; /* of struct namecache_entry, by topic */
     struct list used;   /* the longest ago first */
@@ -24,9 +26,11 @@ void namecache_init(struct namecache *c, uint64_t n_max);
 void namecache_fini(struct namecache *c);
 /* On a new link nothing has been named. */
 void namecache_renew(struct namecache *c);
-/* Whether the topic is known: then it is as one that was used just now. */
-bool namecache_touch(struct namecache *c, struct slice topic);
-/* 0 and the topic's number; *ret_is_new: NAME must be sent before it is used. -ENOMEM. */
-int namecache_get(struct namecache *c, struct slice topic, uint64_t *ret_handle, bool *ret_is_new);
+/* The topic's entry, as of one that is used now; NULL if it is not known. Good until the next call. */
+struct namecache_entry *namecache_find(struct namecache *c, struct slice topic);
+/* A new one, of a topic that is not known. NULL if memory ran out. */
+struct namecache_entry *namecache_add(struct namecache *c, struct slice topic);
+/* The topic's number; *ret_is_new: NAME must be sent before it is used. */
+uint64_t namecache_use(struct namecache *c, struct namecache_entry *e, bool *ret_is_new);
 
 #endif

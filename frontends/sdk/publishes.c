@@ -5,6 +5,8 @@
 
 #include "frontends/sdk/publishes.h"
 
+#include "frontends/sdk/session.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,8 +82,7 @@ put(uint8_t *to, struct slice s)
 }
 
 int
-publishes_add(
-    struct publishes *p, struct session *s, const struct request *r, struct slice frame, struct publish **ret)
+publishes_add(struct publishes *p, struct session *s, const struct request *r, struct slice frame)
 {
     struct publish *publish;
     uint8_t *at;
@@ -98,13 +99,14 @@ publishes_add(
     publish->n_topic = (uint16_t)r->topic.n;
     publish->n_id = (uint8_t)r->id.n;
     list_init(&publish->in_session);
+    if (s != NULL)
+        list_push_back(&s->publishes, &publish->in_session);
     at = put(publish->bytes, r->id);
     at = put(at, r->topic);
     put(at, frame);
     p->slots[p->next++ & (p->n_slots - 1)] = publish;
     p->n_held++;
     p->n_bytes += publish_size(publish);
-    *ret = publish;
     return 0;
 }
 
@@ -140,30 +142,4 @@ void
 publish_free(struct publishes *p, struct publish *publish)
 {
     pool_put(&p->pool, publish, publish_size(publish));
-}
-
-size_t
-publish_size(const struct publish *publish)
-{
-    return sizeof *publish + publish->n_id + publish->n_topic + publish->n_frame;
-}
-
-/* ---- The parts, in the order in which they stand. ---- */
-
-struct slice
-publish_id(const struct publish *publish)
-{
-    return slice_of(publish->bytes, publish->n_id);
-}
-
-struct slice
-publish_topic(const struct publish *publish)
-{
-    return slice_of(publish->bytes + publish->n_id, publish->n_topic);
-}
-
-struct slice
-publish_frame(const struct publish *publish)
-{
-    return slice_of(publish->bytes + publish->n_id + publish->n_topic, publish->n_frame);
 }

@@ -45,10 +45,9 @@ bool publishes_has_room(const struct publishes *p, uint64_t n_max, uint64_t byte
 bool publishes_has_ease(const struct publishes *p, uint64_t n_max, uint64_t bytes_max);
 
 /* Copies the id and the topic of a PUB and its PUBLISH, which has the number p->next and any handle; the next
- * one's number is one more. 0, -ENOMEM, or -EMSGSIZE (a part is too large for its field). The session may be
- * NULL. */
-int publishes_add(struct publishes *p, struct session *s, const struct request *r, struct slice frame,
-    struct publish **ret);
+ * one's number is one more. It is in the list of the session, which may be NULL. 0, -ENOMEM, or -EMSGSIZE (a
+ * part is too large for its field). */
+int publishes_add(struct publishes *p, struct session *s, const struct request *r, struct slice frame);
 
 /* NULL if it is not held. */
 struct publish *publishes_find(const struct publishes *p, uint64_t number);
@@ -56,9 +55,28 @@ struct publish *publishes_find(const struct publishes *p, uint64_t number);
 struct publish *publishes_take(struct publishes *p, uint64_t number);
 void publish_free(struct publishes *p, struct publish *publish);
 
-size_t publish_size(const struct publish *publish);
-struct slice publish_id(const struct publish *publish);
-struct slice publish_topic(const struct publish *publish);
-struct slice publish_frame(const struct publish *publish);
+static inline size_t
+publish_size(const struct publish *publish)
+{
+    return sizeof *publish + publish->n_id + publish->n_topic + publish->n_frame;
+}
+
+static inline struct slice
+publish_id(const struct publish *publish)
+{
+    return slice_of(publish->bytes, publish->n_id);
+}
+
+static inline struct slice
+publish_topic(const struct publish *publish)
+{
+    return slice_of(publish->bytes + publish->n_id, publish->n_topic);
+}
+
+static inline struct slice
+publish_frame(const struct publish *publish)
+{
+    return slice_of(publish->bytes + publish->n_id + publish->n_topic, publish->n_frame);
+}
 
 #endif

@@ -392,15 +392,15 @@ static int
 session_do_pub(struct session *s, const struct request *r)
 {
     /* What was published on before was looked at then. */
-    bool is_known = uplink_knows_topic(s->fe->uplink, r->topic);
+    struct namecache_entry *known = uplink_find_topic(s->fe->uplink, r->topic);
 
-    if (session_check_send(s, r, is_known) || session_check_id(s, r) || session_check_body(s, r) ||
+    if (session_check_send(s, r, known != NULL) || session_check_id(s, r) || session_check_body(s, r) ||
         session_check_words(s, r))
         return 0;
     /* What clears a retained value is welcome. */
     if (memguard_take(s->fe->memory, r->body.n + r->headers.n) && (r->body.n > 0 || !r->is_retain))
         return session_answer_error(s, r, ERROR_LIMIT_REACHED, NO_MEMORY);
-    return uplink_publish(s->fe->uplink, s, r);
+    return uplink_publish(s->fe->uplink, s, r, known);
 }
 
 static int

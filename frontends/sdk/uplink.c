@@ -396,12 +396,6 @@ uplink_is_live(const struct uplink *u)
     return u->phase == UPLINK_LIVE;
 }
 
-bool
-uplink_is_up(const struct uplink *u)
-{
-    return u->phase == UPLINK_RESUMING || u->phase == UPLINK_LIVE;
-}
-
 void
 uplink_send_stats(struct uplink *u, struct slice json)
 {

@@ -18,6 +18,7 @@
 #include "wire/options.h"
 
 struct frontend;
+struct namecache_entry;
 struct session;
 struct uplink;
 
@@ -38,11 +39,14 @@ bool uplink_is_live(const struct uplink *uplink);
 /* Publishes without an answer. */
 size_t uplink_n_held(const struct uplink *uplink);
 
+/* What is known of a topic that was published on before, and so is a good one; else NULL. Good until the next
+ * publish. */
+struct namecache_entry *uplink_find_topic(struct uplink *uplink, struct slice topic);
 /* Takes the publish (its answer comes by the session's on_answer()), or answers that it cannot be; or
- * -EAGAIN: no room, the session will be told by on_unblocked(). The topic and the sizes were checked. */
-int uplink_publish(struct uplink *uplink, struct session *s, const struct request *r);
-/* Something was published on it before: it is a good topic. */
-bool uplink_knows_topic(struct uplink *uplink, struct slice topic);
+ * -EAGAIN: no room, the session will be told by on_unblocked(). The topic and the sizes were checked; `known`
+ * is what uplink_find_topic() says of it. */
+int uplink_publish(
+    struct uplink *uplink, struct session *s, const struct request *r, struct namecache_entry *known);
 /* The session ends: its publishes go on without it. */
 void uplink_leave(struct uplink *uplink, struct session *s);
 

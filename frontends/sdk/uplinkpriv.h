@@ -51,10 +51,10 @@ struct uplink {
     uint64_t max_message; /* the broker's, 0 before the first WELCOME */
 
     struct publishes held;
-    uint64_t next_send; /* publishes below were put on this link */
+    uint64_t next_send;     /* publishes below were put on this link */
     struct namecache names; /* of topics that were found good */
     struct buf scratch;     /* a PUBLISH that cannot be sent yet */
-    struct list blocked; /* sessions that were told -EAGAIN */
+    struct list blocked;    /* sessions that were told -EAGAIN */
     struct loop_hook pump_hook;
     struct loop_timer hold_timer;
     bool is_unavailable; /* the broker has been away for longer than publishes are held */
@@ -64,7 +64,12 @@ struct uplink {
 };
 
 /* The link takes frames. */
-bool uplink_is_up(const struct uplink *u);
+static inline bool
+uplink_is_up(const struct uplink *u)
+{
+    return u->phase == UPLINK_RESUMING || u->phase == UPLINK_LIVE;
+}
+
 void uplink_commit(struct uplink *u);
 
 void uplink_publishing_init(struct uplink *u);

@@ -24,16 +24,20 @@
 
 /* ---- Sending. ---- */
 
-/* NAME, if the link has not seen the topic. 0, or -ENOMEM: the link fails. */
+/* The topic's number, and NAME if the link has not seen it. 0, or -ENOMEM: the link fails. */
 static int
-uplink_put_name(struct uplink *u, struct buf *out, struct slice topic, uint64_t *ret_handle)
+uplink_put_name(struct uplink *u, struct buf *out, struct slice topic, struct namecache_entry *known,
+    uint64_t *ret_handle)
 {
     bool is_new;
 
-    if (namecache_get(&u->names, topic, ret_handle, &is_new) < 0) {
+    if (known == NULL)
+        known = namecache_add(&u->names, topic);
+    if (known == NULL) {
         link_fail(u->link, "no memory for a topic's name");
         return -ENOMEM;
     }
+    *ret_handle = namecache_use(&u->names, known, &is_new);
     if (is_new)
         frame_put_name(out, &(struct frame_name){.handle = *ret_handle, .topic = topic});
     return 0;
@@ -45,12 +49,13 @@ uplink_put_held(struct uplink *u, const struct publish *p)
 {
     struct buf *out = link_buf(u->link);
     struct mp cursor = mp_of(publish_frame(p));
+    struct slice topic = publish_topic(p);
     struct frame f;
     int r = frame_next(&cursor, &f, NULL);
 
     assert(r == FRAME_OK && f.type == FRAME_PUBLISH); /* we made it, of words that were looked at */
     (void)r;
-    if (uplink_put_name(u, out, publish_topic(p), &f.publish.handle) < 0)
+    if (uplink_put_name(u, out, topic, namecache_find(&u->names, topic), &f.publish.handle) < 0)
         return;
     frame_put_publish(out, &f.publish);
     uplink_commit(u);
@@ -163,26 +168,26 @@ uplink_refuse(struct uplink *u, struct session *s, const struct request *r, enum
     return 0;
 }
 
-bool
-uplink_knows_topic(struct uplink *u, struct slice topic)
+struct namecache_entry *
+uplink_find_topic(struct uplink *u, struct slice topic)
 {
-    return namecache_touch(&u->names, topic);
+    return namecache_find(&u->names, topic);
 }
 
 /* Sends it at once and holds what was sent. */
 static int
-uplink_send(struct uplink *u, struct session *s, const struct request *r, struct frame_publish *f,
-    struct publish **ret)
+uplink_send(struct uplink *u, struct session *s, const struct request *r, struct namecache_entry *known,
+    struct frame_publish *f)
 {
     struct buf *out = link_buf(u->link);
     size_t at;
     int e;
 
-    if (uplink_put_name(u, out, r->topic, &f->handle) < 0)
+    if (uplink_put_name(u, out, r->topic, known, &f->handle) < 0)
         return -ENOMEM;
     at = out->n;
     frame_put_publish(out, f);
-    e = buf_failed(out) ? -ENOMEM : publishes_add(&u->held, s, r, buf_since(out, at), ret);
+    e = buf_failed(out) ? -ENOMEM : publishes_add(&u->held, s, r, buf_since(out, at));
     if (e < 0)
         out->n = at;
     else
@@ -193,21 +198,20 @@ uplink_send(struct uplink *u, struct session *s, const struct request *r, struct
 
 /* Holds it until there is a link that takes it, and what is to be sent before it has gone. */
 static int
-uplink_hold(struct uplink *u, struct session *s, const struct request *r, const struct frame_publish *f,
-    struct publish **ret)
+uplink_hold(struct uplink *u, struct session *s, const struct request *r, const struct frame_publish *f)
 {
     int e;
 
     buf_reset(&u->scratch);
     frame_put_publish(&u->scratch, f);
-    e = buf_failed(&u->scratch) ? -ENOMEM : publishes_add(&u->held, s, r, buf_slice(&u->scratch), ret);
+    e = buf_failed(&u->scratch) ? -ENOMEM : publishes_add(&u->held, s, r, buf_slice(&u->scratch));
     buf_reset(&u->scratch);
     buf_trim(&u->scratch);
     return e;
 }
 
 static int
-uplink_take(struct uplink *u, struct session *s, const struct request *r)
+uplink_take(struct uplink *u, struct session *s, const struct request *r, struct namecache_entry *known)
 {
     struct frame_publish f = {.pub = u->held.next,
         .flags = r->is_retain ? MESSAGE_RETAIN : 0,
@@ -219,22 +223,14 @@ uplink_take(struct uplink *u, struct session *s, const struct request *r)
         .key = r->key,
         .once = r->once,
         .body = r->body};
-    struct publish *publish;
-    int e;
 
     if (uplink_is_up(u) && u->next_send == u->held.next)
-        e = uplink_send(u, s, r, &f, &publish);
-    else
-        e = uplink_hold(u, s, r, &f, &publish);
-    if (e < 0)
-        return e;
-    list_push_back(&s->publishes, &publish->in_session);
-    u->fe->counters.publishes++;
-    return 0;
+        return uplink_send(u, s, r, known, &f);
+    return uplink_hold(u, s, r, &f);
 }
 
 int
-uplink_publish(struct uplink *u, struct session *s, const struct request *r)
+uplink_publish(struct uplink *u, struct session *s, const struct request *r, struct namecache_entry *known)
 {
     const struct limits_options *limits = u->fe->limits;
     size_t n = r->id.n + r->topic.n + r->type.n + r->key.n + r->once.n + r->headers.n + r->body.n;
@@ -246,10 +242,11 @@ uplink_publish(struct uplink *u, struct session *s, const struct request *r)
         return u->is_unavailable ? uplink_refuse(u, s, r, ERROR_UNAVAILABLE) : uplink_block(u, s);
     if (uplink_is_up(u) && link_backlog(u->link) > UPLINK_BACKLOG_MARK)
         return uplink_block(u, s);
-    e = uplink_take(u, s, r);
+    e = uplink_take(u, s, r, known);
     if (e < 0)
         return uplink_refuse(u, s, r, e == -EMSGSIZE ? ERROR_REQUEST_INVALID : ERROR_INTERNAL);
-    if (uplink_is_up(u))
+    u->fe->counters.publishes++;
+    if (u->next_send < u->held.next && uplink_is_up(u))
         uplink_pump(u);
     return 0;
 }
@@ -290,6 +287,7 @@ int
 uplink_on_published(struct uplink *u, const struct frame *f)
 {
     uint64_t first = f->published.pub, end, seq = f->published.seq;
+    struct answer answer = {.type = ANSWER_PUBLISHED, .position.epoch = u->epoch};
 
     if (first == 0 || f->published.count == 0 || __builtin_add_overflow(first, f->published.count, &end) ||
         end > u->held.next) {
@@ -299,11 +297,10 @@ uplink_on_published(struct uplink *u, const struct frame *f)
     }
     for (uint64_t number = first < u->held.first ? u->held.first : first; number < end; number++) {
         struct publish *publish = publishes_take(&u->held, number);
-        struct answer answer = {
-            .type = ANSWER_PUBLISHED, .position = {.epoch = u->epoch, .seq = seq + (number - first)}};
 
         if (publish == NULL)
             continue; /* answered on an earlier link */
+        answer.position.seq = seq + (number - first);
         answer.id = publish_id(publish);
         answer.topic = publish_topic(publish);
         uplink_answer(u, publish, &answer);
