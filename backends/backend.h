@@ -51,13 +51,36 @@ struct record {
     void *topic;    /* the broker's cookie of the topic, from topic_open() */
     struct list
         in_all; /* these two are the backend's: a list of all that it keeps in memory, in the order of seq, */
-    struct store_topic *store; /* and its topic there */
-    struct slice type;         /* these four point into data[] */
-    struct slice headers;
-    struct slice key;
-    struct slice body;
+    struct store_topic *store;                 /* and its topic there */
+    uint32_t n_type, n_headers, n_key, n_body; /* of the parts, which stand in data[] one after the other */
     uint8_t data[];
 };
+/* Each message that is kept pays for it. */
+_Static_assert(sizeof(struct record) <= 96, "a record's head");
+
+static inline struct slice
+record_type(const struct record *record)
+{
+    return slice_of(record->data, record->n_type);
+}
+
+static inline struct slice
+record_headers(const struct record *record)
+{
+    return slice_of(record->data + record->n_type, record->n_headers);
+}
+
+static inline struct slice
+record_key(const struct record *record)
+{
+    return slice_of(record->data + record->n_type + record->n_headers, record->n_key);
+}
+
+static inline struct slice
+record_body(const struct record *record)
+{
+    return slice_of(record->data + record->n_type + record->n_headers + record->n_key, record->n_body);
+}
 
 /* Copies the parts into one allocation; one reference, the caller's. NULL if memory ran out. A repeat is seen
  * by the key. */

@@ -7,15 +7,12 @@
 #include <assert.h>
 #include <stdlib.h>
 
-static struct slice
-put_part(uint8_t **at, struct slice part)
+static uint8_t *
+put_part(uint8_t *at, struct slice part)
 {
-    struct slice copy = slice_of(*at, part.n);
-
     if (part.n > 0)
-        memcpy(*at, part.p, part.n);
-    *at += part.n;
-    return copy;
+        memcpy(at, part.p, part.n);
+    return at + part.n;
 }
 
 struct record *
@@ -26,18 +23,22 @@ record_new_once(
     uint8_t *at;
 
     assert(once.n <= RECORD_ONCE_MAX);
+    if (type.n > UINT32_MAX || headers.n > UINT32_MAX || key.n > UINT32_MAX || body.n > UINT32_MAX)
+        return NULL;
     record = malloc(sizeof(*record) + type.n + headers.n + key.n + body.n + once.n);
     if (record == NULL)
         return NULL;
-    memset(record, 0, sizeof(*record));
+    *record = (struct record){.n_once = (uint8_t)once.n,
+        .n_type = (uint32_t)type.n,
+        .n_headers = (uint32_t)headers.n,
+        .n_key = (uint32_t)key.n,
+        .n_body = (uint32_t)body.n};
     atomic_init(&record->n_refs, 1);
-    at = record->data;
-    record->type = put_part(&at, type);
-    record->headers = put_part(&at, headers);
-    record->key = put_part(&at, key);
-    record->body = put_part(&at, body);
-    put_part(&at, once);
-    record->n_once = (uint8_t)once.n;
+    at = put_part(record->data, type);
+    at = put_part(at, headers);
+    at = put_part(at, key);
+    at = put_part(at, body);
+    (void)put_part(at, once);
     return record;
 }
 
@@ -55,8 +56,8 @@ struct slice
 record_once(const struct record *record)
 {
     if (record->is_key_once)
-        return record->key;
-    return slice_of(record->body.p + record->body.n, record->n_once);
+        return record_key(record);
+    return slice_of(record_body(record).p + record->n_body, record->n_once);
 }
 
 struct record *
@@ -82,6 +83,6 @@ record_unref(struct record *record)
 size_t
 record_size(const struct record *record)
 {
-    return sizeof(*record) + record->type.n + record->headers.n + record->key.n + record->body.n +
+    return sizeof(*record) + (size_t)record->n_type + record->n_headers + record->n_key + record->n_body +
            record->n_once;
 }

@@ -184,10 +184,10 @@ put_call(struct queue_group *g, const struct queue_item *item, struct consumer *
                                               .timeout_ms = timeout_ms,
                                               .n_deliveries = item->n_deliveries,
                                               .kind = record->kind,
-                                              .type = record->type,
-                                              .headers = record->headers,
-                                              .key = record->key,
-                                              .body = record->body,
+                                              .type = record_type(record),
+                                              .headers = record_headers(record),
+                                              .key = record_key(record),
+                                              .body = record_body(record),
                                           });
     outbox_end(c->peer);
 }
@@ -214,7 +214,7 @@ give_to(struct queue_group *g, struct queue_item *item, struct consumer *c)
 {
     struct broker *broker = g->broker;
     uint64_t now_ms = loop_now_ms(broker->loop), left_ms;
-    struct slice id = headers_find(item->record->headers, ID_HEADER);
+    struct slice id = headers_find(record_headers(item->record), ID_HEADER);
     struct call_holder *h;
 
     if (!is_wanted(g, item, id))
@@ -325,7 +325,7 @@ has_takers(const struct queue_group *g)
 static int
 bury(struct queue_group *g, struct queue_item *item)
 {
-    struct slice id = headers_find(item->record->headers, ID_HEADER);
+    struct slice id = headers_find(record_headers(item->record), ID_HEADER);
     struct async_outcome outcome;
     enum error_code code;
 
@@ -727,7 +727,7 @@ proceed_reply(struct peer *peer, struct queue_group *g, struct queue_item *item,
         .slot = peer->slot,
         .req = why == ERROR_NONE ? f->req : 0};
 
-    if (record != NULL && record->body.p[0] == 'e')
+    if (record != NULL && record_body(record).p[0] == 'e')
         broker->async->figures.n_failed++;
     else
         broker->async->figures.n_answered++;

@@ -97,8 +97,8 @@ put_outcome(struct peer *peer, uint64_t req, const struct async_outcome *outcome
     frame_put_replied(outbox_begin(peer), &(struct frame_replied){
                                               .req = req,
                                               .kind = record->kind,
-                                              .type = record->type,
-                                              .headers = record->headers,
+                                              .type = record_type(record),
+                                              .headers = record_headers(record),
                                               .body = outcome->body,
                                           });
     outbox_end(peer);

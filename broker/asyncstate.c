@@ -44,7 +44,7 @@ async_reply_topic(struct slice id, char text[ASYNC_REPLY_TOPIC_MAX])
 void
 async_read(const struct record *record, struct async_outcome *ret)
 {
-    struct slice body = record->body;
+    struct slice body = record_body(record);
     char number[24];
 
     if (body.n == 0)
@@ -54,7 +54,7 @@ async_read(const struct record *record, struct async_outcome *ret)
     case 'p':
         ret->state = ASYNC_PENDING;
         ret->asked = ret->body;
-        (void)snprintf(number, sizeof(number), "%.*s", SLICE_ARG(record->key));
+        (void)snprintf(number, sizeof(number), "%.*s", SLICE_ARG(record_key(record)));
         ret->expires_ms = strtoll(number, NULL, 10);
         break;
     case 'r':
@@ -62,7 +62,7 @@ async_read(const struct record *record, struct async_outcome *ret)
         break;
     case 'e':
         ret->state = ASYNC_ERROR;
-        ret->code = error_code_find(record->key);
+        ret->code = error_code_find(record_key(record));
         break;
     default:
         break;

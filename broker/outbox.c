@@ -103,10 +103,10 @@ pack_message(struct buf *out, const struct record *record, uint64_t prev)
                                .time_ms = (uint64_t)record->time_ms,
                                .flags = record->flags & MESSAGE_RETAIN,
                                .kind = record->kind,
-                               .type = record->type,
-                               .headers = record->headers,
-                               .key = record->key,
-                               .body = record->body,
+                               .type = record_type(record),
+                               .headers = record_headers(record),
+                               .key = record_key(record),
+                               .body = record_body(record),
                            });
 }
 
@@ -185,10 +185,10 @@ outbox_put_replay(struct peer *peer, uint64_t req, const struct record *record)
                               .time_ms = (uint64_t)record->time_ms,
                               .flags = record->flags & MESSAGE_RETAIN,
                               .kind = record->kind,
-                              .type = record->type,
-                              .headers = record->headers,
-                              .key = record->key,
-                              .body = record->body,
+                              .type = record_type(record),
+                              .headers = record_headers(record),
+                              .key = record_key(record),
+                              .body = record_body(record),
                           });
     outbox_end(peer);
     peer->counters.replayed++;

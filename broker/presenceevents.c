@@ -89,7 +89,7 @@ static void
 event_failed(const struct event *event)
 {
     struct presence *p = event->presence;
-    struct slice name = topic_name(event->topic), id = event->record->key;
+    struct slice name = topic_name(event->topic), id = record_key(event->record);
     const size_t n = sizeof(PRESENCE_PREFIX) - 1;
     struct room *room;
 

@@ -533,8 +533,8 @@ queues_load_key(struct broker *broker)
     broker->queues->has_key = true;
     if (topic != NULL)
         record = broker->store_ops->retained(broker->store, topic->store);
-    if (record != NULL && record->body.n == LEASE_KEY_BYTES) {
-        memcpy(key, record->body.p, LEASE_KEY_BYTES);
+    if (record != NULL && record->n_body == LEASE_KEY_BYTES) {
+        memcpy(key, record_body(record).p, LEASE_KEY_BYTES);
     } else {
         rand_bytes(key, LEASE_KEY_BYTES);
         publish_own_bytes(broker, slice_str(KEY_TOPIC), slice_of(key, LEASE_KEY_BYTES));

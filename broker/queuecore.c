@@ -553,7 +553,7 @@ item_read(struct queuecore *q, struct queue_item *item, struct record *record)
 {
     enum queue_state state = (enum queue_state)item->state;
 
-    if (q->config.has_ordered_keys && record->key.n > 0 && key_join(q, item, record->key) < 0)
+    if (q->config.has_ordered_keys && record->n_key > 0 && key_join(q, item, record_key(record)) < 0)
         return -ENOMEM;
     if (state == QUEUE_READY)
         state_leave(q, item);

@@ -144,9 +144,10 @@ dead_letter_new(const struct queue_group *g, const struct queue_item *item)
     (void)snprintf(once, sizeof(once), "dead-%" PRIx64 "-%" PRIx64 "-%" PRIx64,
         broker->store_ops->epoch(broker->store), g->number, item->seq);
     buf_init(&packed, 0);
-    if (headers_put(&packed, record->headers, HEADER_PREFIX, headers, sizeof(headers) / sizeof(headers[0])))
-        letter =
-            record_new_once(record->type, buf_slice(&packed), record->key, slice_str(once), record->body);
+    if (headers_put(
+            &packed, record_headers(record), HEADER_PREFIX, headers, sizeof(headers) / sizeof(headers[0])))
+        letter = record_new_once(record_type(record), buf_slice(&packed), record_key(record), slice_str(once),
+            record_body(record));
     buf_fini(&packed);
     if (letter != NULL)
         letter->kind = record->kind;
@@ -285,7 +286,8 @@ put_back(struct queue_group *g, struct queue_item *item)
     *burial = (struct burial){.broker = broker, .group = g->number, .seq = item->seq};
     (void)snprintf(once, sizeof(once), "redrive-%" PRIx64 "-%" PRIx64,
         broker->store_ops->epoch(broker->store), item->seq);
-    record = record_new_once(dead->type, dead->headers, dead->key, slice_str(once), dead->body);
+    record = record_new_once(
+        record_type(dead), record_headers(dead), record_key(dead), slice_str(once), record_body(dead));
     if (record == NULL) {
         free(burial);
         return -ENOMEM;
@@ -308,8 +310,8 @@ put_back(struct queue_group *g, struct queue_item *item)
 static bool
 is_of(const struct record *dead, const struct queue_group *to)
 {
-    return slice_equal(headers_find(dead->headers, "busbar-group"), queue_name(to)) &&
-           slice_equal(headers_find(dead->headers, "busbar-topic"), topic_name(to->qt->topic));
+    return slice_equal(headers_find(record_headers(dead), "busbar-group"), queue_name(to)) &&
+           slice_equal(headers_find(record_headers(dead), "busbar-topic"), topic_name(to->qt->topic));
 }
 
 void

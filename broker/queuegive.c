@@ -55,10 +55,10 @@ put_dispatch(struct queue_member *m, const struct queue_item *item)
                                                .seq = record->seq,
                                                .time_ms = (uint64_t)record->time_ms,
                                                .kind = record->kind,
-                                               .type = record->type,
-                                               .headers = record->headers,
-                                               .key = record->key,
-                                               .body = record->body,
+                                               .type = record_type(record),
+                                               .headers = record_headers(record),
+                                               .key = record_key(record),
+                                               .body = record_body(record),
                                            });
     outbox_end(peer);
 }

@@ -162,10 +162,10 @@ put_peeked(struct peek *peek, const struct record *record)
         .seq = record->seq,
         .time_ms = (uint64_t)record->time_ms,
         .kind = record->kind,
-        .type = record->type,
-        .headers = record->headers,
-        .key = record->key,
-        .body = record->body,
+        .type = record_type(record),
+        .headers = record_headers(record),
+        .key = record_key(record),
+        .body = record_body(record),
     };
 
     if (item != NULL) {

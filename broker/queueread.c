@@ -47,7 +47,7 @@ static bool
 is_for_other(const struct queue_group *g, const struct record *record)
 {
     return (record->flags & RECORD_FOR_GROUP) != 0 &&
-           !slice_equal(headers_find(record->headers, "busbar-group"), queue_name(g));
+           !slice_equal(headers_find(record_headers(record), "busbar-group"), queue_name(g));
 }
 
 /* 1: it is to be done; 0: it was known to be done; -ENOMEM. */

@@ -450,6 +450,6 @@ memory_topic_retain(struct backend *b, struct store_topic *topic, struct record 
     if (limits->keeps_no_retained || !(limits->keeps_last_retained || (record->flags & RECORD_RETAIN) != 0))
         return;
     record_unref(topic->retained);
-    topic->retained = record->body.n > 0 ? record_ref(record) : NULL;
+    topic->retained = record->n_body > 0 ? record_ref(record) : NULL;
     lives_move(b, topic);
 }

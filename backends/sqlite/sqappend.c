@@ -25,10 +25,10 @@ append_bind(sqlite3_stmt *s, uint64_t topic, const struct record *record)
     (void)sqlite3_bind_int64(s, 4, record->time_ms);
     (void)sqlite3_bind_int(s, 5, record->kind);
     (void)sqlite3_bind_int(s, 6, record->flags);
-    sqdb_bind_blob(s, 7, record->type, true);
-    sqdb_bind_blob(s, 8, record->key, true);
-    sqdb_bind_blob(s, 9, record->headers, false);
-    sqdb_bind_blob(s, 10, record->body, record->kind != RECORD_BINARY);
+    sqdb_bind_blob(s, 7, record_type(record), true);
+    sqdb_bind_blob(s, 8, record_key(record), true);
+    sqdb_bind_blob(s, 9, record_headers(record), false);
+    sqdb_bind_blob(s, 10, record_body(record), record->kind != RECORD_BINARY);
     (void)sqlite3_bind_int64(s, 11, record->expires_ms);
 }
 
@@ -53,7 +53,7 @@ append_retain(struct writer *w, struct command *c)
     if (t->limits.keeps_no_retained ||
         !(t->limits.keeps_last_retained || (c->record->flags & RECORD_RETAIN) != 0))
         return 0;
-    c->retains = c->record->body.n > 0 ? RETAINS_SET : RETAINS_CLEAR;
+    c->retains = c->record->n_body > 0 ? RETAINS_SET : RETAINS_CLEAR;
     if (c->retains == RETAINS_CLEAR)
         return topic_clear_retained(w, c->topic);
     t->now.has_retained = true;

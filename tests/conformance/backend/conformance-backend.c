@@ -42,10 +42,10 @@ START_TEST(record_comes_back_as_it_was_given)
     append_as(f, 0, "k", slice_of("a\0b", 3), RECORD_RETAIN, (struct store_origin){7, 1});
     read_since(f, &r, 1, 0);
     ck_assert_uint_eq(r.n_seen, 1);
-    ck_assert(slice_is(r.seen[0]->type, "t"));
-    ck_assert(slice_is(r.seen[0]->headers, "h"));
-    ck_assert(slice_is(r.seen[0]->key, "k"));
-    ck_assert(slice_equal(r.seen[0]->body, slice_of("a\0b", 3)));
+    ck_assert(slice_is(record_type(r.seen[0]), "t"));
+    ck_assert(slice_is(record_headers(r.seen[0]), "h"));
+    ck_assert(slice_is(record_key(r.seen[0]), "k"));
+    ck_assert(slice_equal(record_body(r.seen[0]), slice_of("a\0b", 3)));
     ck_assert_uint_eq(r.seen[0]->flags, RECORD_RETAIN);
     ck_assert_uint_eq(r.seen[0]->kind, 1);
     ck_assert_ptr_eq(r.seen[0]->topic, &f->topics[0]);
@@ -569,9 +569,9 @@ START_TEST(key_may_name_a_thing_and_another_make_it_happen_once)
     ck_assert_uint_eq(append_once(f, 0, "order-1", "").seq, 4);
     read_since(f, &r, 1, 2);
     ck_assert_uint_eq(r.n_seen, 2);
-    ck_assert(slice_is(r.seen[0]->key, "thing"));
-    ck_assert(slice_is(r.seen[0]->body, "x"));
-    ck_assert(slice_is(r.seen[1]->key, "order-1"));
+    ck_assert(slice_is(record_key(r.seen[0]), "thing"));
+    ck_assert(slice_is(record_body(r.seen[0]), "x"));
+    ck_assert(slice_is(record_key(r.seen[1]), "order-1"));
     reading_reset(&r);
     fixture_free(f);
 }

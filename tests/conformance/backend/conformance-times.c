@@ -405,7 +405,7 @@ START_TEST(scheduled_comes_when_it_is_due)
     ck_assert_uint_eq(f->delivered[1]->prev, 1);
     ck_assert_int_eq(f->delivered[1]->due_ms, 0);
     ck_assert_int_ge(f->delivered[1]->time_ms, due_ms);
-    ck_assert(slice_is(f->delivered[1]->headers, "h"));
+    ck_assert(slice_is(record_headers(f->delivered[1]), "h"));
     ck_assert_ptr_eq(f->delivered[1]->topic, &f->topics[0]);
     ck_assert_uint_eq(ops->last_seq(f->b), 2);
     read_since(f, &r, 1, 0);
@@ -554,7 +554,7 @@ START_TEST(scheduled_goes_with_its_topic)
     ops->topic_drop(f->b, f->topics[0].store);
     tick_until(f, 1, 0);
     ck_assert_uint_eq(f->n_delivered, 1);
-    ck_assert(slice_is(f->delivered[0]->body, "y"));
+    ck_assert(slice_is(record_body(f->delivered[0]), "y"));
     fixture_free(f);
 }
 END_TEST
@@ -582,7 +582,7 @@ START_TEST(many_scheduled_for_one_moment_all_come)
     tick_until(f, N, 0);
     for (unsigned i = 0; i < N; i++) {
         snprintf(body, sizeof(body), "%u", i);
-        ck_assert(slice_is(f->delivered[i]->body, body));
+        ck_assert(slice_is(record_body(f->delivered[i]), body));
     }
     free(a);
     fixture_free(f);

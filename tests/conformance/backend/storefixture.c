@@ -394,7 +394,7 @@ check_seen(const struct reading *r, const char *expected)
 
     for (size_t i = 0; i < r->n_seen && n < sizeof(got) - 64; i++)
         n += (size_t)snprintf(
-            got + n, sizeof(got) - n, "%s%.*s", i > 0 ? " " : "", SLICE_ARG(r->seen[i]->body));
+            got + n, sizeof(got) - n, "%s%.*s", i > 0 ? " " : "", SLICE_ARG(record_body(r->seen[i])));
     ck_assert_str_eq(got, expected);
 }
 
@@ -431,7 +431,8 @@ check_retained(struct fixture *f, unsigned n, const char *expected)
         return;
     }
     ck_assert_ptr_nonnull(record);
-    ck_assert_msg(slice_is(record->body, expected), "%.*s, not %s", SLICE_ARG(record->body), expected);
+    ck_assert_msg(
+        slice_is(record_body(record), expected), "%.*s, not %s", SLICE_ARG(record_body(record)), expected);
     record_unref(record);
 }
 

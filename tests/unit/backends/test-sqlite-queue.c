@@ -269,7 +269,7 @@ life_on_record(struct record *record, void *arg)
     char body[32];
     uint64_t n;
 
-    snprintf(body, sizeof(body), "%.*s", SLICE_ARG(record->body));
+    snprintf(body, sizeof(body), "%.*s", SLICE_ARG(record_body(record)));
     n = strtoull(body, NULL, 10);
     ck_assert_uint_lt(n, N_MAX);
     ck_assert_msg((l->came[n] & 1u << topic) == 0, "%" PRIu64 " came twice on topic %u", n, topic);

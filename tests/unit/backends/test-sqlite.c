@@ -98,7 +98,7 @@ life_check_record(struct record *record, void *arg)
     char body[32];
     uint64_t pub;
 
-    snprintf(body, sizeof(body), "%.*s", SLICE_ARG(record->body)); /* which has no NUL behind it */
+    snprintf(body, sizeof(body), "%.*s", SLICE_ARG(record_body(record))); /* which has no NUL behind it */
     pub = strtoull(body, NULL, 10);
     ck_assert_uint_eq(pub, l->next);
     ck_assert_uint_gt(record->seq, l->last_seq);
@@ -213,7 +213,7 @@ START_TEST(figures_and_values_are_as_before_after_a_kill)
     ck_assert_uint_eq(ops->last_seq(s->b), 103);
     retained = ops->retained(s->b, topic_of(s, 0));
     ck_assert_ptr_nonnull(retained);
-    ck_assert(slice_is(retained->body, "kept"));
+    ck_assert(slice_is(record_body(retained), "kept"));
     ck_assert_ptr_eq(retained->topic, &s->topics[0]);
     record_unref(retained);
     ops->topic_stats(s->b, topic_of(s, 1), &last, &n, NULL);
