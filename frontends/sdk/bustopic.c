@@ -19,12 +19,6 @@ bus_topic_free(struct bus_topic *t)
     free(t);
 }
 
-struct bus_topic *
-bus_topic_find(struct hub *hub, uint64_t handle)
-{
-    return handle < hub->n_topic_slots ? hub->topics[handle] : NULL;
-}
-
 /* ---- Matches. ---- */
 
 struct match_walk {
@@ -54,12 +48,10 @@ bus_topic_add_match(void *value, void *arg)
 }
 
 int
-bus_topic_match(struct hub *hub, struct bus_topic *t)
+bus_topic_match_anew(struct hub *hub, struct bus_topic *t)
 {
     struct match_walk walk = {.t = t};
 
-    if (t->generation == hub->generation)
-        return 0;
     t->n_matches = 0;
     filtertree_match(hub->tree, bus_topic_name(t), bus_topic_add_match, &walk);
     if (walk.error == 0)
@@ -106,12 +98,10 @@ hub_topic_name(const struct hub *hub, uint32_t handle, uint32_t tag)
 }
 
 uint64_t
-hub_value_of(const struct hub *hub, uint32_t policy, uint32_t group, uint32_t tag, struct slice key)
+hub_value_of_key(const struct hub *hub, uint32_t group, uint32_t tag, struct slice key)
 {
     uint64_t parts[3] = {group, tag};
 
-    if (policy != SLOW_CONFLATE)
-        return 0;
     if (key.n > 0)
         parts[2] = siphash13(hub->value_key, key.p, key.n) | 1;
     return siphash13(hub->value_key, parts, sizeof parts) | 1;

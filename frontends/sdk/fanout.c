@@ -56,10 +56,8 @@ group_note_left(struct group *g)
 }
 
 static void
-fanout_walk_end(struct hub *hub)
+fanout_free_dead(struct hub *hub)
 {
-    if (--hub->n_walking > 0)
-        return;
     while (!list_empty(&hub->dead)) {
         struct group *g = list_entry(hub->dead.next, struct group, in_dead);
 
@@ -67,6 +65,13 @@ fanout_walk_end(struct hub *hub)
         if (list_empty(&g->singles) && list_empty(&g->multis))
             group_free(g);
     }
+}
+
+static void
+fanout_walk_end(struct hub *hub)
+{
+    if (--hub->n_walking == 0 && !list_empty(&hub->dead))
+        fanout_free_dead(hub);
 }
 
 /* ---- Members. ---- */
@@ -180,6 +185,8 @@ group_flush(struct hub *hub, struct group *g)
         return;
     hub->fe->counters.delivered += (uint64_t)g->n_frames * g->n_singles;
     g->n_frames = 0;
+    g->n_last_block = n;
+    buf_trim(&block->buf); /* it may wait for long in somebody's queue */
     hub->n_walking++;
     for (struct list *it = g->singles.next; it != &g->singles; it = hub->next_member) {
         struct member *m = list_entry(it, struct member, in_owner);
@@ -231,16 +238,16 @@ static bool
 group_encode(struct hub *hub, struct group *g, const struct message *m, uint32_t *ret_at)
 {
     struct block_mark *mark;
-    size_t at;
+    size_t at, n_room;
 
     if (g->block == NULL) {
         g->block = block_new();
         if (g->block == NULL)
             return false;
         g->block->epoch = hub->position.epoch;
-        /* Often the only message of the turn: room for it at once, not by doubling. If there is none, the
-         * encoder finds out. */
-        (void)buf_reserve(&g->block->buf, m->body.n + m->topic.n + g->n_key + FRAME_WORDS);
+        /* Room for what comes at once, not by doubling. If there is none, the encoder finds out. */
+        n_room = m->body.n + m->topic.n + g->n_key + FRAME_WORDS;
+        (void)buf_reserve(&g->block->buf, n_room > g->n_last_block ? n_room : g->n_last_block);
         list_push_back(&hub->active, &g->in_active);
         loop_defer(hub->fe->loop, &hub->fe->turn_hook);
     }
@@ -386,7 +393,8 @@ fanout_on_message(struct hub *hub, const struct frame *frame)
     }
     if (f->seq <= hub->seq)
         return 0; /* delivered on the link before this one */
-    hub_tell_gaps(hub);
+    if (hub->gaps.n > 0)
+        hub_tell_gaps(hub);
     if (bus_topic_match(hub, t) < 0)
         return -ENOMEM;
     if (fanout_has_hole(hub, t, f->prev)) {

@@ -65,9 +65,6 @@ struct hub_hole {
 int hub_set_back(struct hub *hub, struct session *s, const struct hub_hole *holes, size_t n);
 /* The name of a topic in a mark of a block; empty if it is not known any more. */
 struct slice hub_topic_name(const struct hub *hub, uint32_t handle, uint32_t tag);
-/* What a message is the value of, for a mark: of its key, or of its topic, to one group or replay. 0 unless
- * the policy is SLOW_CONFLATE. Keys come from strangers, who cannot make two of them look the same. */
-uint64_t hub_value_of(const struct hub *hub, uint32_t policy, uint32_t group, uint32_t tag, struct slice key);
 
 /* Gives to single members what this turn brought. At the end of each turn. */
 void hub_flush(struct hub *hub);

@@ -88,7 +88,8 @@ struct group {
     struct block *block;         /* what this turn brought */
     uint32_t n_frames;           /* in block */
     uint32_t n_singles;
-    uint32_t number; /* of a group at one time */
+    uint32_t number;       /* of a group at one time */
+    uint32_t n_last_block; /* bytes of the one before: the next is mostly as large */
     size_t n_key;
     uint8_t key[]; /* filter, encoder, then the id: hub->groups is by it */
 };
@@ -332,9 +333,26 @@ int fanout_on_message(struct hub *hub, const struct frame *frame);
 
 /* ---- bustopic.c ---- */
 
-struct bus_topic *bus_topic_find(struct hub *hub, uint64_t handle);
+static inline struct bus_topic *
+bus_topic_find(const struct hub *hub, uint64_t handle)
+{
+    return handle < hub->n_topic_slots ? hub->topics[handle] : NULL;
+}
 /* Brings its matches up to date. 0 or -ENOMEM. */
-int bus_topic_match(struct hub *hub, struct bus_topic *t);
+int bus_topic_match_anew(struct hub *hub, struct bus_topic *t);
+static inline int
+bus_topic_match(struct hub *hub, struct bus_topic *t)
+{
+    return t->generation == hub->generation ? 0 : bus_topic_match_anew(hub, t);
+}
+/* What a message is the value of, for a mark: of its key, or of its topic, to one group or replay. 0 unless
+ * the policy is SLOW_CONFLATE. Keys come from strangers, who cannot make two of them look the same. */
+uint64_t hub_value_of_key(const struct hub *hub, uint32_t group, uint32_t tag, struct slice key);
+static inline uint64_t
+hub_value_of(const struct hub *hub, uint32_t policy, uint32_t group, uint32_t tag, struct slice key)
+{
+    return policy == SLOW_CONFLATE ? hub_value_of_key(hub, group, tag, key) : 0;
+}
 void bus_topic_note_gap(struct hub *hub, struct slice name, uint64_t seq);
 void bus_topic_forget_all(struct hub *hub);
 int bus_topic_on_topic(struct hub *hub, const struct frame *frame);

@@ -378,6 +378,8 @@ session_is_utf8(struct slice s)
 static bool
 session_takes_words(const struct request *r)
 {
+    if ((r->type.n | r->key.n | r->once.n | r->failure.n) == 0)
+        return true;
     return session_is_utf8(r->type) && session_is_utf8(r->key) && session_is_utf8(r->once) &&
            session_is_utf8(r->failure) && r->failure.n <= REASON_MAX;
 }
