@@ -117,12 +117,18 @@ httpreq_is_idle(const struct httpreq_state *st)
 }
 
 /* Equal but for ASCII case. */
-bool httpreq_is_same_name(struct slice a, struct slice b);
+bool httpreq_is_same_text(const uint8_t *a, const uint8_t *b, size_t n);
+
+static inline bool
+httpreq_is_same_name(struct slice a, struct slice b)
+{
+    return a.n == b.n && httpreq_is_same_text(a.p, b.p, a.n);
+}
 
 static inline bool
 httpreq_is_name(struct slice a, const char *name)
 {
-    return a.n == strlen(name) && httpreq_is_same_name(a, slice_of(name, a.n));
+    return httpreq_is_same_name(a, slice_of(name, strlen(name)));
 }
 
 /* By length and first letter. The name is not empty. */
@@ -132,15 +138,21 @@ httpreq_name_bit(struct slice name)
     return UINT64_C(1) << ((name.n * 5 + (name.p[0] & 0x1f)) & 63);
 }
 
-const struct slice *httpreq_find_header(const struct httpreq *req, struct slice name);
+const struct slice *httpreq_find_header(const struct httpreq *req, struct slice name, unsigned i);
 
-/* The first header of this name (ASCII case does not matter), or NULL. */
+/* The i-th header of this name, from 0 (ASCII case does not matter), or NULL. */
 static inline const struct slice *
-httpreq_header(const struct httpreq *req, const char *name)
+httpreq_header_at(const struct httpreq *req, const char *name, unsigned i)
 {
     struct slice s = slice_of(name, strlen(name));
 
-    return s.n == 0 || (req->names & httpreq_name_bit(s)) == 0 ? NULL : httpreq_find_header(req, s);
+    return s.n == 0 || (req->names & httpreq_name_bit(s)) == 0 ? NULL : httpreq_find_header(req, s, i);
+}
+
+static inline const struct slice *
+httpreq_header(const struct httpreq *req, const char *name)
+{
+    return httpreq_header_at(req, name, 0);
 }
 
 /* Whether a comma list in any header of this name has the token (no case, parameters behind a `;` do not

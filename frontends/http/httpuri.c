@@ -14,22 +14,20 @@ lower(uint8_t c)
 }
 
 bool
-httpreq_is_same_name(struct slice a, struct slice b)
+httpreq_is_same_text(const uint8_t *a, const uint8_t *b, size_t n)
 {
-    if (a.n != b.n)
-        return false;
-    for (size_t i = 0; i < a.n; i++)
-        if (lower(a.p[i]) != lower(b.p[i]))
+    for (size_t i = 0; i < n; i++)
+        if (a[i] != b[i] && lower(a[i]) != lower(b[i]))
             return false;
     return true;
 }
 
 const struct slice *
-httpreq_find_header(const struct httpreq *req, struct slice name)
+httpreq_find_header(const struct httpreq *req, struct slice name, unsigned i)
 {
-    for (unsigned i = 0; i < req->n_headers; i++)
-        if (httpreq_is_same_name(req->headers[i].name, name))
-            return &req->headers[i].value;
+    for (unsigned k = 0; k < req->n_headers; k++)
+        if (httpreq_is_same_name(req->headers[k].name, name) && i-- == 0)
+            return &req->headers[k].value;
     return NULL;
 }
 
@@ -58,10 +56,10 @@ list_has(struct slice list, const char *token)
 bool
 httpreq_has_token(const struct httpreq *req, const char *name, const char *token)
 {
-    if (httpreq_header(req, name) == NULL)
-        return false;
-    for (unsigned i = 0; i < req->n_headers; i++)
-        if (httpreq_is_name(req->headers[i].name, name) && list_has(req->headers[i].value, token))
+    const struct slice *value;
+
+    for (unsigned i = 0; (value = httpreq_header_at(req, name, i)) != NULL; i++)
+        if (list_has(*value, token))
             return true;
     return false;
 }

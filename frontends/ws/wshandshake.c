@@ -251,17 +251,34 @@ choose_deflate(const struct wshandshake_request *request, const struct wshandsha
     return 0;
 }
 
-int
-wshandshake_accept(struct slice key, struct buf *out)
+EVP_MD_CTX *
+wshandshake_sha1_new(void)
 {
-    uint8_t text[KEY_SIZE + sizeof accept_guid - 1], digest[EVP_MAX_MD_SIZE];
+    EVP_MD_CTX *sha1 = EVP_MD_CTX_new();
+
+    if (sha1 != NULL && EVP_DigestInit_ex(sha1, EVP_sha1(), NULL) == 1)
+        return sha1;
+    return wshandshake_sha1_free(sha1);
+}
+
+EVP_MD_CTX *
+wshandshake_sha1_free(EVP_MD_CTX *sha1)
+{
+    EVP_MD_CTX_free(sha1);
+    return NULL;
+}
+
+/* The Sec-WebSocket-Accept that belongs to a Sec-WebSocket-Key. 0, -ENOMEM, or -EIO without SHA-1. */
+static int
+put_accept(struct buf *out, struct slice key, EVP_MD_CTX *sha1)
+{
+    uint8_t digest[EVP_MAX_MD_SIZE];
     unsigned n_digest = 0;
 
-    if (key.n != KEY_SIZE)
-        return -EIO;
-    memcpy(text, key.p, KEY_SIZE);
-    memcpy(text + KEY_SIZE, accept_guid, sizeof accept_guid - 1);
-    if (EVP_Digest(text, sizeof text, digest, &n_digest, EVP_sha1(), NULL) != 1)
+    if (sha1 == NULL || key.n != KEY_SIZE || EVP_DigestInit_ex(sha1, NULL, NULL) != 1 || /* begins anew */
+        EVP_DigestUpdate(sha1, key.p, key.n) != 1 ||
+        EVP_DigestUpdate(sha1, accept_guid, sizeof accept_guid - 1) != 1 ||
+        EVP_DigestFinal_ex(sha1, digest, &n_digest) != 1)
         return -EIO;
     base64_put(out, slice_of(digest, n_digest));
     return buf_failed(out) ? -ENOMEM : 0;
@@ -316,11 +333,13 @@ put_switching(struct buf *out, struct slice key, const struct wshandshake_policy
 {
     buf_put_str(out, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                      "Sec-WebSocket-Accept: ");
-    int got = wshandshake_accept(key, out);
+    int got = put_accept(out, key, policy->sha1);
     if (got < 0)
         return got;
-    if (result->subprotocol >= 0)
-        buf_printf(out, "\r\nSec-WebSocket-Protocol: %s", policy->subprotocols[result->subprotocol]);
+    if (result->subprotocol >= 0) {
+        buf_put_str(out, "\r\nSec-WebSocket-Protocol: ");
+        buf_put_str(out, policy->subprotocols[result->subprotocol]);
+    }
     if (result->deflate.is_on) {
         buf_put_str(out, "\r\nSec-WebSocket-Extensions: ");
         wsdeflate_put_answer(&result->deflate, out);

@@ -34,7 +34,8 @@ struct wshandshake_policy {
      * own Host names, whatever its port. A request without Origin is always allowed: no browser sent it. */
     const char *const *origins;
     size_t n_origins;
-    bool has_deflate; /* agree to permessage-deflate if the client offers it */
+    bool has_deflate;           /* agree to permessage-deflate if the client offers it */
+    struct evp_md_ctx_st *sha1; /* from wshandshake_sha1_new(), and used here only */
 };
 
 struct wshandshake_result {
@@ -54,7 +55,9 @@ bool wshandshake_is_asked(const struct wshandshake_request *request);
 /* Appends an error response with a one-line text body, after which the connection closes. */
 void wshandshake_put_error(struct buf *out, unsigned status, const char *reason);
 
-/* The Sec-WebSocket-Accept that belongs to a Sec-WebSocket-Key. 0, -ENOMEM, or -EIO without SHA-1. */
-int wshandshake_accept(struct slice key, struct buf *out);
+/* What Sec-WebSocket-Accept is made with: OpenSSL takes longer to look SHA-1 up than to compute it. NULL: it
+ * has none, or memory ran out. */
+struct evp_md_ctx_st *wshandshake_sha1_new(void);
+struct evp_md_ctx_st *wshandshake_sha1_free(struct evp_md_ctx_st *sha1); /* NULL is fine */
 
 #endif

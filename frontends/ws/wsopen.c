@@ -25,13 +25,9 @@ static const char *const wsopen_subprotocols[][N_SUBPROTOCOLS] = {
 static struct slice
 wsopen_header(void *arg, const char *name, unsigned i)
 {
-    const struct httpreq *req = arg;
+    const struct slice *value = httpreq_header_at(arg, name, i);
 
-    for (unsigned k = 0; k < req->n_headers; k++) {
-        if (httpreq_is_name(req->headers[k].name, name) && i-- == 0)
-            return req->headers[k].value;
-    }
-    return slice_of(NULL, 0);
+    return value == NULL ? slice_of(NULL, 0) : *value;
 }
 
 void
@@ -101,7 +97,8 @@ wsopen_shake(struct wsconn *c, const struct httpreq *req, const struct wstarget 
         .n_subprotocols = target->kind == WSTARGET_RAW ? 0 : N_SUBPROTOCOLS,
         .origins = (const char *const *)options->origins.items,
         .n_origins = options->origins.n,
-        .has_deflate = options->deflate};
+        .has_deflate = options->deflate,
+        .sha1 = wsconn_server(c)->sha1};
     struct wshandshake_result result;
     struct buf *out = &wsconn_server(c)->scratch;
 

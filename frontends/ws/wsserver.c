@@ -10,6 +10,7 @@
 #include "frontends/ws/wsconn.h"
 #include "frontends/ws/wsdeflate.h"
 #include "frontends/ws/wsframe.h"
+#include "frontends/ws/wshandshake.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -31,6 +32,7 @@ wsserver_free(void *state)
         return;
     server->listener = listener_close(server->listener);
     block_unref(server->ping);
+    server->sha1 = wshandshake_sha1_free(server->sha1);
     wscables_fini(&server->cables);
     wsencoders_fini(&server->encoders);
     server->deflate = wsdeflate_free(server->deflate);
@@ -66,6 +68,11 @@ wsserver_start(struct frontend *fe, const void *options, void **ret_state)
     r = wsdeflate_new(DEFLATE_LEVEL, &server->deflate);
     if (r == 0)
         r = wsserver_make_ping(server);
+    server->sha1 = wshandshake_sha1_new();
+    if (r == 0 && server->sha1 == NULL) {
+        log_error("OpenSSL has no SHA-1: without it no WebSocket can be opened");
+        r = -ENOTSUP;
+    }
     if (r == 0)
         r = wscables_init(&server->cables, fe, config);
     server->encoders.deflate = server->deflate;

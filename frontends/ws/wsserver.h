@@ -28,6 +28,7 @@ struct wsserver {
     const struct ws_options *options;
     struct listener *listener;
     struct wsdeflate *deflate;
+    struct evp_md_ctx_st *sha1; /* for handshakes */
     struct block *ping;  /* one ping frame, for everybody */
     struct buf inflated; /* of the message being handled */
     struct buf scratch;  /* answers of the transport itself: close frames, responses to upgrades */
