@@ -148,5 +148,7 @@ struct listener *listener_close(struct listener *listener); /* NULL is fine */
 struct listener *listener_stop(struct listener *listener);
 /* Where it really listens: "127.0.0.1:40123". */
 const char *listener_address(const struct listener *listener);
+/* What is set on it holds for those that it accepts from then on (tcp(7)). */
+int listener_fd(const struct listener *listener);
 
 #endif

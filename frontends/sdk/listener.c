@@ -281,6 +281,12 @@ listener_address(const struct listener *listener)
     return listener->address;
 }
 
+int
+listener_fd(const struct listener *listener)
+{
+    return listener->fd;
+}
+
 struct listener *
 listener_close(struct listener *listener)
 {

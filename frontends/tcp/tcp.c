@@ -8,6 +8,8 @@
 #include "frontends/tcp/tcpconn.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 
 /* To clients that are one too many. They have not said which form they speak; a person can read this one. */
@@ -29,6 +31,21 @@ lines_finish(const struct framing *f, struct buf *out, size_t at, bool is_text)
     for (found = p; (found = memchr(found, '\r', (size_t)(end - found))) != NULL;)
         *found = ' ';
     buf_put_byte(out, '\n');
+}
+
+/* Each client's socket inherits it. Only what makes it better: a failure costs nothing but that. */
+static void
+tcp_keep_alive(const struct tcp *tcp)
+{
+    int fd = listener_fd(tcp->listener),
+        interval_s = (int)((tcp->options->keepalive_interval_ms + 999) / 1000);
+    int is_on = interval_s > 0; /* a socket that was passed may have been told otherwise */
+
+    (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &is_on, sizeof is_on);
+    if (!is_on)
+        return;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &interval_s, sizeof interval_s);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof interval_s);
 }
 
 static int
@@ -55,6 +72,7 @@ tcp_start(struct frontend *fe, const void *options, void **ret_state)
         free(tcp);
         return r;
     }
+    tcp_keep_alive(tcp);
     *ret_state = tcp;
     return 0;
 }

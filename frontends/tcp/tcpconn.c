@@ -458,20 +458,6 @@ static const struct conn_ops tcp_conn_ops = {
     .on_closed = tcp_on_closed,
 };
 
-/* Only what makes it better: a failure costs nothing but that. */
-static void
-tcp_tune_socket(const struct tcp *tcp, int fd)
-{
-    int one = 1, interval_s = (int)((tcp->options->keepalive_interval_ms + 999) / 1000);
-
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    if (interval_s == 0)
-        return;
-    (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &interval_s, sizeof interval_s);
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof interval_s);
-}
-
 void
 tcp_conn_on_accept(struct frontend *fe, int fd, const struct sockaddr *peer, socklen_t peer_n, void *arg)
 {
@@ -484,7 +470,6 @@ tcp_conn_on_accept(struct frontend *fe, int fd, const struct sockaddr *peer, soc
         close(fd);
         return;
     }
-    tcp_tune_socket(tcp, fd);
     t->timer = (struct loop_timer){.fn = tcp_on_timer, .arg = t};
     if (conn_open_take(&t->conn, fe, fd, &tcp_conn_ops) < 0) {
         free(t);
