@@ -329,6 +329,7 @@ group_give(struct hub *hub, struct group *g, const struct message *m)
 static void
 filter_give(struct hub *hub, struct filter *f, const struct message *m, bool is_retain)
 {
+    f->last_seq = m->seq;
     if (is_retain)
         f->may_retain = true;
     if (f->quiet_ms < m->time_ms)

@@ -247,6 +247,7 @@ hub_on_gap(struct hub *hub, const struct frame *frame)
     if (f->req != 0)
         return recover_on_gap(hub, f);
     gaplist_add(&hub->gaps, f->topic);
+    hub->whole_from = f->seq > hub->seq ? f->seq : hub->seq;
     bus_topic_note_gap(hub, f->topic, f->seq);
     return 0;
 }
@@ -277,7 +278,7 @@ hub_reset(struct hub *hub, struct position position)
     }
     for (size_t i = 0; i < hub->n_filter_slots; i++) {
         if (hub->filters[i] != NULL && hub->filters[i]->state == FILTER_LIVE)
-            hub->filters[i]->since = position.seq;
+            hub->filters[i]->since = hub->filters[i]->last_seq = position.seq;
     }
     gaplist_clear(&hub->gaps);
     sub_tell_reset(hub);
@@ -306,6 +307,7 @@ hub_on_resumed(struct hub *hub, const struct frame *frame)
         return -EPROTO;
     }
     hub->base = f->seq;
+    hub->whole_from = f->seq;
     if (f->state == STATE_RESET) {
         hub_forget_ignored(hub);
         hub_reset(hub, position);

@@ -65,8 +65,9 @@ struct filter {
     struct hub *hub;
     uint64_t number;
     enum filter_state state;
-    uint64_t since;  /* what matches above it comes */
-    bool may_retain; /* a kept value may exist that matches */
+    uint64_t since;    /* what matches above it comes */
+    uint64_t last_seq; /* of what came */
+    bool may_retain;   /* a kept value may exist that matches */
     uint64_t
         quiet_ms; /* the wall clock when it went live or, if that is later, the time of its last message */
     uint32_t n_members;
@@ -188,6 +189,7 @@ struct hub {
     struct position position; /* resume from here */
     uint64_t seq;        /* the last message that was fanned out, perhaps above position while resuming */
     uint64_t base;       /* nothing is known of what came before it on this link: no checks of `prev` below */
+    uint64_t whole_from; /* nothing was lost above it: what did not come was not published */
     struct gaplist gaps; /* GAPs of the link that subs have not been told yet */
     bool has_told_gap;   /* they were told of some since the last RESUMED */
     struct cursor_text cursor; /* of the message that is being fanned out */

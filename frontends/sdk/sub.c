@@ -91,12 +91,34 @@ sub_position(const struct sub *sub)
     return position;
 }
 
+/* What can be said without asking: nothing came since, of any of its filters. It is so for most long-polls.
+ */
+static bool
+sub_is_quiet(const struct sub *sub)
+{
+    const struct hub *hub = sub_hub(sub);
+    const struct join *join = sub->join;
+    bool is_quiet = join->from == FROM_TIME;
+
+    if (join->from == FROM_SINCE)
+        is_quiet = hub->phase == HUB_LIVE && join->since.epoch == hub->position.epoch &&
+                   join->since.seq >= hub->whole_from && join->since.seq <= sub_position(sub).seq;
+    for (unsigned i = 0; is_quiet && i < sub->n_members; i++) {
+        const struct filter *f = sub->members[i].filter;
+
+        if (join->from == FROM_TIME)
+            is_quiet = f->quiet_ms < join->since_ms;
+        else
+            is_quiet = join->since.seq >= f->since && join->since.seq >= f->last_seq;
+    }
+    return is_quiet;
+}
+
 void
 sub_proceed(struct sub *sub)
 {
     struct hub *hub = sub_hub(sub);
     bool wants_more = sub->join->from != FROM_LIVE;
-    bool is_quiet = sub->join->from == FROM_TIME; /* nothing came since then: that needs no asking */
     struct answer answer = {.type = ANSWER_SUBSCRIBED, .state = STATE_LIVE};
 
     if (hub->phase == HUB_RESUMING || hub->position.epoch == 0)
@@ -107,17 +129,18 @@ sub_proceed(struct sub *sub)
         if (f->state != FILTER_LIVE)
             return;
         wants_more = wants_more || f->may_retain;
-        is_quiet = is_quiet && f->quiet_ms < sub->join->since_ms;
     }
     if (sub->is_events) {
         members_on_ready(sub);
         return;
     }
-    if (wants_more && !is_quiet) {
+    if (wants_more && !sub_is_quiet(sub)) {
         if (hub->phase == HUB_LIVE)
             recover_ask(sub);
         return;
     }
+    if (sub->join->from == FROM_SINCE)
+        answer.state = STATE_RECOVERED;
     answer.position = sub_position(sub);
     if (sub_answer(sub, &answer))
         sub_go_live(sub);

@@ -1079,6 +1079,68 @@ START_TEST(test_since_a_time)
 }
 END_TEST
 
+/* Of a cursor that all is known since, the broker is not asked; of any other it is. */
+START_TEST(test_since_nothing_came)
+{
+    struct client x;
+
+    client_begin(&x);
+    attach();
+    sub(&x, "1", "a/1", NULL);
+    subscribed(1, 12, false);
+    expect(&x, "SUBSCRIBED(1,live,e-12) ");
+    (void)frames();
+    unsub(&x, "1");
+    sub(&x, "1", "a/1", "e-12");
+    expect(&x, "UNSUBSCRIBED(1) SUBSCRIBED(1,recovered,e-12) ");
+    ck_assert_str_eq(frames(), "");
+    ck_assert_int_eq(message(1, 13, 0, "x"), 0);
+    sub(&x, "2", "a/1", "e-12"); /* it came, and this one has not got it */
+    ck_assert_str_eq(frames(), "RECOVER 1 mode 0 e-12 count 256 a/1; ");
+    sub(&x, "3", "a/1", "e-13");
+    ck_assert_str_eq(frames(), "");
+    ck_assert_int_eq(message(3, 15, 0, "not for them"), 0);
+    sub(&x, "4", "a/1", "e-13");
+    ck_assert_str_eq(frames(), "");
+    loop_settle(loop);
+    expect(&x, "1:a/1=x SUBSCRIBED(3,recovered,e-13) SUBSCRIBED(4,recovered,e-15) ");
+    sub(&x, "5", "a/1", "e-16"); /* of another frontend, which is further */
+    ck_assert_str_eq(frames(), "RECOVER 2 mode 0 e-16 count 256 a/1; ");
+    client_end(&x);
+}
+END_TEST
+
+/* Who was not told of a gap has to be. */
+START_TEST(test_since_before_a_gap)
+{
+    struct client x;
+
+    client_begin(&x);
+    attach();
+    sub(&x, "1", "a/1", NULL);
+    subscribed(1, 12, false);
+    (void)frames();
+    gap(0, "a/1", 20);
+    sub(&x, "2", "a/1", "e-12");
+    ck_assert_str_eq(frames(), "RECOVER 1 mode 0 e-12 count 256 a/1; ");
+    ck_assert_int_eq(message(1, 21, 20, "x"), 0);
+    sub(&x, "3", "a/1", "e-19");
+    ck_assert_str_eq(frames(), "RECOVER 2 mode 0 e-19 count 256 a/1; ");
+    sub(&x, "4", "a/1", "e-21");
+    ck_assert_str_eq(frames(), "");
+    hub_on_down(fe.hub);
+    hub_on_attached(fe.hub);
+    resumed(STATE_RECOVERED, EPOCH, 30);
+    (void)frames();
+    unsub(&x, "4");
+    sub(&x, "4", "a/1", "e-21");
+    ck_assert_str_eq(frames(), "RECOVER 3 mode 0 e-21 count 256 a/1; ");
+    sub(&x, "5", "a/1", "e-30");
+    ck_assert_str_eq(frames(), "");
+    client_end(&x);
+}
+END_TEST
+
 /* What a session is not to get is delivered to the others, in its place. */
 START_TEST(test_exclude)
 {
@@ -1170,4 +1232,5 @@ SUITE_MAIN_WITH("hub", setup, teardown, test_live, test_joining_within_a_turn, t
     test_pages_wait_for_the_client, test_gaps_are_told_once, test_large_pages_are_cut,
     test_recovery_goes_on_on_another_link, test_kept_values_first, test_many_kept_values_spill,
     test_leaving_on_the_answer, test_lists, test_dropped_is_told_later, test_set_back, test_values,
-    test_filters_linger, test_long_ids, test_exclude, test_since_a_time)
+    test_filters_linger, test_long_ids, test_exclude, test_since_a_time, test_since_nothing_came,
+    test_since_before_a_gap)
