@@ -316,6 +316,16 @@ sse_put_message(const struct encoder *base, struct buf *out, const struct messag
     chunk_finish(out, e->is_chunked, at);
 }
 
+void
+http_put_state(struct buf *out, enum recover_state state, const char *cursor)
+{
+    buf_put_str(out, "{\"state\":\"");
+    buf_put_str(out, http_state_name(state));
+    buf_put_str(out, "\",\"cursor\":\"");
+    buf_put_str(out, cursor);
+    buf_put_byte(out, '"');
+}
+
 /* event: state. Its id moves the client's cursor, which an event without data does too. */
 static void
 put_state(struct buf *out, const struct answer *a)
@@ -323,12 +333,16 @@ put_state(struct buf *out, const struct answer *a)
     char cursor[CURSOR_MAX];
 
     (void)cursor_format(cursor, a->position);
+    if (a->state != STATE_LIVE)
+        buf_put_str(out, "event: state\n");
+    buf_put_str(out, "id: ");
+    buf_put_str(out, cursor);
     if (a->state == STATE_LIVE) {
-        buf_printf(out, "id: %s\n\n", cursor);
+        buf_put_str(out, "\n\n");
         return;
     }
-    buf_printf(out, "event: state\nid: %s\ndata: {\"state\":\"%s\",\"cursor\":\"%s\"", cursor,
-        http_state_name(a->state), cursor);
+    buf_put_str(out, "\ndata: ");
+    http_put_state(out, a->state, cursor);
     for (size_t i = 0; i < a->n_gaps; i++) {
         buf_put_str(out, i == 0 ? ",\"topics\":[" : ",");
         json_put_string(out, a->gaps[i]);

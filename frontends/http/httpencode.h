@@ -33,6 +33,9 @@ void http_put_error(struct buf *out, enum error_code code, struct slice text);
 /* "live", "recovered", "gap", "reset" */
 const char *http_state_name(enum recover_state state);
 
+/* {"state":…,"cursor":…: the object is open. */
+void http_put_state(struct buf *out, enum recover_state state, const char *cursor);
+
 /* What the long-poll's encoder has put. */
 struct poll_record {
     struct slice cursor; /* where the client stands after it; empty: where it stood before */

@@ -167,23 +167,22 @@ respond_messages(struct poll *p)
         .etag = slice_str(p->cursor),
         .headers = slice_str("Cache-Control: no-cache\r\nVary: Accept\r\n"),
     };
-    struct buf json;
+    struct buf *json = &p->x.hc->server->json;
 
-    buf_init(&json, 0);
-    buf_printf(&json, "{\"state\":\"%s\",\"cursor\":\"%s\",", http_state_name(p->state), p->cursor);
+    buf_reset(json);
+    http_put_state(json, p->state, p->cursor);
     if (p->gaps.n > 0) {
-        buf_put_str(&json, "\"topics\":[");
-        buf_put_slice(&json, buf_slice(&p->gaps));
-        buf_put_str(&json, "],");
+        buf_put_str(json, ",\"topics\":[");
+        buf_put_slice(json, buf_slice(&p->gaps));
+        buf_put_byte(json, ']');
     }
-    buf_put_str(&json, "\"messages\":[");
-    put_messages(&json, p);
-    buf_put_str(&json, "]}\n");
-    if (buf_failed(&json))
+    buf_put_str(json, ",\"messages\":[");
+    put_messages(json, p);
+    buf_put_str(json, "]}\n");
+    if (buf_failed(json))
         http_respond_code(p->x.hc, &p->x.reply, ERROR_INTERNAL, slice_str("out of memory"));
     else
-        http_respond(p->x.hc, &p->x.reply, &r, buf_slice(&json));
-    buf_fini(&json);
+        http_respond(p->x.hc, &p->x.reply, &r, buf_slice(json));
 }
 
 static void

@@ -52,7 +52,9 @@ send_retry(struct stream *st)
     struct buf text;
 
     buf_init(&text, 0);
-    buf_printf(&text, "retry: %llu\n\n", (unsigned long long)st->x.hc->server->options->retry_delay_ms);
+    buf_put_str(&text, "retry: ");
+    buf_put_u64(&text, st->x.hc->server->options->retry_delay_ms);
+    buf_put_str(&text, "\n\n");
     send_text(st, buf_slice(&text));
     buf_fini(&text);
 }
@@ -73,7 +75,6 @@ stream_open(struct stream *st)
     st->is_open = true;
     http_respond(st->x.hc, &st->x.reply, &r, slice_str(""));
     send_retry(st);
-    conn_flush(&st->x.hc->c); /* so that on_overflow can never throw the head away */
     exchange_timer(&st->x, server->options->keepalive_interval_ms);
 }
 
