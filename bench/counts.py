@@ -34,8 +34,9 @@ class Run:
     bus: dict
     proto: str
     arguments: list
-    per: str = "messages"  # or deliveries
+    per: str = "messages"  # or deliveries, or clients
     rounds: tuple = ROUNDS
+    scale: str = "--rounds"  # what they are given to the generator as
 
 
 def fanout(subs, window):
@@ -48,6 +49,11 @@ def wildcard(topics):
 
 # Twice through all of them, less the first time, in which they are new. More topics than a link has numbers for at a time.
 AGAIN = {"arguments": wildcard(20000), "rounds": (40, 80)}
+
+
+def connecting(transport, proto):
+    return Run(transport, {"kind": transport}, proto, ["idle"], "clients", (200, 1200), "--subs")
+
 
 RUNS = {
     "broker": Run("broker", {"kind": "tcp"}, "busbar-tcp", fanout(1, 128)),
@@ -64,7 +70,12 @@ RUNS = {
     "ws, 100 subscribers": Run("ws", {"kind": "ws"}, "busbar-ws", fanout(100, 32), "deliveries"),
     "ws, 100 subscribers, one message at a time": Run("ws", {"kind": "ws"}, "busbar-ws", fanout(100, 1), "deliveries"),
     "sse, 100 subscribers": Run("http", {"kind": "http", "publish_by": "ws"}, "busbar-sse", fanout(100, 32), "deliveries"),
+    "poll, 100 subscribers": Run("http", {"kind": "http", "publish_by": "ws"}, "busbar-poll", fanout(100, 1), "deliveries"),
     "http": Run("http", {"kind": "http"}, "busbar-http", fanout(1, 64)),
+    "http, one at a time": Run("http", {"kind": "http"}, "busbar-http", ["acks", "--topics", "1", "--window", "1"], rounds=(200, 1200)),
+    "ws, connecting": connecting("ws", "busbar-ws"),
+    "tcp, connecting": connecting("tcp", "busbar-tcp"),
+    "sse, connecting": connecting("http", "busbar-sse"),
 }
 
 # What is recorded: name: the run, and a function of it with all that it calls (None: the whole process).
@@ -81,7 +92,12 @@ PATHS = {
     "ws: a delivery of a fan-out, JSON text": ("ws, 100 subscribers", None),
     "ws: a delivery of a fan-out, one message at a time": ("ws, 100 subscribers, one message at a time", None),
     "sse: a delivery of a fan-out": ("sse, 100 subscribers", None),
+    "poll: a request and its answer": ("poll, 100 subscribers", None),
     "http: a publish and its delivery as an event": ("http", None),
+    "http: a publish and its answer, one at a time": ("http, one at a time", None),
+    "ws: a client that connects, subscribes and leaves": ("ws, connecting", None),
+    "tcp: a client that connects, subscribes and leaves": ("tcp, connecting", None),
+    "sse: a client that connects, subscribes and leaves": ("sse, connecting", None),
     "JSON: a publish decoded": ("tcp", "njson_decode"),
     "JSON: a message encoded": ("tcp", "njson_put_message"),
     "MessagePack: a publish decoded": ("tcp, MessagePack", "nmsgpack_decode"),
@@ -129,11 +145,11 @@ class Counted(Busbar):
 def count(build, run, rounds):
     """(units, in themselves, with what they call)"""
     with Counted(build, run) as bus:
-        g = generator(build, bus, run.proto, [*run.arguments, "--rounds", str(rounds)])
-        out, err = g.communicate(timeout=TIMEOUT)
+        g = generator(build, bus, run.proto, [*run.arguments, run.scale, str(rounds)], stdin=subprocess.PIPE)
+        out, err = g.communicate("\n", timeout=TIMEOUT)  # idle clients leave at the end of a line
         if g.returncode != 0:
             raise RuntimeError(err.strip())
-        return (json.loads(out)[run.per], *bus.finish())
+        return (json.loads(out.removeprefix("ready "))[run.per], *bus.finish())
 
 
 def profile(build, name):
