@@ -331,6 +331,11 @@ mp_bytes(struct mp *c, enum mp_type type, struct slice *ret)
 int
 mp_str_any(struct mp *c, struct slice *ret)
 {
+    if (c->end - c->p >= 2 && *c->p == 0xd9 && c->p[1] <= c->end - c->p - 2) {
+        *ret = slice_of(c->p + 2, c->p[1]);
+        c->p += 2 + ret->n;
+        return 0;
+    }
     return mp_bytes(c, MP_STR, ret);
 }
 
@@ -370,7 +375,7 @@ mp_map(struct mp *c, uint32_t *ret_n_pairs)
 }
 
 int
-mp_skip(struct mp *c, struct slice *ret_raw)
+mp_skip_any(struct mp *c, struct slice *ret_raw)
 {
     uint64_t left[MP_MAX_DEPTH + 1]; /* values still to come, for each level that is open */
     struct mp at = *c;

@@ -46,7 +46,7 @@ static inline int mp_array(struct mp *c, uint32_t *ret_n);
 int mp_map(struct mp *c, uint32_t *ret_n_pairs);
 
 /* Passes one whole value and gives its bytes. Nesting past MP_MAX_DEPTH is -EINVAL. */
-int mp_skip(struct mp *c, struct slice *ret_raw);
+static inline int mp_skip(struct mp *c, struct slice *ret_raw);
 
 /* ---- The inline halves. ---- */
 
@@ -54,6 +54,7 @@ int mp_u64_any(struct mp *c, uint64_t *ret);
 int mp_str_any(struct mp *c, struct slice *ret);
 int mp_bin_any(struct mp *c, struct slice *ret);
 int mp_array_any(struct mp *c, uint32_t *ret_n);
+int mp_skip_any(struct mp *c, struct slice *ret_raw);
 
 /* Calls the other half with a copy, so that the caller's cursor can stay in registers. */
 #define MP_ANY(read)                                                                                         \
@@ -102,6 +103,37 @@ mp_array(struct mp *c, uint32_t *ret_n)
         return 0;
     }
     MP_ANY(mp_array_any(&any, ret_n));
+}
+
+/* How long the value at p is, if it is a small number, or a string or bytes of up to 255, and `left` bytes
+ * hold it; else 0. Most values are. */
+static inline size_t
+mp_short(const uint8_t *p, size_t left)
+{
+    size_t n = 0;
+
+    if (left < 2)
+        return 0;
+    if ((*p & 0xe0) == 0xa0)
+        n = 1 + (size_t)(*p & 31);
+    else if (*p == 0xd9 || *p == 0xc4)
+        n = 2 + (size_t)p[1];
+    else if (*p <= 0x7f)
+        n = 1;
+    return n <= left ? n : 0;
+}
+
+static inline int
+mp_skip(struct mp *c, struct slice *ret_raw)
+{
+    size_t n = mp_short(c->p, (size_t)(c->end - c->p));
+
+    if (n > 0) {
+        *ret_raw = slice_of(c->p, n);
+        c->p += n;
+        return 0;
+    }
+    MP_ANY(mp_skip_any(&any, ret_raw));
 }
 
 #undef MP_ANY

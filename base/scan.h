@@ -139,11 +139,17 @@ scan_ascii(const uint8_t *p, const uint8_t *end)
     uint64_t found;
 
 #ifdef __SSE2__
-    for (; end - p >= 16; p += 16) {
-        unsigned bits = (unsigned)_mm_movemask_epi8(_mm_loadu_si128((const __m128i *)(const void *)p));
+    if (end - p >= 16) {
+        const uint8_t *last = end - 16;
+        unsigned bits;
 
-        if (bits != 0)
-            return p + __builtin_ctz(bits);
+        for (; p < last; p += 16) {
+            bits = (unsigned)_mm_movemask_epi8(_mm_loadu_si128((const __m128i *)(const void *)p));
+            if (bits != 0)
+                return p + __builtin_ctz(bits);
+        }
+        bits = (unsigned)_mm_movemask_epi8(_mm_loadu_si128((const __m128i *)(const void *)last));
+        return bits != 0 ? last + __builtin_ctz(bits) : end;
     }
 #endif
     for (; end - p >= 8; p += 8) {

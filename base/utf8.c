@@ -11,9 +11,8 @@
 
 #include "base/utf8.h"
 
-#include <string.h>
+#include "base/scan.h"
 
-#define ASCII_MASK UINT64_C(0x8080808080808080)
 #define STATE(more, low, high) ((uint32_t)(high) << 16 | (uint32_t)(low) << 8 | ((more) + 1u))
 
 /* The state after the first byte of a character that is not ASCII. */
@@ -59,19 +58,10 @@ utf8_feed(uint32_t state, const void *p, size_t n)
         } else if (*at >= 0x80) {
             state = utf8_lead(*at);
         } else {
-            uint64_t word;
+            const uint8_t *end = at + left;
 
-            while (left >= sizeof word) {
-                memcpy(&word, at, sizeof word);
-                if ((word & ASCII_MASK) != 0)
-                    break;
-                at += sizeof word;
-                left -= sizeof word;
-            }
-            while (left > 0 && *at < 0x80) {
-                at++;
-                left--;
-            }
+            at = scan_ascii(at, end);
+            left = (size_t)(end - at);
             continue;
         }
         at++;
@@ -83,7 +73,10 @@ utf8_feed(uint32_t state, const void *p, size_t n)
 bool
 utf8_is_valid(const void *p, size_t n)
 {
-    return utf8_feed(UTF8_ACCEPT, p, n) == UTF8_ACCEPT;
+    const uint8_t *at = p, *end = n == 0 ? at : at + n;
+
+    at = scan_ascii(at, end);
+    return at == end || utf8_feed(UTF8_ACCEPT, at, (size_t)(end - at)) == UTF8_ACCEPT;
 }
 
 size_t

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * UTF-8 as RFC 3629 has it: no overlong forms, no surrogates, nothing above U+10FFFF. Resumable, so that a
- * text that comes in fragments is checked as it comes; ASCII runs are skipped eight bytes at a time.
+ * text that comes in fragments is checked as it comes; ASCII is skipped many bytes at a time.
  */
 #ifndef BASE_UTF8_H
 #define BASE_UTF8_H

@@ -9,10 +9,10 @@
 #include "frontends/dialects/native/native.h"
 
 #include <errno.h>
-#include <msgpack.h>
 
 #include "base/json.h"
 #include "base/mp.h"
+#include "base/mpput.h"
 #include "base/utf8.h"
 
 /* ---- Reading values: each is known to be one whole value. ---- */
@@ -172,7 +172,7 @@ nmsgpack_read_body(struct native *n, bool has_encoding, struct slice encoding, s
     if (has_encoding && !slice_is(encoding, "json"))
         return native_fail(n, ERROR_BODY_INVALID,
             "\"encoding\" must be \"json\", or left out: in MessagePack bytes are sent as bin.");
-    if (mp_bin(&c, &ret->body) == 0 && !has_encoding) {
+    if (!has_encoding && nmsgpack_is(n->raw[NATIVE_DATA], MP_BIN) && mp_bin(&c, &ret->body) == 0) {
         ret->kind = MESSAGE_BINARY;
         return 0;
     }
@@ -261,7 +261,28 @@ nmsgpack_container(const struct mp *c, size_t *ret_head, uint64_t *ret_values)
     return 0;
 }
 
-/* Passes one head or one scalar value. */
+/* Passes the short values that come first of what is left in the innermost container. */
+static inline void
+nmsgpack_scan_short(struct slice in, struct dialect_scan *scan)
+{
+    uint32_t *left = &scan->left[scan->depth - 1];
+    size_t n;
+
+    while (*left > 0 && (n = mp_short(in.p + scan->at, in.n - scan->at)) > 0) {
+        scan->at += n;
+        --*left;
+    }
+}
+
+/* Leaves the containers that end here. */
+static inline void
+nmsgpack_scan_leave(struct dialect_scan *scan)
+{
+    while (scan->depth > 0 && scan->left[scan->depth - 1] == 0)
+        scan->depth--;
+}
+
+/* Passes one head, or one value that is none. */
 static int
 nmsgpack_scan_step(struct slice in, struct dialect_scan *scan, size_t max)
 {
@@ -294,8 +315,9 @@ nmsgpack_scan_step(struct slice in, struct dialect_scan *scan, size_t max)
         scan->left[scan->depth - 1]--;
     if (n > 0)
         scan->left[scan->depth++] = (uint32_t)n;
-    while (scan->depth > 0 && scan->left[scan->depth - 1] == 0)
-        scan->depth--;
+    if (scan->depth > 0)
+        nmsgpack_scan_short(in, scan);
+    nmsgpack_scan_leave(scan);
     return 0;
 }
 
@@ -323,104 +345,89 @@ nmsgpack_split(
 
 /* ---- Deliveries. ---- */
 
-static void
-nmsgpack_put_str(msgpack_packer *packer, struct slice s)
-{
-    (void)msgpack_pack_str(packer, s.n);
-    if (s.n > 0)
-        (void)msgpack_pack_str_body(packer, s.p, s.n);
-}
-
 /* A literal of at most 31 bytes with its head before it, in octal: the head of "topic" is \245. */
-#define PUT(out, literal) buf_put((out), (literal), sizeof(literal) - 1)
+#define PUT(at, literal) mp_put_bytes((at), slice_of((literal), sizeof(literal) - 1))
 
-static void
-nmsgpack_put_body(msgpack_packer *packer, struct buf *out, const struct message *m)
+/* All the words and heads that a message can have around its slices, and the largest time. */
+#define NMSGPACK_WORDS 128u
+
+static uint8_t *
+nmsgpack_put_body(uint8_t *at, const struct message *m)
 {
-    PUT(out, "\244data");
-    if (m->kind == MESSAGE_BINARY) {
-        (void)msgpack_pack_bin(packer, m->body.n);
-        buf_put_slice(out, m->body);
-    } else {
-        nmsgpack_put_str(packer, m->body);
-    }
+    if (m->kind == MESSAGE_JSON)
+        at = PUT(at, "\250encoding\244json");
+    at = PUT(at, "\244data");
+    return m->kind == MESSAGE_BINARY ? mp_put_bin(at, m->body) : mp_put_str(at, m->body);
 }
 
 /* Who came and went. It has no cursor: nobody goes on from there. */
-static void
-nmsgpack_put_presence(struct buf *out, const struct message *m, struct slice topic, struct slice sub_id)
+static uint8_t *
+nmsgpack_put_presence(uint8_t *at, const struct message *m, struct slice topic, struct slice sub_id)
 {
-    msgpack_packer packer;
-
-    msgpack_packer_init(&packer, out, native_pack_write);
-    buf_put_byte(out, (uint8_t)(0x80 | (4u + (sub_id.n > 0) + (m->kind == MESSAGE_JSON))));
-    PUT(out, "\242op\250presence");
-    if (sub_id.n > 0) {
-        PUT(out, "\243sub");
-        buf_put_slice(out, sub_id);
-    }
-    PUT(out, "\245topic");
-    nmsgpack_put_str(&packer, topic);
-    PUT(out, "\244time");
-    (void)msgpack_pack_uint64(&packer, m->time_ms);
-    if (m->kind == MESSAGE_JSON)
-        PUT(out, "\250encoding\244json");
-    nmsgpack_put_body(&packer, out, m);
+    *at++ = (uint8_t)(0x80 | (4u + (sub_id.n > 0) + (m->kind == MESSAGE_JSON)));
+    at = PUT(at, "\242op\250presence");
+    if (sub_id.n > 0)
+        at = mp_put_bytes(PUT(at, "\243sub"), sub_id);
+    at = mp_put_str(PUT(at, "\245topic"), topic);
+    at = mp_put_u64(PUT(at, "\244time"), m->time_ms);
+    return nmsgpack_put_body(at, m);
 }
 
+static uint8_t *
+nmsgpack_put_msg(uint8_t *at, const struct message *m, struct slice sub_id)
+{
+    unsigned n_pairs = 5u + (sub_id.n > 0) + m->is_retained + (m->type.n > 0) + (m->key.n > 0) +
+                       (m->headers.n > 0) + (m->kind == MESSAGE_JSON);
+
+    *at++ = (uint8_t)(0x80 | n_pairs);
+    at = PUT(at, "\242op\243msg");
+    if (sub_id.n > 0)
+        at = mp_put_bytes(PUT(at, "\243sub"), sub_id);
+    at = mp_put_str(PUT(at, "\245topic"), m->topic);
+    at = mp_put_str(PUT(at, "\246cursor"), m->cursor);
+    at = mp_put_u64(PUT(at, "\244time"), m->time_ms);
+    if (m->is_retained)
+        at = PUT(at, "\250retained\303");
+    if (m->type.n > 0)
+        at = mp_put_str(PUT(at, "\244type"), m->type);
+    if (m->key.n > 0)
+        at = mp_put_str(PUT(at, "\243key"), m->key);
+    if (m->headers.n > 0)
+        at = mp_put_bytes(PUT(at, "\247headers"), m->headers);
+    return nmsgpack_put_body(at, m);
+}
+
+/* Room for all of it at once: nothing needs an escape, so what it takes is known. */
 static void
 nmsgpack_put_message(struct buf *out, const struct message *m, struct slice sub_id)
 {
     struct slice presence = native_presence_topic(m->topic);
-    unsigned n_pairs = 5u + (sub_id.n > 0) + m->is_retained + (m->type.n > 0) + (m->key.n > 0) +
-                       (m->headers.n > 0) + (m->kind == MESSAGE_JSON);
-    msgpack_packer packer;
+    size_t n = m->topic.n + m->cursor.n + m->type.n + m->key.n + m->headers.n + m->body.n + sub_id.n;
+    uint8_t *to = buf_reserve(out, NMSGPACK_WORDS + n), *at;
 
-    if (presence.n > 0) {
-        nmsgpack_put_presence(out, m, presence, sub_id);
+    if (to == NULL)
         return;
-    }
-    msgpack_packer_init(&packer, out, native_pack_write);
-    (void)buf_reserve(out, m->body.n + m->topic.n + m->cursor.n + sub_id.n + 40);
-    buf_put_byte(out, (uint8_t)(0x80 | n_pairs));
-    PUT(out, "\242op\243msg");
-    if (sub_id.n > 0) {
-        PUT(out, "\243sub");
-        buf_put_slice(out, sub_id);
-    }
-    PUT(out, "\245topic");
-    nmsgpack_put_str(&packer, m->topic);
-    PUT(out, "\246cursor");
-    nmsgpack_put_str(&packer, m->cursor);
-    PUT(out, "\244time");
-    (void)msgpack_pack_uint64(&packer, m->time_ms);
-    if (m->is_retained)
-        PUT(out, "\250retained\303");
-    if (m->type.n > 0) {
-        PUT(out, "\244type");
-        nmsgpack_put_str(&packer, m->type);
-    }
-    if (m->key.n > 0) {
-        PUT(out, "\243key");
-        nmsgpack_put_str(&packer, m->key);
-    }
-    if (m->headers.n > 0) {
-        PUT(out, "\247headers");
-        buf_put_slice(out, m->headers);
-    }
-    if (m->kind == MESSAGE_JSON)
-        PUT(out, "\250encoding\244json");
-    nmsgpack_put_body(&packer, out, m);
+    at = presence.n > 0 ? nmsgpack_put_presence(to, m, presence, sub_id) : nmsgpack_put_msg(to, m, sub_id);
+    buf_commit(out, (size_t)(at - to));
 }
 
 /* ---- Answers. ---- */
 
-static void
-nmsgpack_put_key(struct native_writer *w, const char *key, msgpack_packer *packer)
+/* Room for a key and n bytes of its value, beside a head. NULL if there is none. */
+static uint8_t *
+nmsgpack_put_key(struct native_writer *w, const char *key, size_t n)
 {
-    msgpack_packer_init(packer, w->out, native_pack_write);
+    struct slice name = slice_str(key);
+    uint8_t *to = buf_reserve(w->out, MP_PUT_HEAD + name.n + MP_PUT_U64 + n);
+
     w->n++;
-    nmsgpack_put_str(packer, slice_str(key));
+    return to == NULL ? NULL : mp_put_str(to, name);
+}
+
+static void
+nmsgpack_commit(struct native_writer *w, const uint8_t *at)
+{
+    buf_commit(w->out, (size_t)(at - (w->out->p + w->out->n)));
 }
 
 static void
@@ -433,64 +440,63 @@ nmsgpack_begin(struct native_writer *w)
 static void
 nmsgpack_put_string_pair(struct native_writer *w, const char *key, struct slice value)
 {
-    msgpack_packer packer;
+    uint8_t *at = nmsgpack_put_key(w, key, value.n);
 
-    nmsgpack_put_key(w, key, &packer);
-    nmsgpack_put_str(&packer, value);
+    if (at != NULL)
+        nmsgpack_commit(w, mp_put_str(at, value));
 }
 
 static void
 nmsgpack_put_u64_pair(struct native_writer *w, const char *key, uint64_t value)
 {
-    msgpack_packer packer;
+    uint8_t *at = nmsgpack_put_key(w, key, 0);
 
-    nmsgpack_put_key(w, key, &packer);
-    (void)msgpack_pack_uint64(&packer, value);
-}
-
-static void
-nmsgpack_put_bool_pair(struct native_writer *w, const char *key, bool value)
-{
-    msgpack_packer packer;
-
-    nmsgpack_put_key(w, key, &packer);
-    (void)(value ? msgpack_pack_true(&packer) : msgpack_pack_false(&packer));
+    if (at != NULL)
+        nmsgpack_commit(w, mp_put_u64(at, value));
 }
 
 static void
 nmsgpack_put_raw_pair(struct native_writer *w, const char *key, struct slice raw)
 {
-    msgpack_packer packer;
+    uint8_t *at = nmsgpack_put_key(w, key, raw.n);
 
-    nmsgpack_put_key(w, key, &packer);
-    buf_put_slice(w->out, raw);
+    if (at != NULL)
+        nmsgpack_commit(w, mp_put_bytes(at, raw));
+}
+
+static void
+nmsgpack_put_bool_pair(struct native_writer *w, const char *key, bool value)
+{
+    nmsgpack_put_raw_pair(w, key, slice_str(value ? "\303" : "\302"));
 }
 
 static void
 nmsgpack_put_strings_pair(struct native_writer *w, const char *key, const struct slice *items, size_t n)
 {
-    msgpack_packer packer;
+    uint8_t *at = nmsgpack_put_key(w, key, 0);
 
-    nmsgpack_put_key(w, key, &packer);
-    (void)msgpack_pack_array(&packer, n);
-    for (size_t i = 0; i < n; i++)
-        nmsgpack_put_str(&packer, items[i]);
+    if (at != NULL)
+        nmsgpack_commit(w, mp_put_array(at, (uint32_t)n));
+    for (size_t i = 0; i < n; i++) {
+        at = buf_reserve(w->out, MP_PUT_HEAD + items[i].n);
+        if (at != NULL)
+            nmsgpack_commit(w, mp_put_str(at, items[i]));
+    }
 }
 
 static void
 nmsgpack_put_content(struct native_writer *w, const struct message *m)
 {
-    msgpack_packer packer;
+    uint8_t *to;
 
-    msgpack_packer_init(&packer, w->out, native_pack_write);
     if (m->type.n > 0)
         nmsgpack_put_string_pair(w, "type", m->type);
     if (m->headers.n > 0)
         nmsgpack_put_raw_pair(w, "headers", m->headers);
-    if (m->kind == MESSAGE_JSON)
-        nmsgpack_put_string_pair(w, "encoding", slice_str("json"));
-    w->n++;
-    nmsgpack_put_body(&packer, w->out, m);
+    w->n += 1u + (m->kind == MESSAGE_JSON);
+    to = buf_reserve(w->out, NMSGPACK_WORDS + m->body.n);
+    if (to != NULL)
+        buf_commit(w->out, (size_t)(nmsgpack_put_body(to, m) - to));
 }
 
 static void
