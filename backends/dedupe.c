@@ -134,10 +134,19 @@ boot_reserve(struct dedupe_boot *boot, uint64_t pub)
     return 0;
 }
 
+/* One frontend's publishes come one after the other, a batch of them at least: it is the newest as a rule. */
+static struct dedupe_boot *
+boot_find(const struct dedupe *d, uint64_t number)
+{
+    if (d->newest_boot != NULL && d->newest_boot->boot == number)
+        return d->newest_boot;
+    return table_find(&d->boots, slice_of(&number, sizeof(number)));
+}
+
 int
 dedupe_check_pub(struct dedupe *d, uint64_t number, uint64_t pub, uint64_t now_ms, uint64_t *ret_seq)
 {
-    struct dedupe_boot *boot = table_find(&d->boots, slice_of(&number, sizeof(number)));
+    struct dedupe_boot *boot = boot_find(d, number);
     uint64_t seq;
     int r;
 
@@ -166,7 +175,7 @@ dedupe_check_pub(struct dedupe *d, uint64_t number, uint64_t pub, uint64_t now_m
 void
 dedupe_note_pub(struct dedupe *d, uint64_t number, uint64_t pub, uint64_t seq)
 {
-    struct dedupe_boot *boot = table_find(&d->boots, slice_of(&number, sizeof(number)));
+    struct dedupe_boot *boot = boot_find(d, number);
 
     assert(boot != NULL);
     if (pub > boot->last) {
@@ -181,7 +190,7 @@ dedupe_note_pub(struct dedupe *d, uint64_t number, uint64_t pub, uint64_t seq)
 void
 dedupe_undo_pub(struct dedupe *d, uint64_t number, uint64_t pub)
 {
-    struct dedupe_boot *boot = table_find(&d->boots, slice_of(&number, sizeof(number)));
+    struct dedupe_boot *boot = boot_find(d, number);
 
     if (boot != NULL && pub >= boot->first && pub <= boot->last && boot->last - pub < boot->n_seqs)
         boot->seqs[pub & (boot->n_seqs - 1)] = 0;
