@@ -40,13 +40,25 @@ notify_ready(void)
     notify_send("READY=1");
 }
 
-void
-notify_listening(const char *address)
+static void
+notify_address(const char *name, const char *address)
 {
     char text[320];
 
-    (void)snprintf(text, sizeof text, "X_BUSBAR_LISTEN=%s", address);
+    (void)snprintf(text, sizeof text, "%s=%s", name, address);
     notify_send(text);
+}
+
+void
+notify_listening(const char *address)
+{
+    notify_address("X_BUSBAR_LISTEN", address);
+}
+
+void
+notify_listening_tls(const char *address)
+{
+    notify_address("X_BUSBAR_LISTEN_TLS", address);
 }
 
 void

@@ -12,6 +12,8 @@ void notify_ready(void);
 
 /* One address that clients can use, as it really is (a port of 0 filled in): before notify_ready(). */
 void notify_listening(const char *address);
+/* Likewise, where clients speak TLS. */
+void notify_listening_tls(const char *address);
 
 /* One line for people: "attached, 312 clients". */
 void notify_status(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -21,19 +21,24 @@ bind_all(struct allconf *c, struct conf_bind ret[ALLCONF_N_SECTIONS])
         ret[i] = (struct conf_bind){allconf_sections[i], into[i]};
 }
 
+const char *const allconf_listens[ALLCONF_N_LISTENS] = {"listen", "tls.listen"};
+
 void
 allconf_frontends(const struct allconf *c, struct allconf_frontend ret[ALLCONF_N_FRONTENDS])
 {
-    ret[0] = (struct allconf_frontend){"ws", c->ws.enabled, &c->ws.listen, (unsigned)c->ws.workers};
-    ret[1] = (struct allconf_frontend){"http", c->http.enabled, &c->http.listen, (unsigned)c->http.workers};
-    ret[2] = (struct allconf_frontend){"tcp", c->tcp.enabled, &c->tcp.listen, (unsigned)c->tcp.workers};
+    ret[0] = (struct allconf_frontend){
+        "ws", c->ws.enabled, {&c->ws.listen, &c->ws.tls.listen}, (unsigned)c->ws.workers};
+    ret[1] = (struct allconf_frontend){
+        "http", c->http.enabled, {&c->http.listen, &c->http.tls.listen}, (unsigned)c->http.workers};
+    ret[2] = (struct allconf_frontend){
+        "tcp", c->tcp.enabled, {&c->tcp.listen, &c->tcp.tls.listen}, (unsigned)c->tcp.workers};
 }
 
 /* Two frontends cannot have one port, unless their addresses differ. */
 static bool
 listens_collide(const struct conf_address *a, const struct conf_address *b)
 {
-    if (a->port == 0 || a->port != b->port)
+    if (a->text == NULL || b->text == NULL || a->port == 0 || a->port != b->port)
         return false;
     return a->host == NULL || b->host == NULL || strcmp(a->host, b->host) == 0;
 }
@@ -52,6 +57,19 @@ note_pair(struct conf_check *check, const struct conf_section *a, const char *a_
         conf_check_note(check, b, 0, b_name, "does not go with %s.%s: %s", a->name, a_name, what);
 }
 
+/* With those that were looked at before: the same frontend's other one, and those of the frontends before. */
+static void
+check_collisions(struct conf_check *check, const struct allconf_frontend *f, size_t i, size_t l)
+{
+    for (size_t k = 0; k <= i; k++) {
+        for (size_t m = 0; m < (k < i ? ALLCONF_N_LISTENS : l); m++) {
+            if (f[k].is_enabled && listens_collide(f[i].listen[l], f[k].listen[m]))
+                note_pair(check, frontend_sections[i], allconf_listens[l], frontend_sections[k],
+                    allconf_listens[m], "both have one port; give one of them another");
+        }
+    }
+}
+
 static void
 check_frontends(struct conf_check *check, const struct allconf *c)
 {
@@ -63,18 +81,19 @@ check_frontends(struct conf_check *check, const struct allconf *c)
 
         if (!f[i].is_enabled)
             continue;
-        if (f[i].listen->text == NULL)
-            conf_check_note(check, section, 0, "listen",
+        if (f[i].listen[0]->text == NULL && f[i].listen[1]->text == NULL)
+            conf_check_note(check, section, 0, allconf_listens[0],
                 "is empty: give an address, or set %s.enabled to false", f[i].name);
-        else if (f[i].listen->port == 0 && f[i].workers > 1)
-            conf_check_note(check, section, 0, "listen",
-                "has port 0, and several %s.workers cannot share any free port", f[i].name);
-        for (size_t k = 0; k < i; k++) {
-            if (f[k].is_enabled && listens_collide(f[i].listen, f[k].listen))
-                note_pair(check, section, "listen", frontend_sections[k], "listen",
-                    "both have one port; give one of them another");
+        for (size_t l = 0; l < ALLCONF_N_LISTENS; l++) {
+            if (f[i].listen[l]->text != NULL && f[i].listen[l]->port == 0 && f[i].workers > 1)
+                conf_check_note(check, section, 0, allconf_listens[l],
+                    "has port 0, and several %s.workers cannot share any free port", f[i].name);
+            check_collisions(check, f, i, l);
         }
     }
+    tls_options_check(check, &ws_section, &c->ws.tls);
+    tls_options_check(check, &http_section, &c->http.tls);
+    tls_options_check(check, &tcp_section, &c->tcp.tls);
 }
 
 static void

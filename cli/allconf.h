@@ -50,11 +50,15 @@ bool allconf_has_default_dir(const struct allconf *conf);
 /* Likewise store.path. */
 bool allconf_has_default_store(const struct allconf *conf);
 
+/* What a frontend may listen on: its options' names. */
+#define ALLCONF_N_LISTENS 2
+extern const char *const allconf_listens[ALLCONF_N_LISTENS]; /* "listen", "tls.listen" */
+
 /* One of the frontends, as `busbar up` sees them. */
 struct allconf_frontend {
     const char *name; /* "ws"; also its section's and its program's */
     bool is_enabled;
-    const struct conf_address *listen;
+    const struct conf_address *listen[ALLCONF_N_LISTENS]; /* text is NULL: it does not */
     unsigned workers;
 };
 #define ALLCONF_N_FRONTENDS 3

@@ -80,6 +80,8 @@ read_assignments(char *text, struct child_news *ret)
             ret->is_ready = true;
         else if (strncmp(line, "X_BUSBAR_LISTEN=", 16) == 0)
             (void)snprintf(ret->listen, sizeof ret->listen, "%s", line + 16);
+        else if (strncmp(line, "X_BUSBAR_LISTEN_TLS=", 20) == 0)
+            (void)snprintf(ret->listen_tls, sizeof ret->listen_tls, "%s", line + 20);
         else if (strncmp(line, "STATUS=", 7) == 0)
             (void)snprintf(ret->status, sizeof ret->status, "%s", line + 7);
     }
@@ -126,9 +128,29 @@ write_pid(char *text, pid_t pid)
     text[n] = '\0';
 }
 
+/* As descriptors from LISTEN_FIRST_FD on: first out of the way of one another. Returns how many. */
+static int
+child_take_sockets(const struct child_sockets *sockets)
+{
+    int moved[CHILD_SOCKETS_MAX], n = 0;
+
+    for (unsigned i = 0; i < CHILD_SOCKETS_MAX; i++) {
+        if (sockets->fds[i] < 0)
+            continue;
+        moved[n] = fcntl(sockets->fds[i], F_DUPFD, LISTEN_FIRST_FD + CHILD_SOCKETS_MAX);
+        if (moved[n++] < 0)
+            _exit(127);
+    }
+    for (int i = 0; i < n; i++)
+        if (dup2(moved[i], LISTEN_FIRST_FD + i) < 0)
+            _exit(127);
+    return n;
+}
+
 /* In the new process, between fork and exec: only what is safe there. Ends with exec or _exit(). */
 static void
-child_become(char *const *argv, pid_t parent, int listen_fd, char *listen_pid, const sigset_t *mask)
+child_become(char *const *argv, pid_t parent, const struct child_sockets *sockets, char *listen_pid,
+    const sigset_t *mask)
 {
     for (int sig = 1; sig < NSIG; sig++)
         (void)signal(sig, SIG_DFL); /* not all can be set: that is fine */
@@ -139,12 +161,9 @@ child_become(char *const *argv, pid_t parent, int listen_fd, char *listen_pid, c
     int null = open("/dev/null", O_RDONLY);
     if (null > 0)
         (void)dup2(null, STDIN_FILENO);
-    if (listen_fd >= 0 && dup2(listen_fd, LISTEN_FIRST_FD) < 0)
-        _exit(127);
-    if (listen_fd == LISTEN_FIRST_FD)
-        (void)fcntl(listen_fd, F_SETFD, 0);
-    (void)close_range(LISTEN_FIRST_FD + (listen_fd >= 0 ? 1 : 0), ~0u, 0);
-    if (listen_fd >= 0)
+    int n = child_take_sockets(sockets);
+    (void)close_range((unsigned)(LISTEN_FIRST_FD + n), ~0u, 0);
+    if (n > 0)
         write_pid(listen_pid, getpid());
     (void)sigprocmask(SIG_SETMASK, mask, NULL);
     (void)execv(argv[0], argv);
@@ -160,12 +179,16 @@ clear_environment(void)
 }
 
 static int
-set_environment(const struct child_channel *channel, int listen_fd)
+set_environment(const struct child_channel *channel, const struct child_sockets *sockets)
 {
+    char n_text[2] = "0";
+
+    for (unsigned i = 0; i < CHILD_SOCKETS_MAX; i++)
+        n_text[0] = (char)(n_text[0] + (sockets->fds[i] >= 0));
     /* As many zeros as a pid may have digits. */
     if (setenv("NOTIFY_SOCKET", channel->name, 1) == 0 &&
-        (listen_fd < 0 ||
-            (setenv("LISTEN_FDS", "1", 1) == 0 && setenv("LISTEN_PID", "000000000000", 1) == 0)))
+        (n_text[0] == '0' ||
+            (setenv("LISTEN_FDS", n_text, 1) == 0 && setenv("LISTEN_PID", "000000000000", 1) == 0)))
         return 0;
     int r = -errno;
     clear_environment();
@@ -173,11 +196,12 @@ set_environment(const struct child_channel *channel, int listen_fd)
 }
 
 int
-child_spawn(char *const *argv, const struct child_channel *channel, int listen_fd, pid_t *ret)
+child_spawn(
+    char *const *argv, const struct child_channel *channel, const struct child_sockets *sockets, pid_t *ret)
 {
     sigset_t all, before;
     pid_t parent = getpid();
-    int r = set_environment(channel, listen_fd);
+    int r = set_environment(channel, sockets);
 
     if (r < 0)
         return r;
@@ -188,7 +212,7 @@ child_spawn(char *const *argv, const struct child_channel *channel, int listen_f
     pid_t pid = fork();
     r = pid < 0 ? -errno : 0;
     if (pid == 0)
-        child_become(argv, parent, listen_fd, listen_pid, &before);
+        child_become(argv, parent, sockets, listen_pid, &before);
     (void)sigprocmask(SIG_SETMASK, &before, NULL);
     clear_environment();
     if (r == 0)
@@ -209,5 +233,34 @@ child_describe_end(int wait_status, char *ret, size_t ret_size)
         (void)snprintf(ret, ret_size, "could not be run");
     } else {
         (void)snprintf(ret, ret_size, "ended with exit code %d", WEXITSTATUS(wait_status));
+    }
+}
+
+int
+child_sockets_copy(const struct child_sockets *from, struct child_sockets *ret)
+{
+    struct child_sockets copy = CHILD_NO_SOCKETS;
+
+    for (unsigned i = 0; i < CHILD_SOCKETS_MAX; i++) {
+        if (from->fds[i] < 0)
+            continue;
+        copy.fds[i] = fcntl(from->fds[i], F_DUPFD_CLOEXEC, 0);
+        if (copy.fds[i] < 0) {
+            int r = -errno;
+            child_sockets_close(&copy);
+            return r;
+        }
+    }
+    *ret = copy;
+    return 0;
+}
+
+void
+child_sockets_close(struct child_sockets *sockets)
+{
+    for (unsigned i = 0; i < CHILD_SOCKETS_MAX; i++) {
+        if (sockets->fds[i] >= 0)
+            (void)close(sockets->fds[i]);
+        sockets->fds[i] = -1;
     }
 }

@@ -4,6 +4,7 @@
 
 #include "cli/greeting.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -39,38 +40,70 @@ put_for_nc(struct buf *out, const char *address)
         buf_printf(out, " %s", colon + 1);
 }
 
+/* One line: the addresses of a frontend, as a client is given them. */
+static void
+put_addresses(struct buf *out, const char *label, const struct greeting_address *a, const char *scheme,
+    const char *tls_scheme, const char *path)
+{
+    char text[300];
+
+    if (a->plain == NULL && a->tls == NULL)
+        return;
+    buf_printf(out, "  %-9s", label);
+    if (a->plain != NULL) {
+        greeting_connectable(a->plain, text, sizeof text);
+        buf_printf(out, "  %s%s%s", scheme, text, path);
+    }
+    if (a->tls != NULL) {
+        greeting_connectable(a->tls, text, sizeof text);
+        buf_printf(out, "  %s%s%s", tls_scheme, text, path);
+    }
+    buf_put_byte(out, '\n');
+}
+
+/* What is to be pasted: in the clear where that is offered, so that nobody's certificate is in the way. */
+struct pasted {
+    char address[300];
+    bool is_there, is_tls;
+};
+
+static struct pasted
+pasted_of(const struct greeting_address *a)
+{
+    const char *address = a->plain != NULL ? a->plain : a->tls;
+    struct pasted p = {.is_there = address != NULL, .is_tls = a->plain == NULL};
+
+    greeting_connectable(address != NULL ? address : "", p.address, sizeof p.address);
+    return p;
+}
+
 void
 greeting_put(struct buf *out, const struct greeting *g)
 {
-    char http[300], ws[300], tcp[300];
-
-    greeting_connectable(g->http != NULL ? g->http : "", http, sizeof http);
-    greeting_connectable(g->ws != NULL ? g->ws : "", ws, sizeof ws);
-    greeting_connectable(g->tcp != NULL ? g->tcp : "", tcp, sizeof tcp);
+    const struct pasted http = pasted_of(&g->http), ws = pasted_of(&g->ws), tcp = pasted_of(&g->tcp);
+    const char *s = http.is_tls ? "s" : "";
 
     buf_put_str(out, "The bus is up.\n");
-    if (g->http != NULL)
-        buf_printf(out, "  HTTP       http://%s/\n", http);
-    if (g->ws != NULL)
-        buf_printf(out, "  WebSocket  ws://%s%s\n", ws, g->ws_path);
-    if (g->tcp != NULL)
-        buf_printf(out, "  TCP        %s\n", tcp);
+    put_addresses(out, "HTTP", &g->http, "http://", "https://", "/");
+    put_addresses(out, "WebSocket", &g->ws, "ws://", "wss://", g->ws_path);
+    put_addresses(out, "TCP", &g->tcp, "", "tls://", "");
     buf_put_str(out, "Listen with the first line, publish with the others, all on the topic hello:\n");
-    if (g->http != NULL)
-        buf_printf(out, "  curl -N -H 'Accept: text/event-stream' http://%s/topics/hello\n", http);
-    if (g->tcp != NULL) {
+    if (http.is_there)
+        buf_printf(
+            out, "  curl -N -H 'Accept: text/event-stream' http%s://%s/topics/hello\n", s, http.address);
+    if (tcp.is_there && !tcp.is_tls) {
         buf_put_str(out, "  echo '{\"op\":\"pub\",\"topic\":\"hello\",\"data\":\"from nc\"}' | nc -N ");
-        put_for_nc(out, tcp);
+        put_for_nc(out, tcp.address);
         buf_put_byte(out, '\n');
     }
-    if (g->ws != NULL)
+    if (ws.is_there)
         buf_printf(out,
-            "  in a browser's console: ws = new WebSocket('ws://%s%s'); ws.onmessage = e => "
+            "  in a browser's console: ws = new WebSocket('ws%s://%s%s'); ws.onmessage = e => "
             "console.log(e.data);\n"
             "    ws.onopen = () => ws.send('{\"op\":\"pub\",\"topic\":\"hello\",\"data\":\"from a "
             "browser\"}')\n",
-            ws, g->ws_path);
-    else if (g->http != NULL)
-        buf_printf(out, "  curl -d 'from curl' http://%s/topics/hello\n", http);
+            ws.is_tls ? "s" : "", ws.address, g->ws_path);
+    else if (http.is_there)
+        buf_printf(out, "  curl -d 'from curl' http%s://%s/topics/hello\n", s, http.address);
     buf_put_str(out, "Ctrl-C ends it.\n");
 }

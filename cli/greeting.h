@@ -5,9 +5,13 @@
 
 struct buf;
 
-/* Addresses as "host:port", NULL for a frontend that does not run. */
+/* "host:port", NULL where it does not listen. */
+struct greeting_address {
+    const char *plain, *tls;
+};
+
 struct greeting {
-    const char *http, *ws, *tcp;
+    struct greeting_address http, ws, tcp;
     const char *ws_path;
     const char *runtime_dir;
 };

@@ -43,8 +43,8 @@ struct process {
     struct process *next;
     char *name;
     char **argv;
-    size_t at_instance;  /* in argv */
-    int listen_fd;       /* -1: none */
+    size_t at_instance; /* in argv */
+    struct child_sockets sockets;
     unsigned generation; /* its instance is called NAME, then NAME-2 and so on */
     bool is_broker;
     enum process_state state;
@@ -59,7 +59,7 @@ struct process {
     bool is_on_trial, is_retired;
     bool is_restarting;       /* of a broker */
     bool has_ready, has_link; /* on trial: it said READY=1, and not that it waits for the broker */
-    char listen[256];
+    char listen[256], listen_tls[256];
 };
 
 struct supervise {
@@ -272,6 +272,8 @@ process_hear(struct process *p)
     while (p->pid > 0 && child_channel_read(&p->channel, p->pid, &news) > 0) {
         if (news.listen[0] != '\0')
             memcpy(p->listen, news.listen, sizeof p->listen);
+        if (news.listen_tls[0] != '\0')
+            memcpy(p->listen_tls, news.listen_tls, sizeof p->listen_tls);
         /* One on trial must have its link too: without the broker it serves nobody. */
         p->has_ready |= news.is_ready;
         if (p->is_on_trial && news.status[0] != '\0')
@@ -320,7 +322,7 @@ process_spawn(struct process *p)
     p->event = event_new(loop_base(p->s->loop), p->channel.fd, EV_READ | EV_PERSIST, on_channel, p);
     if (p->event == NULL || event_add(p->event, NULL) < 0)
         return -ENOMEM;
-    return child_spawn(p->argv, &p->channel, p->listen_fd, &p->pid);
+    return child_spawn(p->argv, &p->channel, &p->sockets, &p->pid);
 }
 
 static void
@@ -340,6 +342,7 @@ process_start(struct process *p)
     p->has_ready = false;
     p->has_link = true;
     p->listen[0] = '\0';
+    p->listen_tls[0] = '\0';
     p->started_ms = loop_now_ms(p->s->loop);
     loop_timer_start(p->s->loop, &p->timer, p->s->limits.start_timeout_ms);
     log_debug("%s runs as process %d", p->name, (int)p->pid);
@@ -490,8 +493,7 @@ process_free(struct process *p)
     for (size_t i = 0; p->argv != NULL && p->argv[i] != NULL; i++)
         free(p->argv[i]);
     free(p->argv);
-    if (p->listen_fd >= 0)
-        (void)close(p->listen_fd);
+    child_sockets_close(&p->sockets);
     free(p->name);
     free(p);
 }
@@ -531,19 +533,19 @@ copy_argv(const char *const *argv)
 }
 
 static int
-process_new(struct supervise *s, const char *name, bool is_broker, const char *const *argv, int listen_fd,
-    struct process **ret)
+process_new(struct supervise *s, const char *name, bool is_broker, const char *const *argv,
+    struct child_sockets *sockets, struct process **ret)
 {
     struct process *p = calloc(1, sizeof *p);
 
     if (p == NULL) {
-        if (listen_fd >= 0)
-            (void)close(listen_fd);
+        child_sockets_close(sockets);
         return -ENOMEM;
     }
     p->s = s;
     p->channel.fd = -1;
-    p->listen_fd = listen_fd;
+    p->sockets = *sockets;
+    *sockets = CHILD_NO_SOCKETS; /* now owned by the process */
     p->is_broker = is_broker;
     p->generation = 1;
     p->timer.fn = on_timer;
@@ -563,11 +565,11 @@ process_new(struct supervise *s, const char *name, bool is_broker, const char *c
 }
 
 int
-supervise_add_take(
-    struct supervise *s, const char *name, bool is_broker, const char *const *argv, int listen_fd)
+supervise_add_take(struct supervise *s, const char *name, bool is_broker, const char *const *argv,
+    struct child_sockets *sockets)
 {
     struct process *p, **end;
-    int r = process_new(s, name, is_broker, argv, listen_fd, &p);
+    int r = process_new(s, name, is_broker, argv, sockets, &p);
 
     if (r < 0)
         return r;
@@ -583,13 +585,13 @@ supervise_add_take(
 static int
 process_copy(struct process *old, struct process **ret)
 {
-    int listen_fd = old->listen_fd < 0 ? -1 : fcntl(old->listen_fd, F_DUPFD_CLOEXEC, 0);
+    struct child_sockets sockets;
     char instance[80];
     struct process *p;
+    int r = child_sockets_copy(&old->sockets, &sockets);
 
-    if (old->listen_fd >= 0 && listen_fd < 0)
-        return -errno;
-    int r = process_new(old->s, old->name, old->is_broker, (const char *const *)old->argv, listen_fd, &p);
+    if (r == 0)
+        r = process_new(old->s, old->name, old->is_broker, (const char *const *)old->argv, &sockets, &p);
     if (r < 0)
         return r;
     p->generation = old->generation + 1;
@@ -723,11 +725,13 @@ supervise_reload(struct supervise *s)
 }
 
 const char *
-supervise_listen(const struct supervise *s, const char *name)
+supervise_listen(const struct supervise *s, const char *name, bool is_tls)
 {
     for (const struct process *p = s->processes; p != NULL; p = p->next) {
+        const char *said = is_tls ? p->listen_tls : p->listen;
+
         if (strcmp(p->name, name) == 0)
-            return p->listen[0] != '\0' ? p->listen : NULL;
+            return said[0] != '\0' ? said : NULL;
     }
     return NULL;
 }

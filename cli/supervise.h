@@ -18,6 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct child_sockets;
 struct loop;
 struct supervise;
 
@@ -43,10 +44,10 @@ int supervise_new(struct loop *loop, const struct supervise_limits *limits, cons
 struct supervise *supervise_free(struct supervise *s); /* only when nothing runs; NULL is fine */
 
 /* Before supervise_start(). argv (NULL-ended, argv[0] a path) and name are copied; the text after --instance
- * is the name, or another one while there are two of it. listen_fd, or -1, is passed to each process of this
- * name; it is taken, also on failure. */
-int supervise_add_take(
-    struct supervise *s, const char *name, bool is_broker, const char *const *argv, int listen_fd);
+ * is the name, or another one while there are two of it. The sockets are passed to each process of this
+ * name; they are taken, also on failure. */
+int supervise_add_take(struct supervise *s, const char *name, bool is_broker, const char *const *argv,
+    struct child_sockets *sockets);
 int supervise_start(struct supervise *s);
 
 void supervise_set_limits(struct supervise *s, const struct supervise_limits *limits);
@@ -67,7 +68,7 @@ int supervise_restart(struct supervise *s, const char *name);
 /* In order and in time; the second call kills. */
 void supervise_stop(struct supervise *s);
 
-/* The address that the named process said it listens on, or NULL. */
-const char *supervise_listen(const struct supervise *s, const char *name);
+/* The address that the named process said it listens on, in the clear or for TLS, or NULL. */
+const char *supervise_listen(const struct supervise *s, const char *name, bool is_tls);
 
 #endif

@@ -22,6 +22,7 @@
 #include "base/notify.h"
 #include "base/proc.h"
 #include "cli/allconf.h"
+#include "cli/child.h"
 #include "cli/upcontrol.h"
 #include "cli/greeting.h"
 #include "cli/ports.h"
@@ -34,9 +35,9 @@ struct up {
     struct allconf conf;
     struct loop *loop;
     struct supervise *supervise;
-    struct control *control;          /* once everything was ready; NULL if it could not be opened */
-    struct listen_passed passed;      /* to us, by systemd */
-    int sockets[ALLCONF_N_FRONTENDS]; /* of those, one for each frontend, or -1 */
+    struct control *control;     /* once everything was ready; NULL if it could not be opened */
+    struct listen_passed passed; /* to us, by systemd */
+    struct child_sockets sockets[ALLCONF_N_FRONTENDS]; /* of those, what each frontend listens on */
     char runtime_dir[128];
     char set_runtime_dir[160]; /* "runtime_dir=...", for the processes; "" if the configuration says it */
     char set_store_path[440];  /* likewise "store.path=..." */
@@ -79,16 +80,20 @@ take_notify_socket(struct up *up)
 
 /* ---- What the supervisor reports. ---- */
 
-static const char *
+static struct greeting_address
 frontend_address(const struct up *up, const struct allconf_frontend *f)
 {
+    const char *texts[ALLCONF_N_LISTENS];
     char name[32];
 
     if (!f->is_enabled)
-        return NULL;
+        return (struct greeting_address){0};
     (void)snprintf(name, sizeof name, "%s.1", f->name);
-    const char *said = supervise_listen(up->supervise, name);
-    return said != NULL ? said : f->listen->text;
+    for (unsigned l = 0; l < ALLCONF_N_LISTENS; l++) {
+        const char *said = supervise_listen(up->supervise, name, l == 1);
+        texts[l] = said != NULL ? said : f->listen[l]->text;
+    }
+    return (struct greeting_address){.plain = texts[0], .tls = texts[1]};
 }
 
 /* Not before the broker is ready: then no other bus can be in this runtime directory. */
@@ -148,9 +153,10 @@ on_fatal(const char *name, int exit_code, void *arg)
     up->is_stopping = true;
     switch (exit_code) {
     case PROC_EXIT_LISTEN:
-        log_error(
-            "%s cannot listen on the address in %.*s.listen: change it in the configuration, or with --set",
-            name, (int)strcspn(name, "."), name);
+        log_error("%s cannot listen on the address in %.*s.listen or %.*s.tls.listen: change it in the "
+                  "configuration, or "
+                  "with --set",
+            name, (int)strcspn(name, "."), name, (int)strcspn(name, "."), name);
         break;
     case PROC_EXIT_IN_USE:
         log_error("another bus runs in runtime_dir %s: stop it, or give this one another (--set "
@@ -247,9 +253,9 @@ on_reload_signal(int sig, void *arg)
 
 /* ---- Preparing. ---- */
 
-/* One process; listen_fd, or -1, is taken. */
+/* One process; the sockets are taken. */
 static int
-add_process_take(struct up *up, const char *kind, const char *name, int listen_fd)
+add_process_take(struct up *up, const char *kind, const char *name, struct child_sockets *sockets)
 {
     const char *argv[8 + 2 * PROC_MAX_SET];
     char path[4200], what[512];
@@ -257,8 +263,7 @@ add_process_take(struct up *up, const char *kind, const char *name, int listen_f
 
     if (programs_find(kind, path, sizeof path, what, sizeof what) < 0) {
         log_error("%s", what);
-        if (listen_fd >= 0)
-            (void)close(listen_fd);
+        child_sockets_close(sockets);
         return PROC_EXIT_FAILURE;
     }
     argv[n++] = path;
@@ -273,7 +278,7 @@ add_process_take(struct up *up, const char *kind, const char *name, int listen_f
         argv[n++] = up->args.set[i];
     }
     argv[n] = NULL;
-    int r = supervise_add_take(up->supervise, name, strcmp(kind, "broker") == 0, argv, listen_fd);
+    int r = supervise_add_take(up->supervise, name, strcmp(kind, "broker") == 0, argv, sockets);
     if (r < 0)
         log_error("%s: %s", name, strerror(-r));
     return r < 0 ? PROC_EXIT_FAILURE : 0;
@@ -282,22 +287,25 @@ add_process_take(struct up *up, const char *kind, const char *name, int listen_f
 /* The socket of one worker: it lives as long as we do, whatever becomes of the worker. Of several each has
  * its own, so that the kernel shares connections out; those of systemd's one socket share that. */
 static int
-open_socket(struct up *up, size_t i, const struct allconf_frontend *f, int *ret)
+open_socket(struct up *up, size_t i, const struct allconf_frontend *f, unsigned l, int *ret)
 {
-    int r = 0;
+    int r = 0, systemds = up->sockets[i].fds[l];
 
-    *ret = listen_passed_take(&up->passed, f->listen);
+    if (f->listen[l]->text == NULL)
+        return 0;
+    *ret = listen_passed_take(&up->passed, f->listen[l]);
     if (*ret >= 0)
         return 0;
-    if (up->sockets[i] >= 0)
-        *ret = fcntl(up->sockets[i], F_DUPFD_CLOEXEC, 0);
+    if (systemds >= 0)
+        *ret = fcntl(systemds, F_DUPFD_CLOEXEC, 0);
     else
-        r = listen_open(f->listen, f->workers > 1, ret);
+        r = listen_open(f->listen[l], f->workers > 1, ret);
     if (r == 0 && *ret < 0)
         r = -errno;
     if (r == 0)
         return 0;
-    log_error("%s.listen: cannot listen on %s: %s", f->name, f->listen->text, strerror(-r));
+    log_error(
+        "%s.%s: cannot listen on %s: %s", f->name, allconf_listens[l], f->listen[l]->text, strerror(-r));
     return PROC_EXIT_LISTEN;
 }
 
@@ -307,13 +315,16 @@ add_frontend(struct up *up, size_t i, const struct allconf_frontend *f)
     int code = 0;
 
     for (unsigned k = 1; f->is_enabled && k <= f->workers && code == 0; k++) {
+        struct child_sockets sockets = CHILD_NO_SOCKETS;
         char name[32];
-        int fd = -1;
 
         (void)snprintf(name, sizeof name, "%s.%u", f->name, k);
-        code = open_socket(up, i, f, &fd);
+        for (unsigned l = 0; l < ALLCONF_N_LISTENS && code == 0; l++)
+            code = open_socket(up, i, f, l, &sockets.fds[l]);
         if (code == 0)
-            code = add_process_take(up, f->name, name, fd);
+            code = add_process_take(up, f->name, name, &sockets);
+        else
+            child_sockets_close(&sockets);
     }
     return code;
 }
@@ -322,18 +333,35 @@ static int
 add_processes(struct up *up)
 {
     struct allconf_frontend f[ALLCONF_N_FRONTENDS];
-    int code = add_process_take(up, "broker", "broker", -1);
+    struct child_sockets none = CHILD_NO_SOCKETS;
+    int code = add_process_take(up, "broker", "broker", &none);
 
     allconf_frontends(&up->conf, f);
     for (size_t i = 0; i < ALLCONF_N_FRONTENDS && code == 0; i++) {
         code = add_frontend(up, i, &f[i]);
-        if (up->sockets[i] >= 0)
-            (void)close(up->sockets[i]); /* each worker has its own descriptor of it */
-        up->sockets[i] = -1;
+        child_sockets_close(&up->sockets[i]); /* each worker has its own descriptors of them */
     }
     if (listen_passed_fini(&up->passed) > 0)
         log_warn("sockets were passed to us that are no frontend's listen address: they are not used");
     return code;
+}
+
+/* Takes systemd's socket for this address, or looks whether one can be opened. */
+static int
+check_port(struct up *up, const struct allconf_frontend *f, unsigned l, int *ret_systemds)
+{
+    char option[32], what[512];
+
+    if (!f->is_enabled || f->listen[l]->text == NULL)
+        return 0;
+    *ret_systemds = listen_passed_take(&up->passed, f->listen[l]);
+    if (*ret_systemds >= 0)
+        return 0;
+    (void)snprintf(option, sizeof option, "%s.%s", f->name, allconf_listens[l]);
+    if (ports_check(f->listen[l], option, what, sizeof what) == 0)
+        return 0;
+    log_error("%s", what);
+    return PROC_EXIT_LISTEN;
 }
 
 /* Every port that is taken is told, not only the first. */
@@ -345,15 +373,10 @@ check_ports(struct up *up)
 
     allconf_frontends(&up->conf, f);
     for (size_t i = 0; i < ALLCONF_N_FRONTENDS; i++) {
-        char option[32], what[512];
-        (void)snprintf(option, sizeof option, "%s.listen", f[i].name);
-        if (f[i].is_enabled)
-            up->sockets[i] = listen_passed_take(&up->passed, f[i].listen);
-        if (!f[i].is_enabled || up->sockets[i] >= 0 ||
-            ports_check(f[i].listen, option, what, sizeof what) == 0)
-            continue;
-        log_error("%s", what);
-        code = PROC_EXIT_LISTEN;
+        for (unsigned l = 0; l < ALLCONF_N_LISTENS; l++) {
+            int r = check_port(up, &f[i], l, &up->sockets[i].fds[l]);
+            code = r != 0 ? r : code;
+        }
     }
     return code;
 }
@@ -461,7 +484,7 @@ run(struct up *up)
 int
 command_up(int argc, char **argv)
 {
-    struct up up = {.sockets = {-1, -1, -1}};
+    struct up up = {.sockets = {CHILD_NO_SOCKETS, CHILD_NO_SOCKETS, CHILD_NO_SOCKETS}};
     int exit_code;
 
     if (proc_args_parse(&up.args, argc, argv, "up",

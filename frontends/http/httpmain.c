@@ -71,7 +71,10 @@ read_neighbours(int argc, char **argv, struct http_main *ret)
 static void
 check_options(struct conf_check *check, const void *options)
 {
-    http_options_check(check, options);
+    const struct http_options *o = options;
+
+    http_options_check(check, o);
+    tls_options_check(check, &http_section, &o->tls);
 }
 
 int

@@ -7,6 +7,8 @@
 static const struct conf_row http_rows[] = {
 #define OPTION(...) CONF_ROW(struct http_options, __VA_ARGS__)
 #include "frontends/http/options.tbl.h"
+#define OPTION(...) TLS_ROW(struct http_options, __VA_ARGS__)
+#include "frontends/sdk/tls-options.tbl.h"
 };
 
 void

@@ -11,6 +11,7 @@
 #include "frontends/http/httpencode.h"
 #include "frontends/http/httpmain.h"
 #include "frontends/http/httpstatic.h"
+#include "frontends/sdk/tls.h"
 
 /* The next request of a pipeline is not read while more than this of the answers before it waits. */
 #define MAX_UNSENT 4096
@@ -438,8 +439,13 @@ http_server_start(struct frontend *fe, const void *options, void **ret_state)
     if (r == 0)
         r = http_broadcast_load(server);
     if (r == 0)
-        r = listener_open(
-            fe, server->options->listen.text, slice_str(""), on_accept, server, &server->listener);
+        r = listeners_open(fe,
+            &(struct listeners_spec){.listen = &server->options->listen,
+                .tls = &server->options->tls,
+                .is_http = true,
+                .on_accept = on_accept,
+                .arg = server},
+            &server->listeners);
     if (r < 0) {
         http_server_free(server);
         return r;
@@ -454,7 +460,7 @@ http_server_stop(struct frontend *fe, void *state)
     struct http_server *server = state;
 
     (void)fe;
-    server->listener = listener_stop(server->listener);
+    listeners_stop(&server->listeners);
 }
 
 /* A request that is under way is answered, with `Connection: close`; the first of a connection is waited for.
@@ -477,8 +483,8 @@ http_server_reload(struct frontend *fe, void *state, const void *options)
 {
     struct http_server *server = state;
 
-    (void)fe;
     server->options = options;
+    tls_reload(fe->tls, &server->options->tls);
     httpstatic_set_options(server->files, options);
     if (http_broadcast_load(server) < 0)
         log_error("the key of http.broadcast stays as it was");
@@ -492,7 +498,7 @@ http_server_free(void *state)
     if (server == NULL)
         return;
     loop_cancel(server->fe->loop, &server->done_hook);
-    server->listener = listener_close(server->listener);
+    listeners_close(&server->listeners);
     server->files = httpstatic_free(server->files);
     buf_fini(&server->out);
     buf_fini(&server->json);

@@ -41,7 +41,7 @@ struct httpstatic;
 struct http_server {
     struct frontend *fe;
     const struct http_options *options;
-    struct listener *listener;
+    struct listeners listeners;
     struct httpstatic *files;
     struct httpdate date;
     struct httpreq req;       /* the request being handled */

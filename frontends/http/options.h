@@ -4,10 +4,12 @@
 #define FRONTENDS_HTTP_OPTIONS_H
 
 #include "base/conf.h"
+#include "frontends/sdk/options.h"
 
 struct http_options {
 #define OPTION CONF_FIELD
 #include "frontends/http/options.tbl.h"
+    struct tls_options tls;
 };
 extern const struct conf_section http_section;
 

@@ -18,6 +18,7 @@
 #include "frontends/sdk/frontend.h"
 #include "frontends/sdk/frontendpriv.h"
 #include "frontends/sdk/peers.h"
+#include "frontends/sdk/tls.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -52,7 +53,7 @@ conn_update_event(struct conn *c)
 {
     short want = EV_PERSIST;
 
-    if (c->is_blocked)
+    if (c->is_blocked && (c->tls == NULL || tls_stream_has_unsent(c->tls)))
         want |= EV_WRITE;
     if (c->is_closing)
         want |= c->has_eof ? 0 : EV_READ;
@@ -112,6 +113,17 @@ conn_open_take(struct conn *c, struct frontend *fe, int fd, const struct conn_op
         return r;
     }
     c->events = EV_READ | EV_PERSIST;
+    if (fe->accepted_tls != NULL) {
+        r = tls_stream_new(fe->accepted_tls, c, &c->tls);
+        if (r < 0) {
+            event_del(&c->ev);
+            close(fd);
+            c->fd = -1;
+            c->is_closed = true;
+            return r;
+        }
+        c->is_blocked = true; /* until the handshake is done */
+    }
     c->peer = fe->accepted;
     fe->accepted = NULL; /* now counted by the connection */
     list_push_back(&fe->conns, &c->in_fe);
@@ -131,6 +143,10 @@ conn_close(struct conn *c, const char *reason)
     if (c->events != 0)
         event_del(&c->ev);
     c->events = 0;
+    /* TLS's end says that everything was sent. */
+    if (c->tls != NULL && c->out_n == 0)
+        (void)tls_stream_say_bye(c->tls);
+    c->tls = tls_stream_free(c->tls);
     close(c->fd);
     c->fd = -1;
     conn_drop_queue(c);
@@ -152,6 +168,10 @@ conn_close_soon(struct conn *c, const char *reason)
 
     if (c->is_closed || c->is_closing)
         return;
+    if (c->tls != NULL && !tls_stream_is_open(c->tls) && !tls_stream_is_over(c->tls)) {
+        conn_close(c, reason); /* what it is to be told cannot be said */
+        return;
+    }
     c->is_closing = true;
     c->reason = reason;
     list_remove(&c->in_fe);
@@ -199,6 +219,13 @@ conn_pause(struct conn *c)
     c->is_paused = true; /* the event is left as it is until it tells of something */
 }
 
+/* An end was read already that was not told yet, because bytes stood before it. */
+static bool
+conn_has_end(const struct conn *c)
+{
+    return c->tls != NULL && tls_stream_is_over(c->tls);
+}
+
 void
 conn_resume(struct conn *c)
 {
@@ -208,7 +235,7 @@ conn_resume(struct conn *c)
     c->is_resumed = true;
     conn_update_event(c);
     /* What was kept waits for no further byte; and on_bytes() is never called from inside another call. */
-    if (c->in != NULL && !c->is_closed && c->events != 0)
+    if ((c->in != NULL || conn_has_end(c)) && !c->is_closed && c->events != 0)
         event_active(&c->ev, EV_READ, 0);
 }
 
@@ -333,22 +360,68 @@ conn_discard(struct conn *c)
         conn_close(c, c->reason);
 }
 
+/* Of a TLS connection. Afterwards its handshake may be done, or something of TLS's own be unsent. */
+static ssize_t
+conn_recv_tls(struct conn *c)
+{
+    ssize_t n = tls_stream_recv(c->tls, c->fe->read_buffer + HEAD_ROOM, READ_BYTES);
+    int error = errno;
+
+    conn_set_blocked(
+        c, (!tls_stream_is_open(c->tls) && !tls_stream_is_over(c->tls)) || tls_stream_has_unsent(c->tls));
+    conn_update_event(c);
+    if (c->is_closed) {
+        errno = ENOMEM;
+        return -1;
+    }
+    errno = error;
+    return n;
+}
+
+static ssize_t
+conn_recv(struct conn *c)
+{
+    if (c->tls != NULL)
+        return conn_recv_tls(c);
+    return recv(c->fd, c->fe->read_buffer + HEAD_ROOM, READ_BYTES, 0);
+}
+
+/* It cannot be read any more. */
+static void
+conn_on_broken(struct conn *c, int error)
+{
+    if (error == EPROTO && c->tls != NULL) {
+        conn_drop_queue(c);
+        conn_close_soon(c, "its TLS is broken"); /* it is told so by an alert */
+    } else {
+        conn_close(c, NULL); /* reset by the peer: usual */
+    }
+}
+
+/* After a read that gave n bytes, the next need not wait for the loop to tell. */
+static bool
+conn_has_more(const struct conn *c, ssize_t n)
+{
+    return n == (ssize_t)READ_BYTES || (n > 0 && conn_has_end(c));
+}
+
 static void
 conn_read(struct conn *c)
 {
     unsigned n_reads = 0;
     ssize_t n;
 
-    if (c->is_resumed && c->in != NULL) { /* what else has come, the event tells of itself */
+    if (c->is_resumed && c->in != NULL) {
         conn_feed(c, 0);
-        return;
+        if (c->is_closed || c->is_paused || !conn_has_end(c))
+            return; /* what else has come, the event tells of itself */
     }
     do {
-        n = recv(c->fd, c->fe->read_buffer + HEAD_ROOM, READ_BYTES, 0);
+        n = conn_recv(c);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno != EAGAIN) {
-            conn_close(c, NULL); /* reset by the peer: usual */
+            conn_on_broken(c, errno);
             return;
         }
         if (n > 0)
@@ -357,8 +430,28 @@ conn_read(struct conn *c)
             conn_feed(c, (size_t)n);
         if (n == 0 && !c->is_closed && !c->is_paused && !c->is_closing)
             conn_on_eof(c);
-    } while (n == (ssize_t)READ_BYTES && ++n_reads < READS_PER_TURN && !c->is_closed && !c->is_paused &&
+    } while (conn_has_more(c, n) && ++n_reads < READS_PER_TURN && !c->is_closed && !c->is_paused &&
              !c->is_closing);
+}
+
+/* A TLS client's end stands behind bytes that nobody wants yet, which have to be decrypted to see it. The
+ * other end is closed, so no more than these can come. */
+static void
+conn_look_for_end(struct conn *c)
+{
+    ssize_t n;
+
+    if (c->in != NULL || !tls_stream_is_open(c->tls))
+        return;
+    do
+        n = conn_recv(c);
+    while (n < 0 && errno == EAGAIN); /* TLS's own business; the socket has an end */
+    if (n < 0)
+        conn_on_broken(c, errno);
+    else if (n == 0)
+        conn_on_eof(c);
+    else
+        conn_keep(c, c->fe->read_buffer + HEAD_ROOM, (size_t)n);
 }
 
 /* Something came while we do not read. If it is the end, with nothing before it that is still to be read,
@@ -390,7 +483,9 @@ conn_on_event(evutil_socket_t fd, short what, void *arg)
         if ((what & EV_READ) != 0)
             conn_discard(c);
     } else if (!c->has_eof && (what & (EV_READ | EV_CLOSED)) != 0) {
-        if (c->is_paused)
+        if (c->is_paused && c->tls != NULL && (what & EV_CLOSED) != 0)
+            conn_look_for_end(c);
+        else if (c->is_paused)
             conn_peek(c);
         else
             conn_read(c);

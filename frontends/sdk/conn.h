@@ -2,7 +2,8 @@
 /*
  * One client socket: reads into a buffer that all connections share, keeps only what a transport could not
  * use yet, and writes from a queue of references into blocks, once per turn. Embedded as the first member of
- * a transport's connection. An idle one has one libevent event, no buffers and no queue.
+ * a transport's connection. An idle one has one libevent event, no buffers and no queue. TLS is between it
+ * and its socket (tls.h).
  */
 #ifndef SDK_CONN_H
 #define SDK_CONN_H
@@ -22,6 +23,7 @@ struct block_mark;
 struct conn;
 struct frontend;
 struct peer;
+struct tls_stream;
 
 enum conn_room {
     CONN_ROOM_NONE, /* it is too slow */
@@ -74,11 +76,12 @@ struct conn {
     struct out_piece *out; /* NULL while empty */
     uint16_t out_first, out_n, out_cap;
     size_t out_bytes;
-    struct conn_input *in; /* what on_bytes() left, NULL while empty */
-    struct out_piece one;  /* what out points to while one piece is enough */
-    struct peer *peer;     /* whom it counts for; NULL if addresses are not counted */
-    struct list in_fe;     /* all connections: fe->conns, or fe->closing_conns */
-    struct list in_turn;   /* dirty, to be written at the turn's end; or closed, to be freed */
+    struct conn_input *in;  /* what on_bytes() left, NULL while empty */
+    struct out_piece one;   /* what out points to while one piece is enough */
+    struct tls_stream *tls; /* NULL: not encrypted */
+    struct peer *peer;      /* whom it counts for; NULL if addresses are not counted */
+    struct list in_fe;      /* all connections: fe->conns, or fe->closing_conns */
+    struct list in_turn;    /* dirty, to be written at the turn's end; or closed, to be freed */
     const char *reason;
 };
 

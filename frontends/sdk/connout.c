@@ -13,6 +13,7 @@
 #include "frontends/sdk/frontend.h"
 #include "frontends/sdk/frontendpriv.h"
 #include "frontends/sdk/session.h"
+#include "frontends/sdk/tls.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -178,6 +179,36 @@ conn_advance(struct conn *c, size_t n)
     }
 }
 
+/* What one record of TLS holds of the queue; or, of nothing queued, what waits encrypted already. */
+static ssize_t
+conn_write_record(struct conn *c, size_t *ret_tried)
+{
+    const struct out_piece *piece;
+    const uint8_t *p;
+    size_t n = 0;
+
+    *ret_tried = 0;
+    if (c->out_n == 0)
+        return tls_stream_send(c->tls, NULL, 0);
+    piece = &c->out[c->out_first];
+    p = piece->block->buf.p + piece->at;
+    if (c->out_n == 1 || piece->n >= TLS_RECORD_MAX) {
+        n = piece->n < TLS_RECORD_MAX ? piece->n : TLS_RECORD_MAX;
+    } else {
+        uint8_t *scratch = tls_scratch(tls_stream_tls(c->tls));
+
+        for (unsigned i = 0; i < c->out_n && n < TLS_RECORD_MAX; i++, piece++) {
+            size_t part = piece->n < TLS_RECORD_MAX - n ? piece->n : TLS_RECORD_MAX - n;
+
+            memcpy(scratch + n, piece->block->buf.p + piece->at, part);
+            n += part;
+        }
+        p = scratch;
+    }
+    *ret_tried = n;
+    return tls_stream_send(c->tls, p, n);
+}
+
 static ssize_t
 conn_write_some(struct conn *c, size_t *ret_tried)
 {
@@ -186,6 +217,8 @@ conn_write_some(struct conn *c, size_t *ret_tried)
     size_t total = 0;
 
     c->fe->counters.writes++;
+    if (c->tls != NULL)
+        return conn_write_record(c, ret_tried);
     if (c->out_n == 1) {
         const struct out_piece *piece = &c->out[c->out_first];
 
@@ -203,20 +236,28 @@ conn_write_some(struct conn *c, size_t *ret_tried)
     return sendmsg(c->fd, &msg, MSG_NOSIGNAL);
 }
 
-static void
+void
 conn_set_blocked(struct conn *c, bool is_blocked)
 {
     if (c->is_blocked == is_blocked)
         return;
     c->is_blocked = is_blocked;
+    if (!is_blocked && c->out_n > 0)
+        conn_mark_dirty(c);
     conn_update_event(c);
+}
+
+static bool
+conn_has_unsent(const struct conn *c)
+{
+    return c->tls != NULL && tls_stream_has_unsent(c->tls);
 }
 
 /* Writes until the queue is empty or the socket is full. May close. */
 static void
 conn_write(struct conn *c)
 {
-    while (c->out_n > 0) {
+    while (c->out_n > 0 || conn_has_unsent(c)) {
         size_t tried;
         ssize_t n = conn_write_some(c, &tried);
 
@@ -243,7 +284,7 @@ conn_write(struct conn *c)
 static void
 conn_after_write(struct conn *c)
 {
-    if (c->is_closed || c->out_n > 0)
+    if (c->is_closed || c->is_blocked)
         return;
     if (!c->is_closing) {
         if (c->ops->on_drained != NULL)
@@ -252,6 +293,10 @@ conn_after_write(struct conn *c)
     }
     if (c->is_shut)
         return;
+    if (c->tls != NULL && !tls_stream_say_bye(c->tls)) {
+        conn_set_blocked(c, true);
+        return;
+    }
     c->is_shut = true;
     if (c->has_eof || shutdown(c->fd, SHUT_WR) < 0)
         conn_close(c, c->reason);

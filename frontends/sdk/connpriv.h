@@ -3,6 +3,7 @@
 #ifndef SDK_CONNPRIV_H
 #define SDK_CONNPRIV_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct conn;
@@ -13,6 +14,8 @@ uint8_t *conn_read_buffer_new(void);
 
 /* Adds the event for what the connection waits for now; closes it if that cannot be. */
 void conn_update_event(struct conn *c);
+/* It cannot write now: the socket is full, or the TLS handshake not done. */
+void conn_set_blocked(struct conn *c, bool is_blocked);
 /* Something is to be done at the turn's end. */
 void conn_mark_dirty(struct conn *c);
 void conn_on_writable(struct conn *c);

@@ -13,6 +13,7 @@
 #include "frontends/sdk/hub.h"
 #include "frontends/sdk/peers.h"
 #include "frontends/sdk/slow.h"
+#include "frontends/sdk/tls.h"
 #include "frontends/sdk/uplink.h"
 
 #include <errno.h>
@@ -81,6 +82,7 @@ frontend_fini(struct frontend *fe)
     block_unref(fe->answers);
     fe->answers = NULL;
     fe->peers = peers_free(fe->peers);
+    fe->tls = tls_free(fe->tls);
     fe->slow_topics = slow_topics_free(fe->slow_topics);
     free(fe->read_buffer);
     fe->read_buffer = NULL;

@@ -35,6 +35,7 @@ struct memguard;
 struct peer;
 struct peers;
 struct slow_topics;
+struct tls;
 struct uplink;
 
 /* Counters of a frontend, one row each, sent to the broker as STATS and logged. */
@@ -76,6 +77,8 @@ struct frontend {
     struct loop_timer slow_poll;
     struct peers *peers;          /* connections by address */
     struct peer *accepted;        /* of the listener's call under way, until conn_open_take() takes it */
+    struct tls *tls;              /* of those who listen for TLS; NULL: nobody does */
+    struct tls *accepted_tls;     /* of the listener's call under way; NULL: not encrypted */
     struct table badges;          /* of sessions that messages may exclude: badge.h */
     uint64_t fd_limit;            /* descriptors this process may have; 0: unknown */
     bool shares_port;             /* several workers listen on one port */
@@ -142,6 +145,9 @@ typedef void (*listener_accept_fn)(
     struct frontend *fe, int fd, const struct sockaddr *peer, socklen_t peer_n, void *arg);
 int listener_open(struct frontend *fe, const char *address, struct slice refuse, listener_accept_fn on_accept,
     void *arg, struct listener **ret);
+/* The same for clients that speak TLS; fe->tls is there. */
+int listener_open_tls(
+    struct frontend *fe, const char *address, listener_accept_fn on_accept, void *arg, struct listener **ret);
 struct listener *listener_close(struct listener *listener); /* NULL is fine */
 /* As listener_close(), for a planned end: those that wait to be accepted are accepted first, unless the
  * socket lives on without us. */
@@ -150,5 +156,22 @@ struct listener *listener_stop(struct listener *listener);
 const char *listener_address(const struct listener *listener);
 /* What is set on it holds for those that it accepts from then on (tcp(7)). */
 int listener_fd(const struct listener *listener);
+
+/* What a transport listens on: in the clear, encrypted, or both; NULL: it does not. */
+struct listeners {
+    struct listener *plain, *tls;
+};
+/* What the transport's section says. is_http: as in tls_new(). 0, or negative errno after logging why. */
+struct listeners_spec {
+    const struct conf_address *listen;
+    const struct tls_options *tls;
+    bool is_http;
+    struct slice refuse;
+    listener_accept_fn on_accept;
+    void *arg;
+};
+int listeners_open(struct frontend *fe, const struct listeners_spec *spec, struct listeners *ret);
+void listeners_stop(struct listeners *listeners);
+void listeners_close(struct listeners *listeners);
 
 #endif

@@ -12,7 +12,9 @@
 #include "base/log.h"
 #include "base/memguard.h"
 #include "base/notify.h"
+#include "frontends/sdk/options.h"
 #include "frontends/sdk/peers.h"
+#include "frontends/sdk/tls.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -29,9 +31,11 @@
 #define FDS_KEPT 32u
 /* What a connection costs at first, about. */
 #define CONN_BYTES 4096u
+#define TLS_CONN_BYTES (64u * 1024)
 
 struct listener {
     struct frontend *fe;
+    struct tls *tls; /* NULL: clients come unencrypted */
     listener_accept_fn on_accept;
     void *arg;
     struct slice refuse;
@@ -130,7 +134,7 @@ listener_take(struct listener *l, int fd, const struct sockaddr *peer, socklen_t
         listener_refuse(l, fd);
         return;
     }
-    if (memguard_take(fe->memory, CONN_BYTES)) {
+    if (memguard_take(fe->memory, l->tls != NULL ? TLS_CONN_BYTES : CONN_BYTES)) {
         log_warn("memory is nearly used up: clients are turned away");
         fe->counters.refused_memory++;
         listener_refuse(l, fd);
@@ -146,7 +150,9 @@ listener_take(struct listener *l, int fd, const struct sockaddr *peer, socklen_t
         }
     }
     fe->counters.accepted++;
+    fe->accepted_tls = l->tls;
     l->on_accept(fe, fd, peer, peer_n, l->arg);
+    fe->accepted_tls = NULL;
     peers_leave(fe->peers, fe->accepted); /* nobody opened a connection */
     fe->accepted = NULL;
 }
@@ -179,7 +185,13 @@ listener_on_readable(evutil_socket_t fd, short what, void *arg)
     for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
         struct sockaddr_storage peer;
         socklen_t peer_n = sizeof peer;
-        int client = accept4(fd, (struct sockaddr *)&peer, &peer_n, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int client;
+
+        if (l->tls != NULL && !tls_has_room(l->tls)) {
+            listener_pause(l);
+            return;
+        }
+        client = accept4(fd, (struct sockaddr *)&peer, &peer_n, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
         if (client >= 0)
             listener_take(l, client, (const struct sockaddr *)&peer, peer_n);
@@ -207,8 +219,12 @@ static void
 listener_announce(struct listener *l, const struct conf_address *address)
 {
     listen_describe(l->fd, address, l->address);
-    log_notice("listening on %s%s", l->address, l->is_passed ? " (a socket that was passed)" : "");
-    notify_listening(l->address);
+    log_notice("listening on %s%s%s", l->address, l->tls != NULL ? " for TLS" : "",
+        l->is_passed ? " (a socket that was passed)" : "");
+    if (l->tls != NULL)
+        notify_listening_tls(l->address);
+    else
+        notify_listening(l->address);
 }
 
 static int
@@ -222,9 +238,9 @@ listener_start(struct listener *l)
     return 0;
 }
 
-int
-listener_open(struct frontend *fe, const char *address, struct slice refuse, listener_accept_fn on_accept,
-    void *arg, struct listener **ret)
+static int
+listener_new(struct frontend *fe, struct tls *tls, const char *address, struct slice refuse,
+    listener_accept_fn on_accept, void *arg, struct listener **ret)
 {
     struct conf_address parsed = {0};
     struct listener *l;
@@ -241,7 +257,7 @@ listener_open(struct frontend *fe, const char *address, struct slice refuse, lis
         return -ENOMEM;
     }
     *l = (struct listener){
-        .fe = fe, .on_accept = on_accept, .arg = arg, .refuse = refuse, .fd = -1, .spare_fd = -1};
+        .fe = fe, .tls = tls, .on_accept = on_accept, .arg = arg, .refuse = refuse, .fd = -1, .spare_fd = -1};
     l->again = (struct loop_timer){.fn = listener_on_again, .arg = l};
     r = listener_get_socket(l, &parsed);
     if (r == 0)
@@ -257,6 +273,20 @@ listener_open(struct frontend *fe, const char *address, struct slice refuse, lis
     conf_address_fini(&parsed);
     *ret = l;
     return 0;
+}
+
+int
+listener_open(struct frontend *fe, const char *address, struct slice refuse, listener_accept_fn on_accept,
+    void *arg, struct listener **ret)
+{
+    return listener_new(fe, NULL, address, refuse, on_accept, arg, ret);
+}
+
+int
+listener_open_tls(
+    struct frontend *fe, const char *address, listener_accept_fn on_accept, void *arg, struct listener **ret)
+{
+    return listener_new(fe, fe->tls, address, slice_str(""), on_accept, arg, ret);
 }
 
 struct listener *
@@ -301,4 +331,42 @@ listener_close(struct listener *listener)
         close(listener->spare_fd);
     free(listener);
     return NULL;
+}
+
+/* ---- Both kinds. ---- */
+
+int
+listeners_open(struct frontend *fe, const struct listeners_spec *spec, struct listeners *ret)
+{
+    int r = 0;
+
+    *ret = (struct listeners){0};
+    if (spec->listen->text == NULL && spec->tls->listen.text == NULL) {
+        log_error("%s.listen and %s.tls.listen are empty: there is nothing to serve", fe->kind->name,
+            fe->kind->name);
+        return -EINVAL;
+    }
+    if (spec->tls->listen.text != NULL)
+        r = tls_new(fe, spec->tls, spec->is_http, &fe->tls);
+    if (r == 0 && spec->listen->text != NULL)
+        r = listener_open(fe, spec->listen->text, spec->refuse, spec->on_accept, spec->arg, &ret->plain);
+    if (r == 0 && spec->tls->listen.text != NULL)
+        r = listener_open_tls(fe, spec->tls->listen.text, spec->on_accept, spec->arg, &ret->tls);
+    if (r < 0)
+        listeners_close(ret);
+    return r;
+}
+
+void
+listeners_stop(struct listeners *listeners)
+{
+    listeners->plain = listener_stop(listeners->plain);
+    listeners->tls = listener_stop(listeners->tls);
+}
+
+void
+listeners_close(struct listeners *listeners)
+{
+    listeners->plain = listener_close(listeners->plain);
+    listeners->tls = listener_close(listeners->tls);
 }

@@ -4,7 +4,7 @@
 
 #include "frontends/tcp/tcp.h"
 
-#include "base/log.h"
+#include "frontends/sdk/tls.h"
 #include "frontends/tcp/tcpconn.h"
 
 #include <errno.h>
@@ -61,13 +61,13 @@ tcp_start(struct frontend *fe, const void *options, void **ret_state)
     tcp->lines.finish = lines_finish;
     dialect_encoder_init(&tcp->json, "tcp/busbar.v1.json", &dialect_native_json, &tcp->lines);
     dialect_encoder_init(&tcp->msgpack, "tcp/busbar.v1.msgpack", &dialect_native_msgpack, NULL);
-    if (tcp->options->listen.text == NULL) {
-        log_error("tcp.listen is empty: there is nothing to serve");
-        free(tcp);
-        return -EINVAL;
-    }
-    r = listener_open(fe, tcp->options->listen.text, slice_of(refuse, sizeof refuse - 1), tcp_conn_on_accept,
-        tcp, &tcp->listener);
+    r = listeners_open(fe,
+        &(struct listeners_spec){.listen = &tcp->options->listen,
+            .tls = &tcp->options->tls,
+            .refuse = slice_of(refuse, sizeof refuse - 1),
+            .on_accept = tcp_conn_on_accept,
+            .arg = tcp},
+        &tcp->listeners);
     if (r < 0) {
         free(tcp);
         return r;
@@ -83,7 +83,7 @@ tcp_stop(struct frontend *fe, void *state)
     struct tcp *tcp = state;
 
     (void)fe;
-    tcp->listener = listener_stop(tcp->listener);
+    listeners_stop(&tcp->listeners);
 }
 
 static void
@@ -91,7 +91,7 @@ tcp_free(void *state)
 {
     struct tcp *tcp = state;
 
-    tcp->listener = listener_close(tcp->listener);
+    listeners_close(&tcp->listeners);
     free(tcp);
 }
 
@@ -100,13 +100,22 @@ tcp_reload(struct frontend *fe, void *state, const void *options)
 {
     struct tcp *tcp = state;
 
-    (void)fe;
     tcp->options = options;
+    tls_reload(fe->tls, &tcp->options->tls);
+}
+
+static void
+tcp_check(struct conf_check *check, const void *options)
+{
+    const struct tcp_options *o = options;
+
+    tls_options_check(check, &tcp_section, &o->tls);
 }
 
 const struct frontend_kind tcp_kind = {
     .name = "tcp",
     .section = &tcp_section,
+    .check = tcp_check,
     .start = tcp_start,
     .stop = tcp_stop,
     .leave = tcp_conn_on_leave,

@@ -13,7 +13,7 @@
 struct tcp {
     struct frontend *fe;
     const struct tcp_options *options;
-    struct listener *listener;
+    struct listeners listeners;
     struct framing lines;
     struct dialect_encoder json, msgpack;
 };

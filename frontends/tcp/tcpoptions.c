@@ -7,6 +7,8 @@
 static const struct conf_row tcp_rows[] = {
 #define OPTION(...) CONF_ROW(struct tcp_options, __VA_ARGS__)
 #include "frontends/tcp/options.tbl.h"
+#define OPTION(...) TLS_ROW(struct tcp_options, __VA_ARGS__)
+#include "frontends/sdk/tls-options.tbl.h"
 };
 
 const struct conf_section tcp_section = CONF_SECTION(

@@ -4,10 +4,12 @@
 #define FRONTENDS_WS_OPTIONS_H
 
 #include "base/conf.h"
+#include "frontends/sdk/options.h"
 
 struct ws_options {
 #define OPTION CONF_FIELD
 #include "frontends/ws/options.tbl.h"
+    struct tls_options tls;
 };
 extern const struct conf_section ws_section;
 

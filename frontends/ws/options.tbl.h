@@ -2,7 +2,8 @@
 /* Section ws. Columns: base/conf.h. */
 OPTION("enabled", BOOL, enabled, RESTART, "true", "", "", "", "Whether `busbar up` runs this frontend.")
 OPTION("listen", ADDRESS, listen, RESTART, "127.0.0.1:8081", "", "", "",
-    "Where to listen: host:port, [v6]:port, or *:port for every address of this machine. Anything but this machine needs TLS in front.")
+    "Where to listen: host:port, [v6]:port, or *:port for every address of this machine. Not encrypted: "
+    "for anything but this machine there is tls.listen. Empty: nowhere.")
 OPTION("workers", COUNT, workers, RESTART, "1", "1", "64", "",
     "How many processes of this frontend `busbar up` runs; they share the port.")
 OPTION("path", STRING, path, LIVE, "/ws", "1", "256", "",

@@ -69,7 +69,7 @@ struct wsconn {
     bool is_leaving : 1; /* this process stops: closed as soon as its publishes were answered */
 };
 
-_Static_assert(sizeof(struct wsconn) <= 456, "an idle connection pays for this");
+_Static_assert(sizeof(struct wsconn) <= 464, "an idle connection pays for this");
 
 /* What all connections share. */
 static inline struct wsserver *

@@ -7,6 +7,8 @@
 static const struct conf_row ws_rows[] = {
 #define OPTION(...) CONF_ROW(struct ws_options, __VA_ARGS__)
 #include "frontends/ws/options.tbl.h"
+#define OPTION(...) TLS_ROW(struct ws_options, __VA_ARGS__)
+#include "frontends/sdk/tls-options.tbl.h"
 };
 
 const struct conf_section ws_section =

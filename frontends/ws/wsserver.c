@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "frontends/dialects/actioncable/options.h"
 #include "frontends/sdk/block.h"
+#include "frontends/sdk/tls.h"
 #include "frontends/ws/wsconn.h"
 #include "frontends/ws/wsdeflate.h"
 #include "frontends/ws/wsframe.h"
@@ -30,7 +31,7 @@ wsserver_free(void *state)
 
     if (server == NULL)
         return;
-    server->listener = listener_close(server->listener);
+    listeners_close(&server->listeners);
     block_unref(server->ping);
     server->sha1 = wshandshake_sha1_free(server->sha1);
     wscables_fini(&server->cables);
@@ -76,13 +77,15 @@ wsserver_start(struct frontend *fe, const void *options, void **ret_state)
     if (r == 0)
         r = wscables_init(&server->cables, fe, config);
     server->encoders.deflate = server->deflate;
-    if (r == 0 && server->options->listen.text == NULL) {
-        log_error("ws.listen is empty: there is nothing to serve");
-        r = -EINVAL;
-    }
     if (r == 0)
-        r = listener_open(fe, server->options->listen.text, slice_of(refuse, sizeof refuse - 1),
-            wsconn_on_accept, server, &server->listener);
+        r = listeners_open(fe,
+            &(struct listeners_spec){.listen = &config->ws.listen,
+                .tls = &config->ws.tls,
+                .is_http = true,
+                .refuse = slice_of(refuse, sizeof refuse - 1),
+                .on_accept = wsconn_on_accept,
+                .arg = server},
+            &server->listeners);
     if (r < 0) {
         wsserver_free(server);
         return r;
@@ -97,7 +100,7 @@ wsserver_stop(struct frontend *fe, void *state)
     struct wsserver *server = state;
 
     (void)fe;
-    server->listener = listener_stop(server->listener);
+    listeners_stop(&server->listeners);
 }
 
 static void
@@ -106,8 +109,8 @@ wsserver_reload(struct frontend *fe, void *state, const void *options)
     const struct wsserver_config *config = options;
     struct wsserver *server = state;
 
-    (void)fe;
     server->options = &config->ws;
+    tls_reload(fe->tls, &config->ws.tls);
     wscables_reload(&server->cables, config);
     server->encoders.threshold = server->options->deflate_threshold;
 }
@@ -118,6 +121,7 @@ wsserver_check(struct conf_check *check, const void *options)
     const struct wsserver_config *config = options;
 
     channel_options_check(check, &config->channels);
+    tls_options_check(check, &ws_section, &config->ws.tls);
 }
 
 static const struct frontend_section wsserver_sections[] = {

@@ -26,7 +26,7 @@ struct wsdeflate;
 struct wsserver {
     struct frontend *fe;
     const struct ws_options *options;
-    struct listener *listener;
+    struct listeners listeners;
     struct wsdeflate *deflate;
     struct evp_md_ctx_st *sha1; /* for handshakes */
     struct block *ping;  /* one ping frame, for everybody */

@@ -18,13 +18,16 @@ class Closed(Exception):
 class Stream:
     """A socket with a buffer."""
 
-    def __init__(self, host, port, rcvbuf=None):
+    def __init__(self, host, port, rcvbuf=None, tls=None):
+        """tls: an ssl.SSLContext; localhost is who is expected."""
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         if rcvbuf:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
         self.sock.settimeout(DEADLINE)
         self.sock.connect((host, port))
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls:
+            self.sock = tls.wrap_socket(self.sock, server_hostname="localhost")
         self.buffer = b""
 
     def write(self, data):
@@ -236,8 +239,11 @@ class Response:
         return f"<{self.status} {self.body[:200]!r}>"
 
 
-def http_request(port, method, path, body=None, headers=None, timeout=DEADLINE):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+def http_request(port, method, path, body=None, headers=None, timeout=DEADLINE, tls=None):
+    if tls:
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=timeout, context=tls)
+    else:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
         if isinstance(body, str):
             body = body.encode()

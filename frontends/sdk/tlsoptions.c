@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the table of group tls cannot say: whether the files can be used. */
+#include "config.h"
+
+#include "frontends/sdk/options.h"
+#include "frontends/sdk/tlscontext.h"
+
+#include <openssl/ssl.h>
+
+void
+tls_options_check(
+    struct conf_check *check, const struct conf_section *section, const struct tls_options *options)
+{
+    struct tls_fault fault;
+    SSL_CTX *ctx = NULL;
+
+    if (options->listen.text == NULL)
+        return;
+    if (tlscontext_new(options, &ctx, &fault) < 0)
+        conf_check_note(check, section, 0, fault.option, "%s", fault.what);
+    SSL_CTX_free(ctx);
+}
