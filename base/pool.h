@@ -51,6 +51,7 @@ pool_get(struct pool *p, size_t n)
         return malloc((i + 1) * POOL_STEP);
     ASAN_UNPOISON_MEMORY_REGION(piece, n < sizeof *piece ? sizeof *piece : n);
     p->spare[i] = piece->next;
+    __builtin_prefetch(piece->next); /* it was put long ago, perhaps, and will be got soon */
     p->n_spare -= (i + 1) * POOL_STEP;
     return piece;
 }
