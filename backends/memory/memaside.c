@@ -38,7 +38,7 @@ aside_arm(struct backend *b)
 static void
 aside_free(struct backend *b, struct memory_aside *a)
 {
-    a->topic->n_aside--;
+    a->topic->extra->n_aside--;
     b->stats.n_scheduled--;
     b->stats.n_scheduled_bytes -= record_size(a->record);
     record_unref(a->record);
@@ -50,14 +50,14 @@ memory_aside_take(struct backend *b, struct store_topic *topic, struct record *r
 {
     struct memory_aside *a;
 
-    if (heap_reserve(&b->aside, 1) < 0)
+    if (heap_reserve(&b->aside, 1) < 0 || memory_topic_extra(topic) == NULL)
         return -ENOMEM;
     a = calloc(1, sizeof(*a));
     if (a == NULL)
         return -ENOMEM;
     a->topic = topic;
     a->record = record_ref(record);
-    topic->n_aside++;
+    topic->extra->n_aside++;
     b->stats.n_scheduled++;
     b->stats.n_scheduled_bytes += record_size(record);
     heap_push(&b->aside, &a->in_aside, record->due_ms, b->next_aside++);
@@ -107,7 +107,7 @@ memory_aside_forget(struct backend *b, struct store_topic *topic)
 {
     size_t n = b->aside.n;
 
-    if (topic != NULL && topic->n_aside == 0)
+    if (topic != NULL && (topic->extra == NULL || topic->extra->n_aside == 0))
         return;
     b->aside.n = 0;
     for (size_t i = 0; i < n; i++) {

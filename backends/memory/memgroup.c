@@ -38,7 +38,7 @@ memory_groups_fini(struct backend *b)
     size_t at = 0;
 
     while ((group = table_next(&b->groups, &at)) != NULL) {
-        group->topic->n_groups--;
+        group->topic->extra->n_groups--;
         free(group);
     }
     table_fini(&b->groups);
@@ -62,11 +62,11 @@ memory_group_open(struct backend *b, struct store_topic *topic, struct slice nam
         free(group);
         group = known;
     } else {
-        if (table_insert(&b->groups, group) < 0) {
+        if (memory_topic_extra(topic) == NULL || table_insert(&b->groups, group) < 0) {
             free(group);
             return -ENOMEM;
         }
-        topic->n_groups++;
+        topic->extra->n_groups++;
         b->stats.n_groups++;
     }
     group->cookie = cookie;
@@ -79,7 +79,7 @@ memory_group_drop(struct backend *b, struct store_group *group)
 {
     assert(!b->is_calling);
     (void)table_remove(&b->groups, group_key_of(group));
-    group->topic->n_groups--;
+    group->topic->extra->n_groups--;
     b->stats.n_groups--;
     free(group);
 }

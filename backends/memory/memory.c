@@ -128,7 +128,9 @@ topic_free(struct backend *b, struct store_topic *topic)
 {
     memory_topic_empty(b, topic);
     list_remove(&topic->in_recent);
-    list_remove(&topic->in_evicted);
+    if (topic->extra != NULL)
+        list_remove(&topic->extra->in_evicted);
+    free(topic->extra);
     limits_unshare(b, topic->shared);
     free(topic);
     b->stats.n_topics--;
@@ -174,18 +176,19 @@ memory_topic_open(struct backend *b, struct slice name, void *cookie, const stru
     assert(!b->is_calling);
     if (topic == NULL)
         return -ENOMEM;
-    topic->shared = limits_share(b, limits);
+    topic->n_ring = 1;
+    if (!limits->is_held || memory_topic_extra(topic) != NULL)
+        topic->shared = limits_share(b, limits);
     if (topic->shared == NULL) {
+        free(topic->extra);
         free(topic);
         return -ENOMEM;
     }
     topic->cookie = cookie;
     topic->id = b->next_id++;
     topic->evicted_seq = b->dropped_seq;
-    topic->hold_above = UINT64_MAX;
     list_init(&topic->in_kept);
     list_init(&topic->in_recent);
-    list_init(&topic->in_evicted);
     list_push_front(&b->recent, &topic->in_recent);
     b->stats.n_topics++;
     *ret = topic;
@@ -195,7 +198,8 @@ memory_topic_open(struct backend *b, struct slice name, void *cookie, const stru
 static void
 memory_topic_limit(struct backend *b, struct store_topic *topic, const struct store_limits *limits)
 {
-    struct memory_limits *shared = limits_share(b, limits);
+    bool has_extra = !limits->is_held || memory_topic_extra(topic) != NULL;
+    struct memory_limits *shared = has_extra ? limits_share(b, limits) : NULL;
 
     assert(!b->is_calling);
     if (shared == NULL)
@@ -211,7 +215,7 @@ static void
 memory_topic_drop(struct backend *b, struct store_topic *topic)
 {
     assert(!b->is_calling);
-    assert(topic->n_groups == 0);
+    assert(topic->extra == NULL || topic->extra->n_groups == 0);
     if (topic->last_seq > b->dropped_seq && !topic->shared->limits.is_unrecoverable)
         b->dropped_seq = topic->last_seq;
     memory_aside_forget(b, topic);
@@ -221,8 +225,12 @@ memory_topic_drop(struct backend *b, struct store_topic *topic)
 static void
 memory_topic_hold(struct backend *b, struct store_topic *topic, uint64_t above)
 {
+    struct memory_extra *extra = memory_topic_extra(topic);
+
     assert(!b->is_calling);
-    topic->hold_above = above;
+    if (extra == NULL)
+        return; /* then it has not got the limits that hold, either */
+    extra->hold_above = above;
     memory_topic_trim(b, topic, loop_wall_ms(b->loop));
 }
 
@@ -248,7 +256,8 @@ memory_topic_is_idle(struct backend *b, struct store_topic *topic)
 {
     assert(!b->is_calling);
     memory_topic_trim(b, topic, loop_wall_ms(b->loop));
-    return topic->n == 0 && topic->retained == NULL && topic->n_aside == 0 && topic->n_groups == 0;
+    return topic->n == 0 && topic->retained == NULL &&
+           (topic->extra == NULL || (topic->extra->n_aside == 0 && topic->extra->n_groups == 0));
 }
 
 static void

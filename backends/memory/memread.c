@@ -36,7 +36,7 @@ heap_add(struct backend *b, struct store_topic *topic, uint32_t at)
         b->heap = heap;
         b->heap_room = room;
     }
-    b->heap[b->n_heap++] = (struct memory_source){memory_topic_at(topic, at)->seq, topic, at};
+    b->heap[b->n_heap++] = (struct memory_source){memory_topic_seq_at(topic, at), topic, at};
     return 0;
 }
 
@@ -66,7 +66,7 @@ topic_last(const struct store_topic *topic, uint64_t n)
     if (topic->n == topic->n_places)
         return topic->n - (uint32_t)n;
     while (n > 0)
-        n -= memory_topic_at(topic, --at)->record != NULL;
+        n -= memory_topic_at(topic, --at) != NULL;
     return at;
 }
 
@@ -77,7 +77,7 @@ topic_from_time(const struct store_topic *topic, uint32_t at, int64_t since_ms)
     uint32_t from = topic->n_places;
 
     while (from > at) {
-        const struct record *record = memory_topic_at(topic, from - 1)->record;
+        const struct record *record = memory_topic_at(topic, from - 1);
 
         if (record != NULL && record->time_ms < since_ms)
             break;
@@ -160,7 +160,7 @@ static bool
 topic_is_wanted(struct backend *b, const struct store_read *read, struct store_topic *topic)
 {
     if (topic->asked >> 1 != b->n_reads)
-        topic->asked = b->n_reads << 1 | read->wants(topic->cookie, read->arg);
+        topic->asked = b->n_reads << 1 | (uint32_t)read->wants(topic->cookie, read->arg);
     return (topic->asked & 1) != 0;
 }
 
@@ -206,7 +206,7 @@ static bool
 source_move(struct memory_source *s)
 {
     while (++s->at < s->topic->n_places)
-        if (memory_topic_at(s->topic, s->at)->record != NULL)
+        if (memory_topic_at(s->topic, s->at) != NULL)
             return true;
     return false;
 }
@@ -233,13 +233,13 @@ give_merged(struct backend *b, const struct store_read *read, uint64_t n, uint64
             read_end(b, read, 0, upto, true);
             return;
         }
-        record = memory_topic_at(first->topic, first->at)->record;
+        record = memory_topic_at(first->topic, first->at);
         n++;
         bytes += record_size(record);
         upto = record->seq;
         read->on_record(record, read->arg);
         if (source_move(first))
-            first->seq = memory_topic_at(first->topic, first->at)->seq;
+            first->seq = memory_topic_seq_at(first->topic, first->at);
         else
             *first = b->heap[--b->n_heap];
         if (b->n_heap > 0)
@@ -338,9 +338,10 @@ tell_gaps(struct backend *b, const struct store_read *read)
 {
     tell_unnamed_gap(b, read);
     for (struct list *it = b->evicted.prev; it != &b->evicted; it = it->prev) {
-        struct store_topic *topic = list_entry(it, struct store_topic, in_evicted);
+        const struct memory_extra *extra = list_entry(it, struct memory_extra, in_evicted);
+        struct store_topic *topic = extra->topic;
 
-        if (topic->evicted_at <= read->since || topic->evicted_at < read->told_at)
+        if (extra->evicted_at <= read->since || extra->evicted_at < read->told_at)
             return; /* so have all before it */
         if (topic->evicted_seq > read->since && topic_is_wanted(b, read, topic))
             tell_gap(read, topic);
@@ -395,6 +396,14 @@ has_few_topics(const struct backend *b, uint64_t since)
 
 /* ---- The read. ---- */
 
+/* After two thousand million of them: no topic may have the number of a read to come. */
+static void
+reads_number_anew(struct backend *b)
+{
+    list_for_each_safe(it, following, &b->recent) list_entry(it, struct store_topic, in_recent)->asked = 0;
+    b->n_reads = 1;
+}
+
 int
 memory_read(struct backend *b, const struct store_read *asked)
 {
@@ -404,7 +413,8 @@ memory_read(struct backend *b, const struct store_read *asked)
     assert(!b->is_calling);
     b->is_calling = true;
     b->n_heap = 0;
-    b->n_reads++;
+    if (++b->n_reads > INT32_MAX)
+        reads_number_anew(b);
     if (read.topics != NULL) {
         r = collect_named(b, &read);
     } else if (read.last > 0) {

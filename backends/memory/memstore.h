@@ -30,9 +30,10 @@ struct memory_limits {
     uint64_t n_users;
 };
 
+/* A record; or of one that has expired, which is never at either end of the ring, its seq: then the lowest
+ * bit is set. */
 struct memory_place {
-    uint64_t seq;
-    struct record *record; /* NULL: it has expired; never so at either end of the ring */
+    uint64_t bits;
 };
 
 struct memory_life {
@@ -48,27 +49,39 @@ struct memory_lives {
     uint32_t n, room;
 };
 
+/* What most topics have not: made when it is needed, and kept as long as the topic. */
+struct memory_extra {
+    struct store_topic *topic;
+    struct list in_evicted;
+    uint64_t evicted_at;        /* the store's last seq when evicted_seq changed the last time */
+    struct memory_lives *lives; /* NULL: none ever */
+    uint64_t hold_above;
+    uint32_t n_aside, n_groups;
+};
+
 struct store_topic {
     void *cookie;
     struct memory_limits *shared;
-    struct memory_place *ring;
-    uint32_t n_ring; /* 0 or a power of two */
+    union {
+        struct memory_place one; /* if n_ring is 1 */
+        struct memory_place *many;
+    } ring;
+    uint32_t n_ring; /* a power of two */
     uint32_t head;   /* index of the oldest */
     uint32_t n_places;
-    uint32_t n;  /* records in them */
-    uint32_t id; /* for idempotency keys and groups; one that is dropped and opened again gets another */
-    uint32_t n_aside, n_groups;
-    bool is_in_held; /* in_kept is in the list `held` */
+    uint32_t n : 31;         /* records in them */
+    uint32_t is_in_held : 1; /* in_kept is in the list `held` */
+    uint32_t id;    /* for idempotency keys and groups; one that is dropped and opened again gets another */
+    uint32_t asked; /* by a read in the order of seq: its number, times two, and whether it wants the topic */
     uint64_t bytes;
     uint64_t last_seq;
     uint64_t evicted_seq; /* the highest that was on this topic and is not kept, though it had not expired */
-    uint64_t hold_above;
     struct record *retained;
-    struct memory_lives *lives; /* NULL: none ever */
-    struct list in_recent, in_kept, in_evicted;
-    uint64_t evicted_at; /* the store's last seq when evicted_seq changed the last time */
-    uint64_t asked; /* by a read in the order of seq: its number, times two, and whether it wants the topic */
+    struct memory_extra *extra; /* NULL: there was no need */
+    struct list in_recent, in_kept;
 };
+/* There may be a million: 128 bytes of the heap. */
+_Static_assert(sizeof(struct store_topic) <= 120, "each topic pays for this");
 
 /* A topic in a read: its next record is at ring position `at` and has `seq`. */
 struct memory_source {
@@ -99,14 +112,43 @@ struct backend {
     size_t n_heap, heap_room;
     struct record **page; /* likewise, of a read in the order of seq */
     size_t n_page, page_room;
-    uint64_t n_reads;
+    uint32_t n_reads; /* by which they are told apart: below 2^31 */
     struct store_stats stats;
 };
 
 static inline struct memory_place *
+memory_topic_place(struct store_topic *topic, uint32_t i)
+{
+    return topic->n_ring == 1 ? &topic->ring.one : &topic->ring.many[(topic->head + i) & (topic->n_ring - 1)];
+}
+
+/* NULL: it has expired. */
+static inline struct record *
 memory_topic_at(const struct store_topic *topic, uint32_t i)
 {
-    return &topic->ring[(topic->head + i) & (topic->n_ring - 1)];
+    uint64_t bits = memory_topic_place((struct store_topic *)topic, i)->bits;
+
+    return (bits & 1) != 0 ? NULL : (struct record *)(uintptr_t)bits;
+}
+
+static inline uint64_t
+memory_topic_seq_at(const struct store_topic *topic, uint32_t i)
+{
+    const struct record *record = memory_topic_at(topic, i);
+
+    return record != NULL ? record->seq : memory_topic_place((struct store_topic *)topic, i)->bits >> 1;
+}
+
+static inline struct memory_lives *
+memory_topic_lives(const struct store_topic *topic)
+{
+    return topic->extra != NULL ? topic->extra->lives : NULL;
+}
+
+static inline uint64_t
+memory_topic_hold_above(const struct store_topic *topic)
+{
+    return topic->extra != NULL ? topic->extra->hold_above : UINT64_MAX;
 }
 
 /* memory.c */
@@ -114,6 +156,8 @@ memory_topic_at(const struct store_topic *topic, uint32_t i)
 int memory_append(struct backend *b, struct store_topic *topic, struct record *record);
 
 /* memtopic.c */
+/* Makes it if need be; NULL if memory ran out. */
+struct memory_extra *memory_topic_extra(struct store_topic *topic);
 /* Room for one more, so that memory_topic_keep() and memory_topic_retain() cannot fail. */
 int memory_topic_reserve(struct backend *b, struct store_topic *topic, const struct record *record);
 void memory_topic_keep(struct backend *b, struct store_topic *topic, struct record *record);

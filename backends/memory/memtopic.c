@@ -13,6 +13,23 @@
 
 #define EXPIRE_MAX 10000u /* records in one tick */
 
+struct memory_extra *
+memory_topic_extra(struct store_topic *topic)
+{
+    struct memory_extra *extra = topic->extra;
+
+    if (extra == NULL) {
+        extra = calloc(1, sizeof(*extra));
+        if (extra == NULL)
+            return NULL;
+        extra->topic = topic;
+        extra->hold_above = UINT64_MAX;
+        list_init(&extra->in_evicted);
+        topic->extra = extra;
+    }
+    return extra;
+}
+
 /* ---- The ring. ---- */
 
 static int
@@ -23,9 +40,10 @@ ring_resize(struct store_topic *topic, uint32_t n_ring)
     if (ring == NULL)
         return -ENOMEM;
     for (uint32_t i = 0; i < topic->n_places; i++)
-        ring[i] = *memory_topic_at(topic, i);
-    free(topic->ring);
-    topic->ring = ring;
+        ring[i] = *memory_topic_place(topic, i);
+    if (topic->n_ring > 1)
+        free(topic->ring.many);
+    topic->ring.many = ring;
     topic->n_ring = n_ring;
     topic->head = 0;
     return 0;
@@ -34,18 +52,17 @@ ring_resize(struct store_topic *topic, uint32_t n_ring)
 static int
 ring_reserve(struct store_topic *topic)
 {
-    if (topic->n_places < topic->n_ring)
-        return 0;
-    return ring_resize(topic, topic->n_ring == 0 ? 1 : topic->n_ring * 2);
+    return topic->n_places < topic->n_ring ? 0 : ring_resize(topic, topic->n_ring * 2);
 }
 
 static void
 ring_shrink(struct store_topic *topic)
 {
     if (topic->n_places == 0) {
-        free(topic->ring);
-        topic->ring = NULL;
-        topic->n_ring = topic->head = 0;
+        if (topic->n_ring > 1)
+            free(topic->ring.many);
+        topic->n_ring = 1;
+        topic->head = 0;
     } else if (topic->n_ring > 16 && topic->n_places < topic->n_ring / 4) {
         (void)ring_resize(topic, topic->n_ring / 2); /* no memory: it stays as large as it is */
     }
@@ -57,17 +74,17 @@ ring_tidy(struct store_topic *topic)
 {
     uint32_t n = 0;
 
-    while (topic->n_places > 0 && memory_topic_at(topic, 0)->record == NULL) {
+    while (topic->n_places > 0 && memory_topic_at(topic, 0) == NULL) {
         topic->head = (topic->head + 1) & (topic->n_ring - 1);
         topic->n_places--;
     }
-    while (topic->n_places > 0 && memory_topic_at(topic, topic->n_places - 1)->record == NULL)
+    while (topic->n_places > 0 && memory_topic_at(topic, topic->n_places - 1) == NULL)
         topic->n_places--;
-    if (topic->n_places <= 2 * topic->n + 16)
+    if (topic->n_places <= 2u * topic->n + 16)
         return;
     for (uint32_t i = 0; i < topic->n_places; i++)
-        if (memory_topic_at(topic, i)->record != NULL)
-            *memory_topic_at(topic, n++) = *memory_topic_at(topic, i);
+        if (memory_topic_at(topic, i) != NULL)
+            *memory_topic_place(topic, n++) = *memory_topic_place(topic, i);
     topic->n_places = n;
 }
 
@@ -79,12 +96,12 @@ memory_topic_first_above(const struct store_topic *topic, uint64_t since)
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
 
-        if (memory_topic_at(topic, middle)->seq > since)
+        if (memory_topic_seq_at(topic, middle) > since)
             high = middle;
         else
             low = middle + 1;
     }
-    while (low < topic->n_places && memory_topic_at(topic, low)->record == NULL)
+    while (low < topic->n_places && memory_topic_at(topic, low) == NULL)
         low++;
     return low;
 }
@@ -103,7 +120,7 @@ kept_remove(struct backend *b, struct store_topic *topic)
 static bool
 oldest_is_held(const struct store_topic *topic)
 {
-    return topic->shared->limits.is_held && memory_topic_at(topic, 0)->seq > topic->hold_above;
+    return topic->shared->limits.is_held && memory_topic_seq_at(topic, 0) > memory_topic_hold_above(topic);
 }
 
 /* Where it belongs now: in `kept`, in `held`, or in neither. */
@@ -153,8 +170,8 @@ lives_add(struct memory_lives *l, struct memory_life life)
 static void
 lives_tidy(struct store_topic *topic)
 {
-    struct memory_lives *l = topic->lives;
-    uint64_t first = topic->n > 0 ? memory_topic_at(topic, 0)->seq : UINT64_MAX;
+    struct memory_lives *l = memory_topic_lives(topic);
+    uint64_t first = topic->n > 0 ? memory_topic_seq_at(topic, 0) : UINT64_MAX;
     uint32_t n = 0;
 
     for (uint32_t i = 0; i < l->n; i++)
@@ -168,16 +185,18 @@ lives_tidy(struct store_topic *topic)
 static int
 lives_reserve(struct backend *b, struct store_topic *topic)
 {
-    struct memory_lives *l = topic->lives;
+    struct memory_lives *l = memory_topic_lives(topic);
     struct memory_life *heap;
     uint32_t room;
 
     if (l == NULL) {
-        l = calloc(1, sizeof(*l));
+        struct memory_extra *extra = memory_topic_extra(topic);
+
+        l = extra != NULL ? calloc(1, sizeof(*l)) : NULL;
         if (l == NULL)
             return -ENOMEM;
         l->topic = topic;
-        topic->lives = l;
+        extra->lives = l;
     }
     if (!heap_has(&l->in_lives) && heap_reserve(&b->lives, 1) < 0)
         return -ENOMEM;
@@ -199,7 +218,7 @@ lives_reserve(struct backend *b, struct store_topic *topic)
 static void
 lives_move(struct backend *b, struct store_topic *topic)
 {
-    struct memory_lives *l = topic->lives;
+    struct memory_lives *l = memory_topic_lives(topic);
     const struct record *retained = topic->retained;
     int64_t next_ms = INT64_MAX;
 
@@ -226,35 +245,40 @@ lives_move(struct backend *b, struct store_topic *topic)
 
 /* Out of its place; the ring is not tidy after. */
 static void
-place_empty(struct backend *b, struct store_topic *topic, struct memory_place *place)
+place_empty(struct backend *b, struct store_topic *topic, uint32_t at)
 {
-    size_t size = record_size(place->record);
+    struct record *record = memory_topic_at(topic, at);
+    size_t size = record_size(record);
 
     topic->n--;
     topic->bytes -= size;
     b->stats.n_bytes -= size;
     b->stats.n_records--;
-    seqlist_remove(&b->all, &place->record->in_all);
-    record_unref(place->record);
-    place->record = NULL;
+    seqlist_remove(&b->all, &record->in_all);
+    memory_topic_place(topic, at)->bits = record->seq << 1 | 1;
+    record_unref(record);
 }
 
 void
 memory_topic_note_evicted(struct backend *b, struct store_topic *topic)
 {
-    topic->evicted_at = b->last_seq;
-    list_remove(&topic->in_evicted);
-    list_push_back(&b->evicted, &topic->in_evicted);
+    struct memory_extra *extra = memory_topic_extra(topic);
+
+    if (extra != NULL) {
+        extra->evicted_at = b->last_seq;
+        list_remove(&extra->in_evicted);
+        list_push_back(&b->evicted, &extra->in_evicted);
+    } else if (topic->evicted_seq > b->dropped_seq && !topic->shared->limits.is_unrecoverable) {
+        b->dropped_seq = topic->evicted_seq; /* without a name, but told */
+    }
 }
 
 static void
 topic_evict_oldest(struct backend *b, struct store_topic *topic)
 {
-    struct memory_place *oldest = memory_topic_at(topic, 0);
-
-    topic->evicted_seq = oldest->seq;
+    topic->evicted_seq = memory_topic_seq_at(topic, 0);
     memory_topic_note_evicted(b, topic);
-    place_empty(b, topic, oldest);
+    place_empty(b, topic, 0);
     b->stats.n_evicted++;
     ring_tidy(topic);
 }
@@ -263,14 +287,10 @@ static void
 topic_expire_one(struct backend *b, struct store_topic *topic, uint64_t seq)
 {
     uint32_t at = memory_topic_first_above(topic, seq - 1);
-    struct memory_place *place;
 
-    if (at == topic->n_places)
-        return;
-    place = memory_topic_at(topic, at);
-    if (place->seq != seq)
+    if (at == topic->n_places || memory_topic_seq_at(topic, at) != seq)
         return; /* it was evicted before */
-    place_empty(b, topic, place);
+    place_empty(b, topic, at);
     b->stats.n_expired++;
     ring_tidy(topic);
 }
@@ -279,7 +299,7 @@ topic_expire_one(struct backend *b, struct store_topic *topic, uint64_t seq)
 static unsigned
 topic_expire(struct backend *b, struct store_topic *topic, int64_t wall_ms, unsigned budget)
 {
-    struct memory_lives *l = topic->lives;
+    struct memory_lives *l = memory_topic_lives(topic);
     unsigned n = 0;
 
     if (l == NULL || !heap_has(&l->in_lives) || l->in_lives.key > wall_ms)
@@ -307,8 +327,7 @@ topic_is_over(const struct store_topic *topic, int64_t wall_ms)
     const struct store_limits *limits = &topic->shared->limits;
 
     return topic->n > limits->messages || (limits->bytes > 0 && topic->bytes > limits->bytes) ||
-           (limits->age_ms > 0 &&
-               wall_ms - memory_topic_at(topic, 0)->record->time_ms >= (int64_t)limits->age_ms);
+           (limits->age_ms > 0 && wall_ms - memory_topic_at(topic, 0)->time_ms >= (int64_t)limits->age_ms);
 }
 
 void
@@ -324,7 +343,7 @@ memory_topic_trim(struct backend *b, struct store_topic *topic, int64_t wall_ms)
 void
 memory_topic_trim_upto(struct backend *b, struct store_topic *topic, uint64_t upto)
 {
-    while (topic->n > 0 && memory_topic_at(topic, 0)->seq <= upto)
+    while (topic->n > 0 && memory_topic_seq_at(topic, 0) <= upto)
         topic_evict_oldest(b, topic);
     ring_shrink(topic);
     topic_list(b, topic);
@@ -366,19 +385,19 @@ void
 memory_topic_empty(struct backend *b, struct store_topic *topic)
 {
     while (topic->n > 0) {
-        place_empty(b, topic, memory_topic_at(topic, 0));
+        place_empty(b, topic, 0);
         b->stats.n_evicted++;
         ring_tidy(topic);
     }
     ring_shrink(topic);
     topic_list(b, topic);
     memory_topic_forget_retained(b, topic);
-    if (topic->lives == NULL)
+    if (memory_topic_lives(topic) == NULL)
         return;
-    heap_remove(&b->lives, &topic->lives->in_lives);
-    free(topic->lives->heap);
-    free(topic->lives);
-    topic->lives = NULL;
+    heap_remove(&b->lives, &topic->extra->lives->in_lives);
+    free(topic->extra->lives->heap);
+    free(topic->extra->lives);
+    topic->extra->lives = NULL;
 }
 
 /* ---- Coming. ---- */
@@ -389,7 +408,7 @@ topic_keeps(const struct backend *b, const struct store_topic *topic)
 {
     const struct store_limits *limits = &topic->shared->limits;
 
-    return limits->messages > 0 || (limits->is_held && topic->hold_above <= b->last_seq);
+    return limits->messages > 0 || (limits->is_held && memory_topic_hold_above(topic) <= b->last_seq);
 }
 
 int
@@ -410,7 +429,7 @@ memory_topic_keep(struct backend *b, struct store_topic *topic, struct record *r
     if (record->prev == 0 && topic->evicted_seq > 0) /* what was dropped may have been its own */
         memory_topic_note_evicted(b, topic);
     if (topic->shared->limits.messages == 0 &&
-        !(topic->shared->limits.is_held && record->seq > topic->hold_above)) {
+        !(topic->shared->limits.is_held && record->seq > memory_topic_hold_above(topic))) {
         topic->evicted_seq = record->seq;
         memory_topic_note_evicted(b, topic);
         b->stats.n_evicted++;
@@ -418,7 +437,7 @@ memory_topic_keep(struct backend *b, struct store_topic *topic, struct record *r
     }
     assert(topic->n_places < topic->n_ring);
     topic->n_places++;
-    *memory_topic_at(topic, topic->n_places - 1) = (struct memory_place){record->seq, record_ref(record)};
+    memory_topic_place(topic, topic->n_places - 1)->bits = (uintptr_t)record_ref(record);
     record->store = topic;
     seqlist_push(&b->all, &record->in_all);
     topic->n++;
@@ -426,7 +445,7 @@ memory_topic_keep(struct backend *b, struct store_topic *topic, struct record *r
     b->stats.n_bytes += size;
     b->stats.n_records++;
     if (record->expires_ms != 0) {
-        lives_add(topic->lives, (struct memory_life){record->expires_ms, record->seq});
+        lives_add(memory_topic_lives(topic), (struct memory_life){record->expires_ms, record->seq});
         lives_move(b, topic);
     }
     kept_remove(b, topic); /* to the end of the list */
