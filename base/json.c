@@ -736,10 +736,11 @@ json_put_escape(struct buf *out, uint8_t c)
     }
 }
 
-/* From the first character on that must be escaped. */
+/* Where something must be escaped. */
 static void
-json_put_rest(struct buf *out, const uint8_t *p, const uint8_t *end)
+json_put_escaped(struct buf *out, const uint8_t *p, const uint8_t *end)
 {
+    buf_put_byte(out, '"');
     while (p < end) {
         const uint8_t *special = scan_plain(p, end, p, SCAN_SPECIAL);
 
@@ -748,26 +749,20 @@ json_put_rest(struct buf *out, const uint8_t *p, const uint8_t *end)
         if (p < end)
             json_put_escape(out, *p++);
     }
+    buf_put_byte(out, '"');
 }
 
 void
 json_put_string(struct buf *out, struct slice in)
 {
-    const uint8_t *end = in.n == 0 ? in.p : in.p + in.n, *plain = scan_plain(in.p, end, in.p, SCAN_SPECIAL);
     uint8_t *to = buf_reserve(out, in.n + 2);
-    size_t n_plain = (size_t)(plain - in.p);
 
     if (to == NULL)
         return;
-    *to++ = '"';
-    if (n_plain > 0)
-        memcpy(to, in.p, n_plain);
-    to[n_plain] = '"';
-    buf_commit(out, n_plain + 1);
-    if (plain == end) {
-        buf_commit(out, 1);
+    if (!scan_copy_plain(to + 1, in.p, in.n)) {
+        json_put_escaped(out, in.p, in.p + in.n);
         return;
     }
-    json_put_rest(out, plain, end);
-    buf_put_byte(out, '"');
+    to[0] = to[in.n + 1] = '"';
+    buf_commit(out, in.n + 2);
 }

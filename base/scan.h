@@ -131,6 +131,75 @@ scan_plain(const uint8_t *p, const uint8_t *end, const uint8_t *floor, enum scan
 #endif
 }
 
+static inline uint64_t
+scan_copy_8(uint8_t *to, const uint8_t *p)
+{
+    memcpy(to, p, 8);
+    return scan_word(scan_load_8(p), SCAN_SPECIAL);
+}
+
+/* Copies n bytes. False if one of them is special; the copy is made nevertheless. */
+static inline bool
+scan_copy_plain_words(uint8_t *to, const uint8_t *p, size_t n)
+{
+    uint64_t found = 0;
+    size_t i = 0;
+
+    if (n >= 8) {
+        for (; i + 8 < n; i += 8)
+            found |= scan_copy_8(to + i, p + i);
+        return (found | scan_copy_8(to + n - 8, p + n - 8)) == 0;
+    }
+    if (n >= 4) {
+        found = scan_word(scan_load_4(p) | scan_load_4(p + n - 4) << 32, SCAN_SPECIAL);
+        memcpy(to, p, 4);
+        memcpy(to + n - 4, p + n - 4, 4);
+        return found == 0;
+    }
+    for (; i < n; i++) {
+        to[i] = p[i];
+        found |= scan_is_special(p[i], SCAN_SPECIAL);
+    }
+    return found == 0;
+}
+
+#ifdef __SSE2__
+/* Bytes of ff where one is special. */
+static inline __m128i
+scan_copy_16(uint8_t *to, const uint8_t *p)
+{
+    const __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);
+    const __m128i control = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes);
+    const __m128i quote = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('"'));
+
+    _mm_storeu_si128((__m128i *)(void *)to, bytes);
+    return _mm_or_si128(_mm_or_si128(control, quote), _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\')));
+}
+
+static inline bool
+scan_copy_plain_blocks(uint8_t *to, const uint8_t *p, size_t n)
+{
+    __m128i found = _mm_setzero_si128();
+
+    if (n < 16)
+        return scan_copy_plain_words(to, p, n);
+    for (size_t i = 0; i + 16 < n; i += 16)
+        found = _mm_or_si128(found, scan_copy_16(to + i, p + i));
+    found = _mm_or_si128(found, scan_copy_16(to + n - 16, p + n - 16));
+    return _mm_movemask_epi8(found) == 0;
+}
+#endif
+
+static inline bool
+scan_copy_plain(uint8_t *to, const uint8_t *p, size_t n)
+{
+#ifdef __SSE2__
+    return scan_copy_plain_blocks(to, p, n);
+#else
+    return scan_copy_plain_words(to, p, n);
+#endif
+}
+
 /* The first byte that is not ASCII, or end. */
 static inline const uint8_t *
 scan_ascii(const uint8_t *p, const uint8_t *end)

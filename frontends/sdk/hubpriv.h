@@ -49,7 +49,7 @@
 /* A group's block is handed out before the turn's end when it has grown to this. */
 #define GROUP_BLOCK_BYTES (64u * 1024)
 /* What an encoder writes around a short message, about. */
-#define FRAME_WORDS 96u
+#define FRAME_WORDS 160u
 /* The broker numbers topics densely; a handle above this is a fault. */
 #define HANDLES_MAX (1u << 24)
 

@@ -14,8 +14,10 @@
 #include <string.h>
 
 #include "base/base64.h"
+#include "base/digits.h"
 #include "base/json.h"
 #include "base/mp.h"
+#include "base/scan.h"
 
 /* ---- Reading values: each is known to be well-formed JSON, without white space around it. ---- */
 
@@ -304,9 +306,46 @@ njson_split(struct slice in, struct dialect_scan *scan, size_t max, size_t *ret_
     return 0;
 }
 
-/* ---- Deliveries: the hot path, no pair written by a call through a table. ---- */
+/* ---- Deliveries: the hot path. Room is made once for what has a known length, and written through `at`,
+ * which stands behind out->n by what is not committed yet. ---- */
 
 #define PUT(out, literal) buf_put((out), (literal), sizeof(literal) - 1)
+#define WRITE(at, literal) njson_write((at), slice_of((literal), sizeof(literal) - 1))
+
+/* All the words that a message has around its slices, at most, with the longest time. */
+#define NJSON_WORDS                                                                                          \
+    (sizeof "{\"op\":\"presence\",\"sub\":,\"topic\":\"\",\"cursor\":\"\",\"time\":,\"data\":\"\"}" +        \
+        DIGITS_ROOM)
+/* Likewise around a pair of an answer. */
+#define NJSON_PAIR (sizeof "{\"\":\"\"" + DIGITS_ROOM)
+
+static inline uint8_t *
+njson_write(uint8_t *at, struct slice s)
+{
+    if (s.n > 0)
+        memcpy(at, s.p, s.n);
+    return at + s.n;
+}
+
+static inline void
+njson_commit(struct buf *out, const uint8_t *at)
+{
+    buf_commit(out, (size_t)(at - (out->p + out->n)));
+}
+
+/* A text for which there is room if nothing in it needs an escape. If something does, it takes what it needs,
+ * and room is made anew for `more` bytes after it. NULL if there is none. */
+static inline uint8_t *
+njson_write_string(struct buf *out, uint8_t *at, struct slice text, size_t more)
+{
+    if (scan_copy_plain(at + 1, text.p, text.n)) {
+        at[0] = at[text.n + 1] = '"';
+        return at + text.n + 2;
+    }
+    njson_commit(out, at);
+    json_put_string(out, text);
+    return buf_reserve(out, more);
+}
 
 static void
 njson_put_headers(struct buf *out, struct slice headers)
@@ -331,24 +370,27 @@ njson_put_headers(struct buf *out, struct slice headers)
 }
 
 static void
-njson_put_body(struct buf *out, const struct message *m)
+njson_put_data(struct buf *out, const struct message *m)
 {
-    switch (m->kind) {
-    case MESSAGE_JSON:
-        if (m->body.n > 0)
-            buf_put_slice(out, m->body);
-        else
-            PUT(out, "null"); /* nobody publishes it, but the line must stay JSON */
-        break;
-    case MESSAGE_TEXT:
-        json_put_string(out, m->body);
-        break;
-    case MESSAGE_BINARY:
-        buf_put_byte(out, '"');
+    uint8_t *at = buf_reserve(out, sizeof ",\"data\":\"\"" + m->body.n);
+
+    if (at == NULL)
+        return;
+    if (m->kind == MESSAGE_BINARY) {
+        PUT(out, ",\"encoding\":\"base64\",\"data\":\"");
         base64_put(out, m->body);
         buf_put_byte(out, '"');
-        break;
+        return;
     }
+    at = WRITE(at, ",\"data\":");
+    if (m->kind == MESSAGE_TEXT)
+        at = njson_write_string(out, at, m->body, 0);
+    else if (m->body.n > 0)
+        at = njson_write(at, m->body);
+    else
+        at = WRITE(at, "null"); /* nobody publishes it, but the line must stay JSON */
+    if (at != NULL)
+        njson_commit(out, at);
 }
 
 /* A string that is a JSON payload differs from a text by its type alone, so it then is always told. */
@@ -360,47 +402,10 @@ njson_type_of(const struct message *m)
     return m->type;
 }
 
-/* Who came and went. It has no cursor: nobody goes on from there. */
+/* What most messages do not have. */
 static void
-njson_put_presence(struct buf *out, const struct message *m, struct slice topic, struct slice sub_id)
+njson_put_extras(struct buf *out, const struct message *m, struct slice type)
 {
-    PUT(out, "{\"op\":\"presence\"");
-    if (sub_id.n > 0) {
-        PUT(out, ",\"sub\":");
-        buf_put_slice(out, sub_id);
-    }
-    PUT(out, ",\"topic\":");
-    json_put_string(out, topic);
-    PUT(out, ",\"time\":");
-    buf_put_u64(out, m->time_ms);
-    PUT(out, ",\"data\":");
-    njson_put_body(out, m);
-    buf_put_byte(out, '}');
-}
-
-static void
-njson_put_message(struct buf *out, const struct message *m, struct slice sub_id)
-{
-    struct slice type = njson_type_of(m), presence = native_presence_topic(m->topic);
-
-    if (presence.n > 0) {
-        njson_put_presence(out, m, presence, sub_id);
-        return;
-    }
-
-    /* One growth for all of it; less than what follows, so that a limit is not passed by the estimate. */
-    (void)buf_reserve(out, m->body.n + m->topic.n + m->cursor.n + sub_id.n + 40);
-    PUT(out, "{\"op\":\"msg\"");
-    if (sub_id.n > 0) {
-        PUT(out, ",\"sub\":");
-        buf_put_slice(out, sub_id);
-    }
-    PUT(out, ",\"topic\":");
-    json_put_string(out, m->topic);
-    PUT(out, ",\"cursor\":\"");
-    buf_put_slice(out, m->cursor);
-    PUT(out, "\",\"time\":");
-    buf_put_u64(out, m->time_ms);
     if (m->is_retained)
         PUT(out, ",\"retained\":true");
     if (type.n > 0) {
@@ -413,22 +418,51 @@ njson_put_message(struct buf *out, const struct message *m, struct slice sub_id)
     }
     if (m->headers.n > 0)
         njson_put_headers(out, m->headers);
-    if (m->kind == MESSAGE_BINARY)
-        PUT(out, ",\"encoding\":\"base64\"");
-    PUT(out, ",\"data\":");
-    njson_put_body(out, m);
+}
+
+/* Who came and went has no cursor: nobody goes on from there. */
+static void
+njson_put_message(struct buf *out, const struct message *m, struct slice sub_id)
+{
+    struct slice type = njson_type_of(m), presence = native_presence_topic(m->topic);
+    struct slice topic = presence.n > 0 ? presence : m->topic;
+    const size_t n_after = NJSON_WORDS + m->cursor.n + m->body.n;
+    uint8_t *at = buf_reserve(out, n_after + sub_id.n + topic.n);
+
+    if (at == NULL)
+        return;
+    at = presence.n > 0 ? WRITE(at, "{\"op\":\"presence\"") : WRITE(at, "{\"op\":\"msg\"");
+    if (sub_id.n > 0)
+        at = njson_write(WRITE(at, ",\"sub\":"), sub_id);
+    at = njson_write_string(out, WRITE(at, ",\"topic\":"), topic, n_after);
+    if (at == NULL)
+        return;
+    if (presence.n == 0) {
+        at = njson_write(WRITE(at, ",\"cursor\":\""), m->cursor);
+        *at++ = '"';
+    }
+    at = digits_put(WRITE(at, ",\"time\":"), m->time_ms);
+    njson_commit(out, at);
+    if (presence.n == 0 && (m->is_retained || type.n > 0 || m->key.n > 0 || m->headers.n > 0))
+        njson_put_extras(out, m, type);
+    njson_put_data(out, m);
     buf_put_byte(out, '}');
 }
 
 /* ---- Answers. ---- */
 
-static void
-njson_put_key(struct native_writer *w, const char *key)
+/* Room for a key and n bytes of its value, beside a number or quotes. NULL if there is none. */
+static uint8_t *
+njson_write_key(struct native_writer *w, const char *key, size_t n)
 {
-    buf_put_byte(w->out, w->n++ == 0 ? '{' : ',');
-    buf_put_byte(w->out, '"');
-    buf_put_str(w->out, key);
-    buf_put(w->out, "\":", 2);
+    struct slice name = slice_str(key);
+    uint8_t *at = buf_reserve(w->out, NJSON_PAIR + name.n + n);
+
+    if (at == NULL)
+        return NULL;
+    *at++ = w->n++ == 0 ? '{' : ',';
+    *at++ = '"';
+    return WRITE(njson_write(at, name), "\":");
 }
 
 static void
@@ -440,36 +474,42 @@ njson_begin(struct native_writer *w)
 static void
 njson_put_string_pair(struct native_writer *w, const char *key, struct slice value)
 {
-    njson_put_key(w, key);
-    json_put_string(w->out, value);
+    uint8_t *at = njson_write_key(w, key, value.n);
+
+    if (at != NULL)
+        at = njson_write_string(w->out, at, value, 0);
+    if (at != NULL)
+        njson_commit(w->out, at);
 }
 
 static void
 njson_put_u64_pair(struct native_writer *w, const char *key, uint64_t value)
 {
-    njson_put_key(w, key);
-    buf_put_u64(w->out, value);
-}
+    uint8_t *at = njson_write_key(w, key, 0);
 
-static void
-njson_put_bool_pair(struct native_writer *w, const char *key, bool value)
-{
-    njson_put_key(w, key);
-    buf_put_str(w->out, value ? "true" : "false");
+    if (at != NULL)
+        njson_commit(w->out, digits_put(at, value));
 }
 
 static void
 njson_put_raw_pair(struct native_writer *w, const char *key, struct slice raw)
 {
-    njson_put_key(w, key);
-    buf_put_slice(w->out, raw);
+    uint8_t *at = njson_write_key(w, key, raw.n);
+
+    if (at != NULL)
+        njson_commit(w->out, njson_write(at, raw));
+}
+
+static void
+njson_put_bool_pair(struct native_writer *w, const char *key, bool value)
+{
+    njson_put_raw_pair(w, key, slice_str(value ? "true" : "false"));
 }
 
 static void
 njson_put_strings_pair(struct native_writer *w, const char *key, const struct slice *items, size_t n)
 {
-    njson_put_key(w, key);
-    buf_put_byte(w->out, '[');
+    njson_put_raw_pair(w, key, slice_str("["));
     for (size_t i = 0; i < n; i++) {
         if (i > 0)
             buf_put_byte(w->out, ',');
@@ -487,10 +527,7 @@ njson_put_content(struct native_writer *w, const struct message *m)
         njson_put_string_pair(w, "type", type);
     if (m->headers.n > 0)
         njson_put_headers(w->out, m->headers);
-    if (m->kind == MESSAGE_BINARY)
-        PUT(w->out, ",\"encoding\":\"base64\"");
-    PUT(w->out, ",\"data\":");
-    njson_put_body(w->out, m);
+    njson_put_data(w->out, m);
 }
 
 static void

@@ -349,7 +349,7 @@ nmsgpack_split(
 #define PUT(at, literal) mp_put_bytes((at), slice_of((literal), sizeof(literal) - 1))
 
 /* All the words and heads that a message can have around its slices, and the largest time. */
-#define NMSGPACK_WORDS 128u
+#define NMSGPACK_WORDS 112u
 
 static uint8_t *
 nmsgpack_put_body(uint8_t *at, const struct message *m)

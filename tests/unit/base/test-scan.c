@@ -13,12 +13,34 @@ model_plain(const uint8_t *p, const uint8_t *end, enum scan_stop stop)
     return p;
 }
 
+typedef bool (*copy_fn)(uint8_t *to, const uint8_t *p, size_t n);
+
+static void
+check_copy(const uint8_t *text, size_t n)
+{
+    static const copy_fn copies[] = {scan_copy_plain, scan_copy_plain_words,
+#ifdef __SSE2__
+        scan_copy_plain_blocks
+#endif
+    };
+
+    for (size_t i = 0; i < sizeof copies / sizeof copies[0]; i++) {
+        uint8_t *copy = malloc(n == 0 ? 1 : n);
+
+        ck_assert_int_eq(copies[i](copy, text, n), model_plain(text, text + n, SCAN_SPECIAL) == text + n);
+        ck_assert(memcmp(copy, text, n) == 0);
+        free(copy);
+    }
+}
+
 /* From each byte of the text on, with nothing, something and everything before it in sight. */
 static void
 check_text(const uint8_t *text, size_t n)
 {
     const uint8_t *end = text + n;
 
+    for (size_t i = 0; i <= n; i++)
+        check_copy(text, i);
     for (const uint8_t *p = text; p <= end; p++) {
         for (enum scan_stop stop = SCAN_SPECIAL; stop <= SCAN_NOT_ASCII; stop++) {
             const uint8_t *expected = model_plain(p, end, stop), *ascii = p;
