@@ -35,12 +35,14 @@ lines_finish(const struct framing *f, struct buf *out, size_t at, bool is_text)
 
 /* Each client's socket inherits it. Only what makes it better: a failure costs nothing but that. */
 static void
-tcp_keep_alive(const struct tcp *tcp)
+tcp_keep_alive(const struct tcp *tcp, const struct listener *listener)
 {
-    int fd = listener_fd(tcp->listener),
-        interval_s = (int)((tcp->options->keepalive_interval_ms + 999) / 1000);
+    int interval_s = (int)((tcp->options->keepalive_interval_ms + 999) / 1000), fd;
     int is_on = interval_s > 0; /* a socket that was passed may have been told otherwise */
 
+    if (listener == NULL)
+        return;
+    fd = listener_fd(listener);
     (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &is_on, sizeof is_on);
     if (!is_on)
         return;
@@ -72,7 +74,8 @@ tcp_start(struct frontend *fe, const void *options, void **ret_state)
         free(tcp);
         return r;
     }
-    tcp_keep_alive(tcp);
+    tcp_keep_alive(tcp, tcp->listeners.plain);
+    tcp_keep_alive(tcp, tcp->listeners.tls);
     *ret_state = tcp;
     return 0;
 }
