@@ -127,7 +127,7 @@ put_mp_str(struct buf *out, struct slice s, bool to_lower)
 static bool
 is_meta(const struct httpreq_header *h)
 {
-    return begins(h->name, META);
+    return h->name.n >= sizeof META - 1 && (h->name.p[0] | 0x20) == META[0] && begins(h->name, META);
 }
 
 static const char *

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -142,18 +143,17 @@ void *
 exchange_new(struct http_conn *hc, const struct http_reply *reply, size_t size,
     const struct exchange_ops *ops, const struct encoder *encoder, const struct session_ops *session_ops)
 {
-    struct exchange *x = calloc(1, size);
+    struct exchange *x = malloc(size); /* glibc's calloc() does not look at what was freed last */
 
     if (x == NULL) {
         http_respond_code(hc, reply, ERROR_INTERNAL, slice_str("out of memory"));
         return NULL;
     }
-    x->ops = ops;
-    x->hc = hc;
+    *x = (struct exchange){.ops = ops, .hc = hc, .reply = *reply};
+    memset((uint8_t *)x + sizeof *x, 0, size - sizeof *x);
     list_init(&x->in_done);
     session_init(&x->session, hc->server->fe, encoder, session_ops);
     buf_init(&x->cors, 0);
-    x->reply = *reply;
     if (reply->cors.p == hc->server->cors.p) { /* which the next request writes anew */
         buf_put_slice(&x->cors, reply->cors);
         x->reply.cors = buf_slice(&x->cors);
@@ -399,7 +399,7 @@ static void
 on_accept(struct frontend *fe, int fd, const struct sockaddr *peer, socklen_t peer_n, void *arg)
 {
     struct http_server *server = arg;
-    struct http_conn *hc = calloc(1, sizeof *hc);
+    struct http_conn *hc = malloc(sizeof *hc);
 
     (void)peer;
     (void)peer_n;
@@ -407,7 +407,7 @@ on_accept(struct frontend *fe, int fd, const struct sockaddr *peer, socklen_t pe
         (void)close(fd);
         return;
     }
-    hc->server = server;
+    *hc = (struct http_conn){.server = server};
     hc->timer.fn = on_timer;
     hc->timer.arg = hc;
     if (conn_open_take(&hc->c, fe, fd, &http_conn_ops) < 0) {

@@ -76,8 +76,13 @@ hex_digit(uint8_t c)
 int
 httpreq_decode(struct buf *out, struct slice in, bool is_query)
 {
+    size_t start = 0; /* of what stands for itself */
+
     for (size_t i = 0; i < in.n; i++) {
         uint8_t c = in.p[i];
+        if (c != '%' && (c != '+' || !is_query))
+            continue;
+        buf_put(out, in.p + start, i - start);
         if (c == '%') {
             int high = in.n - i > 2 ? hex_digit(in.p[i + 1]) : -1;
             int low = in.n - i > 2 ? hex_digit(in.p[i + 2]) : -1;
@@ -85,11 +90,14 @@ httpreq_decode(struct buf *out, struct slice in, bool is_query)
                 return -EINVAL;
             c = (uint8_t)(high << 4 | low);
             i += 2;
-        } else if (c == '+' && is_query) {
+        } else {
             c = ' ';
         }
         buf_put_byte(out, c);
+        start = i + 1;
     }
+    if (start < in.n)
+        buf_put(out, in.p + start, in.n - start);
     return buf_failed(out) ? -ENOMEM : 0;
 }
 

@@ -462,7 +462,7 @@ void
 tcp_conn_on_accept(struct frontend *fe, int fd, const struct sockaddr *peer, socklen_t peer_n, void *arg)
 {
     struct tcp *tcp = arg;
-    struct tcp_conn *t = calloc(1, sizeof *t);
+    struct tcp_conn *t = malloc(sizeof *t);
 
     (void)peer;
     (void)peer_n;
@@ -470,7 +470,7 @@ tcp_conn_on_accept(struct frontend *fe, int fd, const struct sockaddr *peer, soc
         close(fd);
         return;
     }
-    t->timer = (struct loop_timer){.fn = tcp_on_timer, .arg = t};
+    *t = (struct tcp_conn){.timer = {.fn = tcp_on_timer, .arg = t}};
     if (conn_open_take(&t->conn, fe, fd, &tcp_conn_ops) < 0) {
         free(t);
         return;

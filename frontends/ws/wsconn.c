@@ -406,7 +406,7 @@ void
 wsconn_on_accept(struct frontend *fe, int fd, const struct sockaddr *peer, socklen_t peer_n, void *arg)
 {
     struct wsserver *server = arg;
-    struct wsconn *c = calloc(1, sizeof *c);
+    struct wsconn *c = malloc(sizeof *c);
 
     (void)peer;
     (void)peer_n;
@@ -414,7 +414,7 @@ wsconn_on_accept(struct frontend *fe, int fd, const struct sockaddr *peer, sockl
         close(fd);
         return;
     }
-    c->timer = (struct loop_timer){.fn = wsconn_on_timer, .arg = c};
+    *c = (struct wsconn){.timer = {.fn = wsconn_on_timer, .arg = c}};
     if (conn_open_take(&c->conn, fe, fd, &wsconn_ops) < 0) {
         free(c);
         return;
