@@ -10,41 +10,65 @@
 #include <errno.h>
 #include <stdlib.h>
 
+/* ---- Matches. ---- */
+
+static void
+bus_topic_drop_matches(struct bus_topic *t)
+{
+    if (t->n_matches > 1)
+        free(t->matches.many);
+    t->n_matches = 0;
+}
+
 static void
 bus_topic_free(struct bus_topic *t)
 {
     if (t == NULL)
         return;
-    free(t->matches);
+    bus_topic_drop_matches(t);
     free(t);
 }
-
-/* ---- Matches. ---- */
 
 struct match_walk {
     struct bus_topic *t;
     int error;
 };
 
+/* One stands in its place; from two on there is room for a power of two. */
 static void
 bus_topic_add_match(void *value, void *arg)
 {
     struct match_walk *walk = arg;
     struct bus_topic *t = walk->t;
-    struct filter *f = value;
+    struct filter *f = value, **many = t->n_matches > 1 ? t->matches.many : NULL;
 
-    if (t->n_matches == t->n_room) {
-        size_t n_room = t->n_room == 0 ? 2 : t->n_room * 2;
-        struct filter **matches = realloc(t->matches, n_room * sizeof *matches);
-
-        if (matches == NULL) {
+    if (t->n_matches == 0) {
+        t->matches.one = f;
+        t->n_matches = 1;
+        return;
+    }
+    if ((t->n_matches & (t->n_matches - 1)) == 0) {
+        many = realloc(many, 2 * (size_t)t->n_matches * sizeof many[0]);
+        if (many == NULL) {
             walk->error = -ENOMEM;
             return;
         }
-        t->matches = matches;
-        t->n_room = n_room;
+        if (t->n_matches == 1)
+            many[0] = t->matches.one;
+        t->matches.many = many;
     }
-    t->matches[t->n_matches++] = f;
+    many[t->n_matches++] = f;
+}
+
+void
+bus_topic_forget_matches(struct hub *hub)
+{
+    if (++hub->generation != 0)
+        return;
+    hub->generation = 1; /* round: an old one would look like a new one */
+    for (size_t i = 0; i < hub->n_topic_slots; i++)
+        if (hub->topics[i] != NULL)
+            hub->topics[i]->generation = 0;
 }
 
 int
@@ -52,7 +76,7 @@ bus_topic_match_anew(struct hub *hub, struct bus_topic *t)
 {
     struct match_walk walk = {.t = t};
 
-    t->n_matches = 0;
+    bus_topic_drop_matches(t);
     filtertree_match(hub->tree, bus_topic_name(t), bus_topic_add_match, &walk);
     if (walk.error == 0)
         t->generation = hub->generation;
@@ -83,10 +107,10 @@ bus_topic_reserve(struct hub *hub, uint64_t handle)
 
 /* A policy of a newer broker that is not known here costs the client its connection, but no message silently.
  */
-static uint32_t
+static uint8_t
 bus_topic_policy(uint64_t policy)
 {
-    return policy <= SLOW_CATCH_UP ? (uint32_t)policy : SLOW_DISCONNECT;
+    return policy <= SLOW_CATCH_UP ? (uint8_t)policy : SLOW_DISCONNECT;
 }
 
 struct slice
@@ -118,16 +142,18 @@ bus_topic_on_topic(struct hub *hub, const struct frame *frame)
             "the broker gave a topic the number %llu, which is too high", (unsigned long long)f->handle);
         return -EPROTO;
     }
+    if (f->topic.n > UINT16_MAX) {
+        log_error("the broker named a topic with %zu bytes, which are too many", f->topic.n);
+        return -EPROTO;
+    }
     t = malloc(sizeof *t + f->topic.n);
     if (t == NULL || bus_topic_reserve(hub, f->handle) < 0) {
         free(t);
         log_error("no memory for a topic");
         return -ENOMEM;
     }
-    *t = (struct bus_topic){.handle = f->handle,
-        .tag = ++hub->last_tag,
-        .policy = bus_topic_policy(f->policy),
-        .n_name = f->topic.n};
+    *t = (struct bus_topic){
+        .tag = ++hub->last_tag, .policy = bus_topic_policy(f->policy), .n_name = (uint16_t)f->topic.n};
     memcpy(t->name, f->topic.p, f->topic.n);
     if (hub->topics[f->handle] != NULL) {
         const struct bus_topic *old = hub->topics[f->handle];

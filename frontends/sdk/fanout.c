@@ -348,10 +348,12 @@ filter_give(struct hub *hub, struct filter *f, const struct message *m, bool is_
 static bool
 fanout_has_hole(const struct hub *hub, const struct bus_topic *t, uint64_t prev)
 {
+    struct filter *const *matches = bus_topic_matches(t);
+
     if (hub->phase != HUB_LIVE || prev <= t->last_seq || prev <= hub->base)
         return false;
     for (size_t i = 0; i < t->n_matches; i++) {
-        if (t->matches[i]->state == FILTER_LIVE && t->matches[i]->since < prev)
+        if (matches[i]->state == FILTER_LIVE && matches[i]->since < prev)
             return true;
     }
     return false;
@@ -431,7 +433,7 @@ fanout_on_message(struct hub *hub, const struct frame *frame)
     }
     hub->n_walking++;
     for (size_t i = 0; i < t->n_matches; i++)
-        filter_give(hub, t->matches[i], &m, (f->flags & MESSAGE_RETAIN) != 0);
+        filter_give(hub, bus_topic_matches(t)[i], &m, (f->flags & MESSAGE_RETAIN) != 0);
     fanout_walk_end(hub);
     return 0;
 }

@@ -84,7 +84,7 @@ filter_new(struct hub *hub, struct slice text)
     *place = f;
     hub->filters[number - 1] = f;
     hub->n_filters++;
-    hub->generation++;
+    bus_topic_forget_matches(hub);
     return f;
 }
 
@@ -97,7 +97,7 @@ filter_free(struct filter *f)
     (void)filtertree_remove(hub->tree, filter_text(f));
     hub->filters[f->number - 1] = NULL;
     hub->n_filters--;
-    hub->generation++;
+    bus_topic_forget_matches(hub);
     free(f);
 }
 

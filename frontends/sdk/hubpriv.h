@@ -155,17 +155,21 @@ struct sub {
 _Static_assert(sizeof(struct sub) + sizeof(struct member) <= 96, "an idle connection pays for this");
 _Static_assert(REQUEST_SUB_ID_MAX <= UINT16_MAX, "sub.n_id");
 
+/* One for each topic of which a message came: as many as the broker has, with a wildcard. */
 struct bus_topic {
-    uint64_t handle;
+    uint64_t last_seq; /* seen on this link */
+    union {
+        struct filter *one; /* if n_matches is 1 */
+        struct filter **many;
+    } matches;
+    uint32_t n_matches;
+    uint32_t generation; /* of matches; 0: void */
     uint32_t tag;        /* no other topic has it, nor had */
-    uint32_t policy;     /* enum slow_policy */
-    uint64_t last_seq;   /* seen on this link */
-    uint64_t generation; /* of matches */
-    struct filter **matches;
-    size_t n_matches, n_room;
-    size_t n_name;
+    uint8_t policy;      /* enum slow_policy */
+    uint16_t n_name;
     uint8_t name[];
 };
+_Static_assert(sizeof(struct bus_topic) <= 32, "each topic pays for this");
 
 /* A RECOVER or a LIST under way. */
 struct hub_req {
@@ -198,7 +202,7 @@ struct hub {
     struct filter **filters; /* by number - 1 */
     size_t n_filter_slots, n_filters, filter_hint;
     uint32_t last_tag, last_group;
-    uint64_t generation; /* of filters: cached matches are good while it stays */
+    uint32_t generation; /* of filters: cached matches are good while it stays; never 0 */
 
     struct bus_topic **topics; /* by handle */
     size_t n_topic_slots;
@@ -340,6 +344,15 @@ bus_topic_find(const struct hub *hub, uint64_t handle)
 {
     return handle < hub->n_topic_slots ? hub->topics[handle] : NULL;
 }
+/* Filters came or went: what topics know of them is void. */
+void bus_topic_forget_matches(struct hub *hub);
+
+static inline struct filter *const *
+bus_topic_matches(const struct bus_topic *t)
+{
+    return t->n_matches == 1 ? &t->matches.one : t->matches.many;
+}
+
 /* Brings its matches up to date. 0 or -ENOMEM. */
 int bus_topic_match_anew(struct hub *hub, struct bus_topic *t);
 static inline int

@@ -390,6 +390,40 @@ START_TEST(test_several_filters_once)
 }
 END_TEST
 
+/* A topic knows the filters that match it, from none on, whichever way their number goes. */
+START_TEST(test_more_and_fewer_filters_match)
+{
+    static const char *const filters[] = {
+        "a/b/c", "#", "a/#", "+/b/c", "a/+/c", "a/b/+", "+/+/c", "a/+/+", "+/+/+"};
+    enum { N = sizeof filters / sizeof filters[0] };
+    struct client x[N];
+    uint64_t seq = 10;
+
+    attach();
+    topic(5, "a/b/c");
+    for (unsigned i = 0; i < N; i++) {
+        client_begin(&x[i]);
+        sub(&x[i], "s", filters[i], NULL);
+        subscribed(i + 1, seq, false);
+        buf_reset(&x[i].log);
+        ck_assert_int_eq(message(5, ++seq, 0, "x"), 0);
+        loop_settle(loop);
+        for (unsigned k = 0; k <= i; k++)
+            expect(&x[k], "s:a/b/c=x ");
+    }
+    for (unsigned i = 0; i < N; i++) {
+        unsub(&x[i], "s");
+        expect(&x[i], "UNSUBSCRIBED(s) ");
+        ck_assert_int_eq(message(5, ++seq, 0, "y"), 0);
+        loop_settle(loop);
+        for (unsigned k = i + 1; k < N; k++)
+            expect(&x[k], "s:a/b/c=y ");
+    }
+    for (unsigned i = 0; i < N; i++)
+        client_end(&x[i]);
+}
+END_TEST
+
 START_TEST(test_unsubscribing_gives_what_waits)
 {
     struct client x, y;
@@ -1226,11 +1260,11 @@ START_TEST(test_long_ids)
 END_TEST
 
 SUITE_MAIN_WITH("hub", setup, teardown, test_live, test_joining_within_a_turn, test_several_subs_are_in_order,
-    test_several_filters_once, test_unsubscribing_gives_what_waits, test_refusals, test_leaving_in_a_callback,
-    test_link_comes_back, test_gap_is_told_to_whom_it_concerns, test_link_breaks_while_it_resumes, test_reset,
-    test_holes_are_noticed, test_since, test_since_states, test_since_and_live_meet,
-    test_pages_wait_for_the_client, test_gaps_are_told_once, test_large_pages_are_cut,
-    test_recovery_goes_on_on_another_link, test_kept_values_first, test_many_kept_values_spill,
-    test_leaving_on_the_answer, test_lists, test_dropped_is_told_later, test_set_back, test_values,
-    test_filters_linger, test_long_ids, test_exclude, test_since_a_time, test_since_nothing_came,
-    test_since_before_a_gap)
+    test_several_filters_once, test_more_and_fewer_filters_match, test_unsubscribing_gives_what_waits,
+    test_refusals, test_leaving_in_a_callback, test_link_comes_back, test_gap_is_told_to_whom_it_concerns,
+    test_link_breaks_while_it_resumes, test_reset, test_holes_are_noticed, test_since, test_since_states,
+    test_since_and_live_meet, test_pages_wait_for_the_client, test_gaps_are_told_once,
+    test_large_pages_are_cut, test_recovery_goes_on_on_another_link, test_kept_values_first,
+    test_many_kept_values_spill, test_leaving_on_the_answer, test_lists, test_dropped_is_told_later,
+    test_set_back, test_values, test_filters_linger, test_long_ids, test_exclude, test_since_a_time,
+    test_since_nothing_came, test_since_before_a_gap)
