@@ -303,16 +303,22 @@ json_pass_open(struct json *r, const uint8_t *p)
 }
 
 static const uint8_t *
-json_refuse_after(struct json *r, const uint8_t *p)
+json_refuse_after(struct json *r, const uint8_t *p, bool in_object)
 {
     return json_refuse(
-        r, p, json_in_object(r) ? "no comma or '}' after a member" : "no comma or ']' after an element");
+        r, p, in_object ? "no comma or '}' after a member" : "no comma or ']' after an element");
+}
+
+static inline uint8_t
+json_closer(bool in_object)
+{
+    return in_object ? '}' : ']';
 }
 
 static inline bool
 json_is_close(const struct json *r, const uint8_t *p)
 {
-    return p < r->end && *p == (json_in_object(r) ? '}' : ']');
+    return p < r->end && *p == json_closer(json_in_object(r));
 }
 
 /* ---- from token to token ---- */
@@ -392,7 +398,7 @@ json_next(struct json *r, struct json_token *ret)
         if (json_is_close(r, p))
             return json_read_close(r, p, ret);
         if (p == r->end || *p != ',') {
-            (void)json_refuse_after(r, p);
+            (void)json_refuse_after(r, p, json_in_object(r));
             return -EINVAL;
         }
         p = json_space(p + 1, r->end);
@@ -413,61 +419,52 @@ json_next(struct json *r, struct json_token *ret)
 
 /* ---- whole values ---- */
 
-/* After a value: closes what ends there, down to this depth, or passes the comma (and the name) before the
- * next value. */
-static inline const uint8_t *
-json_pass_after(struct json *r, const uint8_t *p, unsigned depth)
-{
-    struct slice name;
-    bool has_escape;
-
-    while (r->depth > depth) {
-        p = json_space(p, r->end);
-        if (p < r->end && *p == ',') {
-            p = json_space(p + 1, r->end);
-            return json_in_object(r) ? json_pass_key(r, p, &name, &has_escape) : p;
-        }
-        if (!json_is_close(r, p))
-            return json_refuse_after(r, p);
-        r->depth--;
-        p++;
-    }
-    return p;
-}
-
-/* Any value, with all that is in it. */
+/* Any value, with all that is in it. What is open is a stack of bits in a register: an object or not, the
+ * innermost lowest. r->depth stays what it was. */
 static const uint8_t *
 json_pass_value(struct json *r, const uint8_t *p)
 {
-    unsigned depth = r->depth;
+    const unsigned room = r->max_depth - r->depth;
+    const uint8_t *const end = r->end;
+    uint64_t objects = 0;
+    unsigned n_open = 0;
     enum json_type type;
     struct slice name;
     bool has_escape;
 
-    do {
-        p = json_space(p, r->end);
-        if (p < r->end && (*p == '{' || *p == '[')) {
-            p = json_pass_open(r, p);
-            if (p == NULL)
-                return NULL;
-            p = json_space(p, r->end);
-            if (!json_is_close(r, p)) {
-                if (json_in_object(r))
-                    p = json_pass_key(r, p, &name, &has_escape);
-                if (p == NULL)
-                    return NULL;
-                continue;
-            }
-        } else {
-            p = json_pass_scalar(r, p, &type, &has_escape);
-            if (p == NULL)
-                return NULL;
-        }
-        p = json_pass_after(r, p, depth);
+    for (;;) {
+        if ((objects & 1) != 0)
+            p = json_pass_key(r, p, &name, &has_escape);
         if (p == NULL)
             return NULL;
-    } while (r->depth > depth);
-    return p;
+        p = json_space(p, end);
+        if (p < end && (*p == '{' || *p == '[')) {
+            if (n_open++ == room)
+                return json_refuse(r, p, "values nested too deeply");
+            objects = objects << 1 | (*p == '{');
+            p = json_space(p + 1, end);
+            if (p == end || *p != json_closer(objects & 1))
+                continue;
+        } else if (p < end && *p == '"') {
+            p = json_pass_string(r, p, &has_escape);
+        } else {
+            p = json_pass_scalar(r, p, &type, &has_escape);
+        }
+        if (p == NULL)
+            return NULL;
+        for (; n_open > 0; n_open--) {
+            p = json_space(p, end);
+            if (p < end && *p == ',')
+                break;
+            if (p == end || *p != json_closer(objects & 1))
+                return json_refuse_after(r, p, objects & 1);
+            objects >>= 1;
+            p++;
+        }
+        if (n_open == 0)
+            return p;
+        p = json_space(p + 1, end);
+    }
 }
 
 void
@@ -576,7 +573,7 @@ json_next_members(struct json *r, struct json_member *ret, unsigned max, unsigne
             return 1;
         }
         if (!is_first)
-            p = p < r->end && *p == ',' ? json_space(p + 1, r->end) : json_refuse_after(r, p);
+            p = p < r->end && *p == ',' ? json_space(p + 1, r->end) : json_refuse_after(r, p, true);
         if (p != NULL)
             p = json_pass_member(r, p, &ret[n]);
         if (p == NULL)
