@@ -37,11 +37,11 @@ struct memguard {
     struct loop_timer timer;
     struct figure figures[N_LIMITS];
     uint64_t resident_max;
+    uint64_t least;          /* of figures[].max, 0: none; read_limits() */
     uint64_t asked, look_at; /* memguard_take(): looks again when asked has reached look_at */
     uint64_t free_at_trim;   /* what malloc had when it was last told to give back */
     int statm_fd;            /* -1: could not be opened, tried again */
     int tight;               /* the LIMIT_ that is; -1: none */
-    bool has_limit;
 };
 
 /* ---- Figures. ---- */
@@ -62,7 +62,10 @@ read_limits(struct memguard *g)
     g->figures[LIMIT_SPACE].max = soft_limit(RLIMIT_AS);
     g->figures[LIMIT_DATA].max = soft_limit(RLIMIT_DATA);
     g->figures[LIMIT_RESIDENT].max = g->resident_max;
-    g->has_limit = memguard_limit(g) > 0;
+    g->least = 0;
+    for (int i = 0; i < N_LIMITS; i++)
+        if (g->figures[i].max > 0 && (g->least == 0 || g->figures[i].max < g->least))
+            g->least = g->figures[i].max;
 }
 
 /* "size resident shared text lib data dt", in pages (proc(5)). False: they stay as they were. */
@@ -176,7 +179,7 @@ look(struct memguard *g)
 
     read_limits(g);
     g->asked = 0;
-    if (g->has_limit && !read_used(g))
+    if (g->least > 0 && !read_used(g))
         return; /* as it was: next time */
     if (g->tight >= 0 || room_of(g, nearest(g)) == 0)
         reclaim(g);
@@ -196,7 +199,7 @@ memguard_on_timer(void *arg)
     struct memguard *g = arg;
 
     look(g);
-    if (g->has_limit)
+    if (g->least > 0)
         loop_timer_start(g->loop, &g->timer, POLL_MS);
 }
 
@@ -253,7 +256,7 @@ memguard_is_tight(const struct memguard *guard)
 bool
 memguard_take(struct memguard *guard, size_t n)
 {
-    if (guard == NULL || !guard->has_limit)
+    if (guard == NULL || guard->least == 0)
         return false;
     guard->asked += n;
     if (guard->asked >= guard->look_at && guard->tight < 0)
@@ -264,10 +267,5 @@ memguard_take(struct memguard *guard, size_t n)
 uint64_t
 memguard_limit(const struct memguard *guard)
 {
-    uint64_t least = 0;
-
-    for (int i = 0; guard != NULL && i < N_LIMITS; i++)
-        if (guard->figures[i].max > 0 && (least == 0 || guard->figures[i].max < least))
-            least = guard->figures[i].max;
-    return least;
+    return guard == NULL ? 0 : guard->least;
 }

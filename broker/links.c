@@ -33,13 +33,19 @@
 #define OUTBOX_LEAST (1u << 20) /* however little memory there is */
 
 size_t
-peer_mark(const struct peer *peer)
+links_mark(const struct broker *broker)
 {
-    uint64_t most = memguard_limit(peer->broker->memory) / 16, max = peer->broker->options.outbox_max;
+    uint64_t most = memguard_limit(broker->memory) / 16, max = broker->options.outbox_max;
 
     if (most > 0 && most < max)
         max = most > OUTBOX_LEAST ? most : OUTBOX_LEAST;
     return (size_t)(max / 2);
+}
+
+size_t
+peer_mark(const struct peer *peer)
+{
+    return links_mark(peer->broker);
 }
 
 struct peer *

@@ -129,7 +129,9 @@ int peer_complain(struct peer *peer, const struct frame *f, const char *fmt, ...
 /* Holds frames back while the store is behind or the frontend does not take our answers. */
 void peer_update_pause(struct peer *peer);
 
-/* Past this much backlog catching up and recoveries pause; at twice as much a live link falls behind. */
+/* Past this much backlog catching up and recoveries pause; at twice as much a live link falls behind. It is
+ * the same for all. */
+size_t links_mark(const struct broker *broker);
 size_t peer_mark(const struct peer *peer);
 
 /* Frames may be put for it. */

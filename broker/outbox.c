@@ -22,12 +22,18 @@ outbox_begin(struct peer *peer)
     return link_buf(peer->link);
 }
 
+/* Sizes were checked when the parts came in: only memory can be short here. */
+static void
+outbox_fail(struct peer *peer)
+{
+    link_fail(peer->link, "memory ran out while a frame was put");
+}
+
 void
 outbox_end(struct peer *peer)
 {
-    /* Sizes were checked when the parts came in: only memory can be short here. */
     if (link_commit(peer->link) < 0)
-        link_fail(peer->link, "memory ran out while a frame was put");
+        outbox_fail(peer);
 }
 
 /* ---- Names. ---- */
@@ -110,22 +116,32 @@ pack_message(struct buf *out, const struct record *record, uint64_t prev)
                            });
 }
 
+/* The name goes before it, and must not be split from it. */
 static void
-deliver_to(struct peer *peer, const struct topic *topic, uint64_t seq, struct slice packed)
+deliver_first(struct peer *peer, const struct topic *topic, uint64_t seq, struct slice packed)
 {
-    struct buf *out;
+    struct buf *out = outbox_begin(peer);
 
-    if (peer->phase != PEER_LIVE)
-        return; /* catchup.c reads it from the store */
-    if (link_backlog(peer->link) > 2 * peer_mark(peer)) {
-        catchup_fall_behind(peer, seq - 1);
-        return;
-    }
-    out = outbox_begin(peer);
     outbox_name_topic(peer, out, topic);
     buf_put_slice(out, packed);
     link_set_position(peer->link, seq);
     outbox_end(peer);
+}
+
+/* most: of what waits for a link. */
+static void
+deliver_to(struct peer *peer, const struct topic *topic, uint64_t seq, struct slice packed, size_t most)
+{
+    if (peer->phase != PEER_LIVE)
+        return; /* catchup.c reads it from the store */
+    if (link_backlog(peer->link) > most) {
+        catchup_fall_behind(peer, seq - 1);
+        return;
+    }
+    if (!peer_knows(peer, topic->handle))
+        deliver_first(peer, topic, seq, packed);
+    else if (link_put(peer->link, packed, seq) < 0)
+        outbox_fail(peer);
     peer->counters.delivered++;
     peer->broker->counters.delivered++;
 }
@@ -137,6 +153,8 @@ outbox_deliver(struct broker *broker, struct record *record)
     const uint64_t *links = topic_links(broker, topic);
 
     if (links != NULL) {
+        const size_t most = 2 * links_mark(broker);
+
         buf_reset(&broker->packed);
         /* Of what is not kept there is no telling that something is missing. */
         pack_message(&broker->packed, record, setting_is_volatile(topic->setting) ? 0 : record->prev);
@@ -149,7 +167,7 @@ outbox_deliver(struct broker *broker, struct record *record)
             if (buf_failed(&broker->packed) && peer->phase == PEER_LIVE)
                 catchup_fall_behind(peer, record->seq - 1);
             else
-                deliver_to(peer, topic, record->seq, buf_slice(&broker->packed));
+                deliver_to(peer, topic, record->seq, buf_slice(&broker->packed), most);
         }
     }
     broker->last_seq = record->seq;

@@ -72,6 +72,10 @@ struct buf *link_buf(struct link *link);
  * -EMSGSIZE if the group is larger than LINK_BATCH_MAX: it is taken out again and nothing else is harmed. */
 int link_commit(struct link *link);
 
+/* Puts a group that was packed elsewhere, and sets the position that it brings the link to: link_buf(), a
+ * copy, link_set_position() and link_commit() at once. For what goes to many links. */
+int link_put(struct link *link, struct slice group, uint64_t position);
+
 /* The position that the next batch headers carry (broker's end only). Set it after the commit of the last
  * frame that it covers: a batch carries the position at the time when it was closed, not when it could leave.
  */

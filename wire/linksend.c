@@ -155,6 +155,32 @@ link_set_position(struct link *link, uint64_t position)
     link->position = position;
 }
 
+/* May a group of n bytes just be written behind those that are there, with nothing to begin or to end? */
+static bool
+link_is_filling(const struct link *link, size_t n)
+{
+    return link->open.n > 0 && n < LINK_BATCH_BYTES && link->open.n + n < LINK_BATCH_BYTES &&
+           !link->is_putting && !link->is_closed && link->state != LINK_DOWN;
+}
+
+int
+link_put(struct link *link, struct slice group, uint64_t position)
+{
+    uint8_t *to = link_is_filling(link, group.n) ? buf_reserve(&link->open, group.n) : NULL;
+
+    if (to == NULL) { /* or memory ran out, which link_commit() says */
+        buf_put_slice(link_buf(link), group);
+        link->position = position;
+        return link_commit(link);
+    }
+    memcpy(to, group.p, group.n);
+    buf_commit(&link->open, group.n);
+    link->position = position;
+    link_note_backlog(link);
+    loop_defer(link->loop, &link->flush_hook);
+    return 0;
+}
+
 size_t
 link_backlog(const struct link *link)
 {

@@ -46,6 +46,7 @@ struct end {
     uint64_t epoch;    /* of ATTACHED */
     uint64_t pause_at; /* pause when `last` comes here */
     bool is_wrong;     /* something came out of order */
+    bool is_position;  /* a batch's position is the seq of the last message in it */
     size_t biggest;
     struct timespec down_at;
 };
@@ -88,7 +89,10 @@ on_frame(struct link *link, const struct frame *f, void *arg)
 static void
 on_batch_end(struct link *link, void *arg)
 {
-    ((struct end *)arg)->n_batches++;
+    struct end *end = arg;
+
+    end->n_batches++;
+    end->is_wrong |= end->is_position && link_peer_position(link) != end->last;
 }
 
 static void
@@ -476,6 +480,50 @@ START_TEST(test_position)
     link_pause(frontend.link, false);
     ck_assert(run_until(position_is_9, 2000));
     ck_assert_uint_eq(frontend.last, 2);
+}
+END_TEST
+
+/* Groups that were packed elsewhere: they stand behind each other, at the end of a batch, alone in one that
+ * they fill, or not at all, and each batch carries the position of its last one. */
+START_TEST(test_put)
+{
+    static const size_t sizes[] = {0, 1, 100, 3000, LINK_BATCH_BYTES - 60, LINK_BATCH_BYTES, 100 << 10};
+    struct buf packed;
+    uint64_t seq = 0;
+
+    buf_init(&packed, 0);
+    open_both(1 << 20);
+    frontend.is_position = true;
+    link_set_mark(broker.link, 256 << 10);
+    for (int i = 0; i < 2000; i++) {
+        size_t n = i == 1000 ? LINK_MESSAGE_MAX : i % 40 == 0 ? sizes[i / 40 % 7] : (size_t)i % 700;
+
+        if (i == 1500)
+            ck_assert_int_eq(link_put(broker.link, slice_of(filler, LINK_BATCH_MAX), seq), -EMSGSIZE);
+        buf_reset(&packed);
+        frame_put_message(&packed, &(struct frame_message){.seq = ++seq, .body = slice_of(filler, n)});
+        if (i % 50 == 7) { /* between those that are packed in place */
+            buf_put_slice(link_buf(broker.link), buf_slice(&packed));
+            link_set_position(broker.link, seq);
+            ck_assert_int_eq(link_commit(broker.link), 0);
+        } else {
+            ck_assert_int_eq(link_put(broker.link, buf_slice(&packed), seq), 0);
+        }
+    }
+    ck_assert_uint_gt(link_backlog(broker.link), 256 << 10);
+    want = seq;
+    ck_assert(run_until(frontend_has_all, 10000));
+    assert_fine(&broker);
+    assert_fine(&frontend);
+    ck_assert_uint_eq(frontend.n_frames, seq);
+    ck_assert_uint_eq(frontend.biggest, LINK_MESSAGE_MAX);
+    ck_assert_uint_ge(broker.n_drained, 1); /* it had noted that there was much */
+    ck_assert_uint_lt(frontend.n_batches, 200);
+    link_part(broker.link, "enough");
+    size_t before = link_backlog(broker.link);
+    ck_assert_int_eq(link_put(broker.link, buf_slice(&packed), seq), 0);
+    ck_assert_uint_eq(link_backlog(broker.link), before); /* what comes after GOODBYE is not taken */
+    buf_fini(&packed);
 }
 END_TEST
 
@@ -1135,6 +1183,7 @@ run(const struct transport_ops *which)
     tcase_add_test(tc, test_pause);
     tcase_add_test(tc, test_one_batch_above_credit_goes_after_a_small_one);
     tcase_add_test(tc, test_position);
+    tcase_add_test(tc, test_put);
     tcase_add_test(tc, test_goodbye);
     tcase_add_test(tc, test_both_say_goodbye);
     tcase_add_test(tc, test_goodbye_to_a_paused_peer);
