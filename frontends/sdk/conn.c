@@ -434,26 +434,6 @@ conn_read(struct conn *c)
              !c->is_closing);
 }
 
-/* A TLS client's end stands behind bytes that nobody wants yet, which have to be decrypted to see it. The
- * other end is closed, so no more than these can come. */
-static void
-conn_look_for_end(struct conn *c)
-{
-    ssize_t n;
-
-    if (c->in != NULL || !tls_stream_is_open(c->tls))
-        return;
-    do
-        n = conn_recv(c);
-    while (n < 0 && errno == EAGAIN); /* TLS's own business; the socket has an end */
-    if (n < 0)
-        conn_on_broken(c, errno);
-    else if (n == 0)
-        conn_on_eof(c);
-    else
-        conn_keep(c, c->fe->read_buffer + HEAD_ROOM, (size_t)n);
-}
-
 /* Something came while we do not read. If it is the end, with nothing before it that is still to be read,
  * tell it now; else it is not to be told of again. */
 static void
@@ -470,6 +450,28 @@ conn_peek(struct conn *c)
         conn_update_event(c);
 }
 
+/* The same of a TLS client. Its end is encrypted, so it has to be read to be seen: when it may stand first,
+ * and when the other end of the socket is closed, so that no more can come than there is. */
+static void
+conn_peek_tls(struct conn *c, bool is_closed_there)
+{
+    ssize_t n;
+
+    if (c->in != NULL || !tls_stream_is_open(c->tls) || !(is_closed_there || tls_stream_may_end(c->tls))) {
+        conn_peek(c);
+        return;
+    }
+    do
+        n = conn_recv(c);
+    while (n < 0 && errno == EAGAIN && is_closed_there); /* TLS's own business; the socket has an end */
+    if (n > 0)
+        conn_keep(c, c->fe->read_buffer + HEAD_ROOM, (size_t)n);
+    else if (n == 0)
+        conn_on_eof(c);
+    else if (errno != EAGAIN && errno != EINTR)
+        conn_on_broken(c, errno);
+}
+
 static void
 conn_on_event(evutil_socket_t fd, short what, void *arg)
 {
@@ -483,8 +485,8 @@ conn_on_event(evutil_socket_t fd, short what, void *arg)
         if ((what & EV_READ) != 0)
             conn_discard(c);
     } else if (!c->has_eof && (what & (EV_READ | EV_CLOSED)) != 0) {
-        if (c->is_paused && c->tls != NULL && (what & EV_CLOSED) != 0)
-            conn_look_for_end(c);
+        if (c->is_paused && c->tls != NULL)
+            conn_peek_tls(c, (what & EV_CLOSED) != 0);
         else if (c->is_paused)
             conn_peek(c);
         else

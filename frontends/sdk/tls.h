@@ -53,6 +53,8 @@ bool tls_stream_is_open(const struct tls_stream *s);
 bool tls_stream_has_unsent(const struct tls_stream *s);
 /* Nothing more will come out of it but what tls_stream_recv() says then: an end or an error. */
 bool tls_stream_is_over(const struct tls_stream *s);
+/* What waits in the socket begins with a record that is as short as TLS's end. */
+bool tls_stream_may_end(const struct tls_stream *s);
 
 /* As recv(): n must be 64 KiB or more. EAGAIN: nothing for on_bytes(), though the handshake may have gone on;
  * EPROTO: TLS is broken, which was logged and counted; an alert for the peer may be unsent. */

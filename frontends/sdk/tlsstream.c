@@ -252,6 +252,18 @@ stream_decrypt(struct tls_stream *s, uint8_t *to, size_t n)
     return got;
 }
 
+bool
+tls_stream_may_end(const struct tls_stream *s)
+{
+    uint8_t head[5]; /* type, version, length */
+
+    if (recv(s->conn->fd, head, sizeof head, MSG_PEEK) != sizeof head)
+        return false;
+    return head[0] ==
+               SSL3_RT_ALERT || /* since TLS 1.3 it looks like data: 2 bytes, their type and 16 of proof */
+           (head[0] == SSL3_RT_APPLICATION_DATA && head[3] == 0 && head[4] == 2 + 1 + 16);
+}
+
 ssize_t
 tls_stream_recv(struct tls_stream *s, uint8_t *to, size_t n)
 {
