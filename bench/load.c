@@ -330,6 +330,7 @@ usage(FILE *to)
         "  --opening N      connections that are being opened at once, %u\n"
         "  --size N         payload bytes, %zu (%d at least)\n"
         "  --seconds S      how long to measure, %g;  --warm-up S  before that, %g\n"
+        "  --tls            over TLS 1.3, whatever the server's certificate says\n"
         "  --pid N          a server process whose CPU time counts (repeat)\n"
         "protocols:",
         option.host, option.n_subs, option.n_topics, option.n_publishers, option.per_client, option.window,
@@ -379,6 +380,8 @@ take_option(int o)
         option.port = atoi(optarg);
     else if (o == 'Q')
         option.publish_port = atoi(optarg);
+    else if (o == 'T')
+        option.is_tls = true;
     else if (o == 'z')
         option.size = (size_t)atoi(optarg);
     else if (o == 'i' && n_pids < MAX_PIDS)
@@ -394,7 +397,7 @@ parse(int argc, char **argv)
         {"window", 1, NULL, 'w'}, {"rate", 1, NULL, 'r'}, {"slow", 1, NULL, 'n'},
         {"slow-bytes", 1, NULL, 'y'}, {"size", 1, NULL, 'z'}, {"seconds", 1, NULL, 'S'},
         {"warm-up", 1, NULL, 'W'}, {"rounds", 1, NULL, 'R'}, {"opening", 1, NULL, 'o'}, {"pid", 1, NULL, 'i'},
-        {"help", 0, NULL, 'H'}, {NULL, 0, NULL, 0}};
+        {"tls", 0, NULL, 'T'}, {"help", 0, NULL, 'H'}, {NULL, 0, NULL, 0}};
     struct layout layout = {.name = NULL};
 
     for (int o; (o = getopt_long(argc, argv, "", longs, NULL)) != -1;) {

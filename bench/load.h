@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the parts of the load generator say to each other: load.c (options, scenarios, report), loadnet.c
- * (clients and their sockets), loadcount.c (what was sent, and the check of what came), and the protocols
+ * (clients and their sockets), loadtls.c (under them), loadcount.c (what was sent, and the check of what came), and the protocols
  * (loadbusbar.c, loadcable.c, loadpeers.c, loadnats.c, loadamqp.c).
  *
  * A publisher numbers what it publishes: that is a stream. Its messages all go to one topic, or in turn to
@@ -24,6 +24,8 @@
 #define MARK_BYTES (MARK_AT_STREAM + 8 + 1)
 #define MAX_PAYLOAD 65536
 
+struct ssl_st;
+
 enum phase { PHASE_GREET, PHASE_JOIN, PHASE_READY };
 
 struct client {
@@ -42,6 +44,8 @@ struct client {
     size_t in_n, in_cap;
     uint8_t *out; /* what the socket has yet to take */
     size_t out_n, out_cap;
+
+    struct ssl_st *tls; /* with --tls */
 
     /* The protocol's own. */
     uint64_t n_answers;
@@ -86,6 +90,7 @@ struct load_option {
     uint32_t n_opening; /* connections that are being opened at once */
     double slow_bytes;  /* of each slow one, a second */
     double seconds, warm_up;
+    bool is_tls;
 };
 extern struct load_option option;
 
@@ -140,6 +145,12 @@ uint64_t net_now_ns(void);
 void net_slow_down(void); /* the slow ones are slow from now on */
 void net_speed_up(void);
 void *net_alloc(void *old, size_t n);
+/* ---- loadtls.c: for loadnet.c; as the system calls ---- */
+bool tls_connect(struct client *c); /* false: when the socket tells again */
+ssize_t tls_send(struct client *c, const void *p, size_t n);
+ssize_t tls_recv(struct client *c, void *p, size_t n);
+bool tls_has_more(const struct client *c); /* that the socket will not tell of */
+
 void count_start(void);
 void count_pump(struct client *publisher); /* publishes as much as --window lets */
 uint64_t count_pump_due(uint64_t now_ns);  /* with --rate: what is due; returns when the next is */

@@ -104,7 +104,8 @@ static void
 flush(struct client *c, bool is_waiting)
 {
     if (c->out_n > 0) {
-        ssize_t done = send(c->fd, c->out, c->out_n, MSG_NOSIGNAL);
+        ssize_t done =
+            c->tls != NULL ? tls_send(c, c->out, c->out_n) : send(c->fd, c->out, c->out_n, MSG_NOSIGNAL);
         if (done < 0 && errno != EAGAIN && errno != ENOTCONN)
             load_die("the server closed a connection while it was written to: %s", strerror(errno));
         if (done > 0) {
@@ -218,8 +219,8 @@ consume(struct client *c, const uint8_t *p, size_t n)
     c->in_n = rest;
 }
 
-/* Reads once, at most `most` bytes. */
-static void
+/* Reads once, at most `most` bytes. False: nothing came. */
+static bool
 read_some(struct client *c, size_t most)
 {
     size_t room = READ_BYTES - c->in_n;
@@ -227,15 +228,18 @@ read_some(struct client *c, size_t most)
         load_die("a message is longer than %d bytes", READ_BYTES);
     if (c->in_n > 0)
         memcpy(net.buffer, c->in, c->in_n);
-    ssize_t n = recv(c->fd, net.buffer + c->in_n, most < room ? most : room, 0);
+    if (most < room)
+        room = most;
+    ssize_t n =
+        c->tls != NULL ? tls_recv(c, net.buffer + c->in_n, room) : recv(c->fd, net.buffer + c->in_n, room, 0);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
+        return false;
     if (n <= 0 && c->is_slow && (net.is_slow || net.has_sped_up)) {
         c->is_gone = true;
         run.n_slow_gone++;
         if (net.has_sped_up)
             (void)epoll_ctl(net.epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);
-        return;
+        return false;
     }
     if (n <= 0)
         load_die("the server closed the connection of %s %u: %s",
@@ -244,6 +248,22 @@ read_some(struct client *c, size_t most)
     run.now_ns = net_now_ns();
     consume(c, net.buffer, c->in_n + (size_t)n);
     settle();
+    return true;
+}
+
+/* TCP's connection is there, or the server has said something of TLS's handshake. */
+static void
+on_connecting(struct client *c)
+{
+    if (option.is_tls) {
+        watch(c, false);
+        if (!tls_connect(c))
+            return;
+    }
+    c->is_connected = true;
+    option.protocol->greet(c);
+    flush(c, !option.is_tls);
+    settle();
 }
 
 static void
@@ -251,16 +271,15 @@ on_event(struct client *c, uint32_t what)
 {
     if (what & (EPOLLERR | EPOLLHUP) && !(what & EPOLLIN) && !c->is_slow)
         load_die("the server closed or refused a connection");
-    if (what & EPOLLOUT) {
-        if (!c->is_connected) {
-            c->is_connected = true;
-            option.protocol->greet(c);
-        }
+    if (!c->is_connected) {
+        on_connecting(c);
+    } else if (what & EPOLLOUT) {
         flush(c, true);
         settle();
     }
-    if (what & (EPOLLIN | EPOLLERR | EPOLLHUP))
-        read_some(c, SIZE_MAX);
+    if (c->is_connected && what & (EPOLLIN | EPOLLERR | EPOLLHUP))
+        while (read_some(c, SIZE_MAX) && c->tls != NULL && tls_has_more(c))
+            ;
 }
 
 void
@@ -303,7 +322,7 @@ read_slowly(void)
 
     for (uint32_t i = 0; i < option.n_slow && most > 0; i++) {
         if (!run.clients[i].is_gone)
-            read_some(&run.clients[i], most);
+            (void)read_some(&run.clients[i], most);
     }
     net.slow_at_ns += SLOW_TICK_NS;
 }

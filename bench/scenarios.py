@@ -29,6 +29,7 @@ def both(*names):
 
 WS_PEERS = ["uwebsockets", "redis", "nats-ws", "nchan", "node-ws"]
 TCP_PEERS = ["nats", "redis", "mosquitto"]
+TLS_PEERS = ["uwebsockets-tls", "redis-tls", "nats-ws-tls", "nchan-tls"]
 
 SCENARIOS = {
     "fanout-32": Scenario("1 topic × 1000 WebSocket subscribers, 32 messages in flight",
@@ -81,7 +82,15 @@ SCENARIOS = {
     "growth-topics": Scenario("From 1 to 1,000,000 topics, one publisher to each in turn, one wildcard subscriber, 1000 in flight, TCP",
                               ["topics", "--topics", "N", "--subs", "1", "--window", "1000"], both("busbar-tcp") + TCP_PEERS, kind="growth",
                               points=(1, 100, 10000, 1000000)),
-    "tls": Scenario("TLS", [], [], missing="the bus does not speak TLS by itself yet"),
+    "tls": Scenario("1 topic × 1000 WebSocket subscribers over TLS, 32 messages in flight",
+                    ["fanout", "--subs", "1000", "--window", "32"], ["busbar-ws-unix", *both("busbar-ws-tls"), *TLS_PEERS],
+                    shows=("rate", "cpu", "p50", "p99", "subscribe"),
+                    note="TLS 1.3, AES-128-GCM, a P-256 certificate; each client has a record of its own to itself for what goes out together. "
+                         "Connecting is the whole handshake, without a ticket, and subscribing. The first row is not encrypted."),
+    "tls-1": Scenario("1 topic × 1000 WebSocket subscribers over TLS, 1 message in flight",
+                      ["fanout", "--subs", "1000", "--window", "1"], ["busbar-ws-unix", *both("busbar-ws-tls"), *TLS_PEERS]),
+    "tls-idle": Scenario("2,000 idle subscribers over TLS: memory that each adds, and what the handshake, connecting and subscribing cost",
+                         ["idle", "--subs", "2000"], both("busbar-ws-tls", "busbar-tcp-tls") + TLS_PEERS, kind="idle", shows=("bytes", "connects", "connect_cpu")),
     "requests": Scenario("100 requesters, one request at a time each, one responder, TCP",
                          ["requests", "--topics", "100", "--subs", "1"], both("busbar-tcp", "busbar-ws") + ["nats"]),
     "queue": Scenario("one publisher, 10 consumers that share a queue and acknowledge each message, 100 in flight",

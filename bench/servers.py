@@ -64,6 +64,7 @@ class Server:
     """Processes with a folder, and the port for the generator."""
 
     publish_port = None  # if publishers go elsewhere
+    is_tls = False
 
     def __init__(self):
         self.dir = tempfile.mkdtemp(prefix="bbench-", dir="/tmp")
@@ -76,6 +77,14 @@ class Server:
 
     def __exit__(self, *exc):
         self.close()
+
+    def certificate(self):
+        """A certificate and its key, P-256; clients come by TLS."""
+        self.is_tls = True
+        paths = [os.path.join(self.dir, name) for name in ("certificate.pem", "key.pem")]
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+                        "-out", paths[0], "-keyout", paths[1]], check=True, capture_output=True)
+        return paths
 
     def spawn(self, *argv, **env):
         with open(os.path.join(self.dir, "log"), "ab") as log:
@@ -143,7 +152,7 @@ class Server:
 class Busbar(Server):
     """kind: ws, http or tcp; publish_by: the kind that publishers speak, if it is another."""
 
-    def __init__(self, build, kind="ws", publish_by=None, link="nanomsg", workers=1, history=100, **sections):
+    def __init__(self, build, kind="ws", publish_by=None, link="nanomsg", workers=1, history=100, tls=False, **sections):
         super().__init__()
         self.build = build
         ports = {kind: self.port}
@@ -158,6 +167,11 @@ class Busbar(Server):
             "topics": [{"match": "#", "history": history if isinstance(history, dict) else
                         {"messages": history, "age": "5m", "bytes": "1GiB"}}],
         }
+        if tls:
+            certificate, key = self.certificate()
+            for k in ports:
+                config[k]["tls"] = {"listen": config[k].pop("listen"), "certificate": certificate, "key": key}
+                config[k]["listen"] = ""
         for name, section in sections.items():
             config[name] = {**config.get(name, {}), **section} if isinstance(section, dict) else section
         self.config = os.path.join(self.dir, "busbar.yaml")
@@ -194,9 +208,9 @@ class Busbar(Server):
 class UWebSockets(Server):
     script = "uws.mjs"
 
-    def __init__(self, build):
+    def __init__(self, build, tls=False):
         super().__init__()
-        self.listens(self.spawn("node", os.path.join(PEER_SCRIPTS, self.script), str(self.port)))
+        self.listens(self.spawn("node", os.path.join(PEER_SCRIPTS, self.script), str(self.port), *(self.certificate() if tls else [])))
 
 
 class NodeWs(UWebSockets):
@@ -204,16 +218,20 @@ class NodeWs(UWebSockets):
 
 
 class Nchan(Server):
-    def __init__(self, build, workers=1):
+    def __init__(self, build, workers=1, tls=False):
         super().__init__()
         path = os.path.join(self.dir, "nginx.conf")
+        ssl = ""
+        if tls:
+            certificate, key = self.certificate()
+            ssl = f"ssl_certificate {certificate}; ssl_certificate_key {key}; ssl_protocols TLSv1.2 TLSv1.3; ssl_session_tickets on;"
         with open(path, "w") as f:
             f.write(f"""load_module {NCHAN_MODULE};
 daemon off; worker_processes {workers}; pid {self.dir}/pid; error_log {self.dir}/error.log; worker_rlimit_nofile {FILES};
 events {{ worker_connections 30000; }}
 http {{ access_log off; client_body_temp_path {self.dir}/b; proxy_temp_path {self.dir}/p; fastcgi_temp_path {self.dir}/f;
 uwsgi_temp_path {self.dir}/u; scgi_temp_path {self.dir}/s; nchan_shared_memory_size 256M;
-server {{ listen 127.0.0.1:{self.port} backlog=4096; keepalive_requests 100000000;
+server {{ listen 127.0.0.1:{self.port} {"ssl" if tls else ""} backlog=4096; keepalive_requests 100000000; {ssl}
  location ~ /sub/(.+)$ {{ nchan_subscriber websocket; nchan_channel_id $1; nchan_subscriber_first_message newest; }}
  location ~ /events/(.+)$ {{ nchan_subscriber eventsource; nchan_channel_id $1; nchan_subscriber_first_message newest; }}
  location ~ /poll/(.+)$ {{ nchan_subscriber longpoll; nchan_channel_id $1; nchan_subscriber_first_message newest; }}
@@ -227,14 +245,18 @@ server {{ listen 127.0.0.1:{self.port} backlog=4096; keepalive_requests 10000000
 class Nats(Server):
     """Over TCP at port, over WebSocket at ws_port."""
 
-    def __init__(self, build, is_ws=False, more=""):
+    def __init__(self, build, is_ws=False, tls=False, more=""):
         super().__init__()
+        security = "no_tls: true"
+        if tls:
+            certificate, key = self.certificate()
+            security = f'tls {{ cert_file: "{certificate}", key_file: "{key}" }}'
         tcp_port = free_port() if is_ws else self.port
         path = os.path.join(self.dir, "nats.conf")
         with open(path, "w") as f:
             f.write(f'listen: "127.0.0.1:{tcp_port}"\n')
             if is_ws:
-                f.write(f'websocket {{ listen: "127.0.0.1:{self.port}"\n no_tls: true }}\n')
+                f.write(f'websocket {{ listen: "127.0.0.1:{self.port}"\n {security} }}\n')
             f.write(more.format(dir=self.dir))
         self.listens(self.spawn("nats-server", "-c", path))
 
@@ -267,10 +289,15 @@ class JetStream(Nats):
 class Redis(Server):
     """sync: appendfsync of the append-only file; None: nothing is kept."""
 
-    def __init__(self, build, sync=None):
+    def __init__(self, build, sync=None, tls=False):
         super().__init__()
         keep = ["--appendonly", "yes", "--appendfsync", sync] if sync else []
-        self.listens(self.spawn("redis-server", "--bind", "127.0.0.1", "--port", str(self.port), "--protected-mode", "no", "--maxclients", str(FILES), "--save", "", "--dir", self.dir, *keep))
+        port = ["--port", str(self.port)]
+        if tls:
+            certificate, key = self.certificate()
+            port = ["--port", "0", "--tls-port", str(self.port), "--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", certificate,
+                    "--tls-auth-clients", "no"]
+        self.listens(self.spawn("redis-server", "--bind", "127.0.0.1", *port, "--protected-mode", "no", "--maxclients", str(FILES), "--save", "", "--dir", self.dir, *keep))
 
 
 class Mosquitto(Server):
@@ -354,6 +381,17 @@ def _busbar():
                 yield f"busbar-{name}{suffix}", Kind(words, proto, Busbar, {**options, "link": link, "workers": workers})
 
 
+def _encrypted():
+    for link in ("nanomsg", "unix"):
+        for kind, label in (("ws", "WebSocket"), ("tcp", "TCP")):
+            yield f"busbar-{kind}-tls{'-unix' if link == 'unix' else ''}", Kind(
+                f"Busbar, {label}, TLS, {link}", f"busbar-{kind}", Busbar, {"kind": kind, "link": link, "tls": True})
+    yield "uwebsockets-tls", Kind("uWebSockets, TLS", "plain-ws", UWebSockets, {"tls": True}, needs="uws.mjs")
+    yield "nats-ws-tls", Kind("NATS, WebSocket, TLS", "nats-ws", Nats, {"is_ws": True, "tls": True}, needs="nats-server")
+    yield "nchan-tls", Kind("nchan, WebSocket, TLS", "nchan", Nchan, {"tls": True}, needs=NCHAN_MODULE)
+    yield "redis-tls", Kind("Redis, TLS", "redis", Redis, {"tls": True}, needs="redis-server")
+
+
 def _stored():
     """With a store in a file, as JetStream and RabbitMQ have it."""
     for link in ("nanomsg", "unix"):
@@ -365,6 +403,7 @@ def _stored():
 SERVERS = {
     **dict(_busbar()),
     **dict(_stored()),
+    **dict(_encrypted()),
     "uwebsockets": Kind("uWebSockets", "plain-ws", UWebSockets, needs="uws.mjs"),
     "node-ws": Kind("ws (node)", "plain-ws", NodeWs, needs="ws.mjs"),
     "redis": Kind("Redis", "redis", Redis, needs="redis-server"),
@@ -386,6 +425,8 @@ SERVERS = {
 
 def generator(build, server, proto, arguments, **popen):
     argv = [os.path.join(build, "bench/busbar-load"), *arguments, "--proto", proto, "--port", str(server.port)]
+    if server.is_tls:
+        argv.append("--tls")
     if server.publish_port is not None:
         argv += ["--publish-port", str(server.publish_port)]
     for pid in server.pids():

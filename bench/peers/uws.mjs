@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// uWebSockets.js 20.30 as a publish/subscribe server: its own topic tree does the fan-out. `node uws.mjs PORT`. The npm
+// uWebSockets.js 20.30 as a publish/subscribe server: its own topic tree does the fan-out. `node uws.mjs PORT [CERTIFICATE KEY]`. The npm
 // package is the one that has its binaries in it.
 //     S topic            subscribes; the answer is ok
 //     P topic payload    goes bare to who subscribes
@@ -11,7 +11,8 @@ if (uws._cfg === undefined) {
   process.exit(1)
 }
 const [S, space] = [83, 32]
-const app = uws.App()
+const [port, cert_file_name, key_file_name] = process.argv.slice(2)
+const app = cert_file_name ? uws.SSLApp({ cert_file_name, key_file_name }) : uws.App()
 app.ws('/*', {
   compression: uws.DISABLED,
   idleTimeout: 0,
@@ -28,6 +29,6 @@ app.ws('/*', {
     app.publish(bytes.latin1Slice(2, end), bytes.subarray(end + 1), false)
   },
 })
-app.listen('127.0.0.1', Number(process.argv[2]), token => {
+app.listen('127.0.0.1', Number(port), token => {
   if (!token) process.exit(1)
 })
