@@ -331,9 +331,11 @@ mp_bytes(struct mp *c, enum mp_type type, struct slice *ret)
 int
 mp_str_any(struct mp *c, struct slice *ret)
 {
-    if (c->end - c->p >= 2 && *c->p == 0xd9 && c->p[1] <= c->end - c->p - 2) {
-        *ret = slice_of(c->p + 2, c->p[1]);
-        c->p += 2 + ret->n;
+    size_t n = mp_short(c->p, (size_t)(c->end - c->p)), n_head = n > 0 && *c->p == 0xda ? 3 : 2;
+
+    if (n > 0 && (*c->p == 0xd9 || *c->p == 0xda)) {
+        *ret = slice_of(c->p + n_head, n - n_head);
+        c->p += n;
         return 0;
     }
     return mp_bytes(c, MP_STR, ret);

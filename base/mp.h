@@ -105,8 +105,8 @@ mp_array(struct mp *c, uint32_t *ret_n)
     MP_ANY(mp_array_any(&any, ret_n));
 }
 
-/* How long the value at p is, if it is a small number, or a string or bytes of up to 255, and `left` bytes
- * hold it; else 0. Most values are. */
+/* How long the value at p is, if it is a small number, or a string or bytes of less than 64 KiB, and `left`
+ * bytes hold it; else 0. Most values are. */
 static inline size_t
 mp_short(const uint8_t *p, size_t left)
 {
@@ -120,6 +120,8 @@ mp_short(const uint8_t *p, size_t left)
         n = 2 + (size_t)p[1];
     else if (*p <= 0x7f)
         n = 1;
+    else if ((*p == 0xda || *p == 0xc5) && left >= 3)
+        n = 3 + ((size_t)p[1] << 8 | p[2]);
     return n <= left ? n : 0;
 }
 

@@ -28,6 +28,7 @@ struct dialect_scan {
 struct dialect {
     const char *name;   /* "busbar.v1.json": also the WebSocket subprotocol */
     bool is_text;       /* UTF-8, a WebSocket text frame */
+    bool is_lines;      /* put_message() writes a line break only where a JSON payload has one */
     unsigned expansion; /* how many times as long as the payload it may be written: JSON's \u0000 */
 
     /* decode and split are NULL where one message of a client is not one request: the transport then has a

@@ -5,7 +5,7 @@
 #include "frontends/dialects/dialect.h"
 
 static void
-dialect_encoder_finish(const struct dialect_encoder *e, struct buf *out, size_t at)
+dialect_encoder_finish(const struct dialect_encoder *e, struct buf *out, size_t at, bool is_line)
 {
     size_t head_max = e->framing == NULL ? 0 : e->framing->head_max;
 
@@ -14,7 +14,10 @@ dialect_encoder_finish(const struct dialect_encoder *e, struct buf *out, size_t 
     if (out->n == at + head_max)
         out->n = at; /* the dialect has no words for it: nothing, not an empty frame */
     else if (e->framing != NULL)
-        e->framing->finish(e->framing, out, at, e->dialect->is_text);
+        e->framing->finish(e->framing, out, at,
+            !e->dialect->is_text ? PIECE_BINARY
+            : is_line            ? PIECE_LINE
+                                 : PIECE_TEXT);
 }
 
 /* Reserves the framing's header. */
@@ -34,7 +37,8 @@ dialect_encoder_put_message(
 
     dialect_encoder_begin(e, out);
     e->dialect->put_message(out, m, sub_id);
-    dialect_encoder_finish(e, out, at);
+    dialect_encoder_finish(
+        e, out, at, e->dialect->is_lines && (m->kind == MESSAGE_TEXT || m->kind == MESSAGE_BINARY));
 }
 
 static void
@@ -45,7 +49,7 @@ dialect_encoder_put_answer(const struct encoder *base, struct buf *out, const st
 
     dialect_encoder_begin(e, out);
     e->dialect->put_answer(out, a);
-    dialect_encoder_finish(e, out, at);
+    dialect_encoder_finish(e, out, at, false);
 }
 
 void

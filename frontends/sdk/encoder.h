@@ -22,12 +22,19 @@ struct encoder {
     void (*put_answer)(const struct encoder *e, struct buf *out, const struct answer *a);
 };
 
+/* What a framing wants to know of a piece. */
+enum piece {
+    PIECE_BINARY,
+    PIECE_TEXT, /* UTF-8 */
+    PIECE_LINE, /* UTF-8, and surely no line break in it */
+};
+
 /* What a transport puts around each piece of a dialect: a newline, a WebSocket header, nothing. */
 struct framing {
     size_t head_max; /* bytes to reserve in front */
     /* out->p[at .. at+head_max) is reserved, the piece follows to out->n. Writes the header so that it ends
      * where the piece begins, closes the gap, appends a trailer if there is one. */
-    void (*finish)(const struct framing *f, struct buf *out, size_t at, bool is_text);
+    void (*finish)(const struct framing *f, struct buf *out, size_t at, enum piece piece);
 };
 
 #endif

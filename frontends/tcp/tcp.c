@@ -20,16 +20,17 @@ static const char refuse[] =
 /* One line each. A JSON payload may have been published with line breaks between its tokens (nowhere else can
  * they stand): there they mean nothing, here they would tear the line. */
 static void
-lines_finish(const struct framing *f, struct buf *out, size_t at, bool is_text)
+lines_finish(const struct framing *f, struct buf *out, size_t at, enum piece piece)
 {
     uint8_t *p = out->p + at, *end = out->p + out->n, *found;
 
     (void)f;
-    (void)is_text;
-    for (found = p; (found = memchr(found, '\n', (size_t)(end - found))) != NULL;)
-        *found = ' ';
-    for (found = p; (found = memchr(found, '\r', (size_t)(end - found))) != NULL;)
-        *found = ' ';
+    if (piece != PIECE_LINE) {
+        for (found = p; (found = memchr(found, '\n', (size_t)(end - found))) != NULL;)
+            *found = ' ';
+        for (found = p; (found = memchr(found, '\r', (size_t)(end - found))) != NULL;)
+            *found = ' ';
+    }
     buf_put_byte(out, '\n');
 }
 

@@ -29,10 +29,10 @@ wsencoders_compress(const struct wsencoders_framing *f, struct slice payload)
 }
 
 static void
-wsencoders_finish(const struct framing *base, struct buf *out, size_t at, bool is_text)
+wsencoders_finish(const struct framing *base, struct buf *out, size_t at, enum piece piece)
 {
     const struct wsencoders_framing *f = (const struct wsencoders_framing *)base;
-    enum wsframe_opcode opcode = is_text ? WSFRAME_OP_TEXT : WSFRAME_OP_BINARY;
+    enum wsframe_opcode opcode = piece == PIECE_BINARY ? WSFRAME_OP_BINARY : WSFRAME_OP_TEXT;
     struct slice payload = slice_of(out->p + at + HEAD_MAX, out->n - at - HEAD_MAX);
     bool is_compressed = wsencoders_compress(f, payload);
     uint8_t head[WSFRAME_HEAD_MAX];

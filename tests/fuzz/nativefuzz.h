@@ -60,6 +60,8 @@ fuzz_publish_again(const struct dialect *dialect, const struct request *r, fuzz_
     buf_init(&out, 0);
     dialect->put_message(&out, &m, sub);
     check(buf_slice(&out));
+    assert(!dialect->is_lines || m.kind == MESSAGE_JSON ||
+           (memchr(out.p, '\n', out.n) == NULL && memchr(out.p, '\r', out.n) == NULL));
     if (native_presence_topic(m.topic).n > 0) { /* told as something else */
         buf_fini(&out);
         fuzz_scratch_fini(&scratch);

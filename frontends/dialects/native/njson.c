@@ -385,7 +385,7 @@ njson_put_data(struct buf *out, const struct message *m)
     at = WRITE(at, ",\"data\":");
     if (m->kind == MESSAGE_TEXT)
         at = njson_write_string(out, at, m->body, 0);
-    else if (m->body.n > 0)
+    else if (m->kind == MESSAGE_JSON && m->body.n > 0)
         at = njson_write(at, m->body);
     else
         at = WRITE(at, "null"); /* nobody publishes it, but the line must stay JSON */
@@ -557,6 +557,7 @@ njson_put_answer(struct buf *out, const struct answer *a)
 const struct dialect dialect_native_json = {
     .name = "busbar.v1.json",
     .is_text = true,
+    .is_lines = true,
     .expansion = 6,
     .decode = njson_decode,
     .split = njson_split,

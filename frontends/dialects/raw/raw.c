@@ -27,7 +27,7 @@ raw_put_message(const struct encoder *base, struct buf *out, const struct messag
         buf_commit(out, e->framing->head_max);
     buf_put_slice(out, m->body);
     if (e->framing != NULL && !buf_failed(out))
-        e->framing->finish(e->framing, out, at, m->kind != MESSAGE_BINARY);
+        e->framing->finish(e->framing, out, at, m->kind == MESSAGE_BINARY ? PIECE_BINARY : PIECE_TEXT);
 }
 
 static void

@@ -7,13 +7,14 @@
 #include "tests/unit/base/suite.h"
 #include "tests/unit/dialects/nativesupport.h"
 
-/* A framing that shows what it was told: "<T>piece." in at most 3 bytes of room and with a byte to spare. */
+/* A framing that shows what it was told, of text, a line or bytes: "<T>piece." in at most 3 bytes of room and
+ * with a byte to spare. */
 static void
-framing_finish(const struct framing *f, struct buf *out, size_t at, bool is_text)
+framing_finish(const struct framing *f, struct buf *out, size_t at, enum piece piece)
 {
     ck_assert_uint_eq(f->head_max, 4);
     out->p[at + 1] = '<';
-    out->p[at + 2] = is_text ? 'T' : 'B';
+    out->p[at + 2] = "BTL"[piece];
     out->p[at + 3] = '>';
     memmove(out->p + at, out->p + at + 1, out->n - at - 1);
     out->n--;
@@ -78,7 +79,18 @@ START_TEST(test_dialect_encoder)
     CHECK_SLICE(buf_slice(&out), "<T>{\"op\":\"pong\"}.<T>{\"op\":\"pong\"}.");
     buf_reset(&out);
     e.base.put_message(&e.base, &out, &m, slice_str("1"));
-    ck_assert_uint_eq(memcmp(out.p, "<T>{\"op\":\"msg\",\"sub\":1,", 23), 0);
+    ck_assert_uint_eq(memcmp(out.p, "<L>{\"op\":\"msg\",\"sub\":1,", 23), 0);
+    m.kind = MESSAGE_TEXT;
+    m.body = slice_str("a\r\nb");
+    buf_reset(&out);
+    e.base.put_message(&e.base, &out, &m, slice_str("1"));
+    ck_assert_uint_eq(out.p[1], 'L');
+    ck_assert_ptr_null(memchr(out.p, '\n', out.n));
+    m.kind = MESSAGE_JSON; /* there they may stand as they came */
+    m.body = slice_str("{\n}");
+    buf_reset(&out);
+    e.base.put_message(&e.base, &out, &m, slice_str("1"));
+    ck_assert_uint_eq(out.p[1], 'T');
     buf_reset(&out);
     dialect_encoder_init(&e, "x/msgpack", &dialect_native_msgpack, &framing);
     e.base.put_answer(&e.base, &out, &pong);
