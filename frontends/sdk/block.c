@@ -24,18 +24,9 @@ block_new(void)
     return block;
 }
 
-struct block *
-block_ref(struct block *block)
-{
-    block->n_refs++;
-    return block;
-}
-
 void
-block_unref(struct block *block)
+block_free(struct block *block)
 {
-    if (block == NULL || --block->n_refs > 0)
-        return;
     buf_fini(&block->buf);
     if (block->marks != &block->one)
         free(block->marks);

@@ -7,6 +7,7 @@
 #ifndef SDK_BLOCK_H
 #define SDK_BLOCK_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/buf.h"
@@ -35,9 +36,22 @@ struct block {
     struct buf buf;
 };
 
-struct block *block_new(void); /* one reference; NULL if memory ran out */
-struct block *block_ref(struct block *block);
-void block_unref(struct block *block); /* NULL is fine */
+struct block *block_new(void);        /* one reference; NULL if memory ran out */
+void block_free(struct block *block); /* block_unref() does it */
+
+static inline struct block *
+block_ref(struct block *block)
+{
+    block->n_refs++;
+    return block;
+}
+
+static inline void
+block_unref(struct block *block) /* NULL is fine */
+{
+    if (block != NULL && --block->n_refs == 0)
+        block_free(block);
+}
 
 /* Room for one more mark. 0 or -ENOMEM. */
 int block_grow_marks(struct block *block);

@@ -210,21 +210,12 @@ conn_write_record(struct conn *c, size_t *ret_tried)
 }
 
 static ssize_t
-conn_write_some(struct conn *c, size_t *ret_tried)
+conn_write_pieces(struct conn *c, size_t *ret_tried)
 {
     struct iovec iov[PIECES_PER_WRITE];
     struct msghdr msg = {.msg_iov = iov};
     size_t total = 0;
 
-    c->fe->counters.writes++;
-    if (c->tls != NULL)
-        return conn_write_record(c, ret_tried);
-    if (c->out_n == 1) {
-        const struct out_piece *piece = &c->out[c->out_first];
-
-        *ret_tried = piece->n;
-        return send(c->fd, piece->block->buf.p + piece->at, piece->n, MSG_NOSIGNAL);
-    }
     for (; msg.msg_iovlen < c->out_n && msg.msg_iovlen < PIECES_PER_WRITE; msg.msg_iovlen++) {
         const struct out_piece *piece = &c->out[c->out_first + msg.msg_iovlen];
 
@@ -234,6 +225,21 @@ conn_write_some(struct conn *c, size_t *ret_tried)
     }
     *ret_tried = total;
     return sendmsg(c->fd, &msg, MSG_NOSIGNAL);
+}
+
+static ssize_t
+conn_write_some(struct conn *c, size_t *ret_tried)
+{
+    const struct out_piece *piece;
+
+    c->fe->counters.writes++;
+    if (c->tls != NULL)
+        return conn_write_record(c, ret_tried);
+    if (c->out_n > 1)
+        return conn_write_pieces(c, ret_tried);
+    piece = &c->out[c->out_first];
+    *ret_tried = piece->n;
+    return send(c->fd, piece->block->buf.p + piece->at, piece->n, MSG_NOSIGNAL);
 }
 
 void
