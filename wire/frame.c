@@ -138,6 +138,9 @@ strs_next(struct strs *s, struct slice *ret)
 
 /* ---- Reading. ---- */
 
+/* Into the readers of all frames: GCC would not, for there are many, and each call costs more than a read. */
+#define INLINE inline __attribute__((always_inline))
+
 enum wrong { WRONG_NOTHING, WRONG_TYPE, WRONG_UTF8, WRONG_END };
 
 static inline enum wrong
@@ -146,13 +149,13 @@ wrong_of(int r)
     return r == 0 ? WRONG_NOTHING : r == -EAGAIN ? WRONG_END : WRONG_TYPE;
 }
 
-static inline enum wrong
+static INLINE enum wrong
 read_u64(struct mp *c, uint64_t *ret)
 {
     return wrong_of(mp_u64(c, ret));
 }
 
-static inline enum wrong
+static INLINE enum wrong
 read_str(struct mp *c, struct slice *ret)
 {
     int r = mp_str(c, ret);
@@ -162,7 +165,7 @@ read_str(struct mp *c, struct slice *ret)
     return ret->n == 0 || utf8_is_valid(ret->p, ret->n) ? WRONG_NOTHING : WRONG_UTF8;
 }
 
-static inline enum wrong
+static INLINE enum wrong
 read_bin(struct mp *c, struct slice *ret)
 {
     return wrong_of(mp_bin(c, ret));
