@@ -92,9 +92,22 @@ struct record *record_new_once(
 /* By what an append sees that it is the repeat of another; a record that was read has no such thing. Empty:
  * none. */
 struct slice record_once(const struct record *record);
-struct record *record_ref(struct record *record);
-void record_unref(struct record *record);        /* NULL is fine */
-size_t record_size(const struct record *record); /* bytes that it counts for in limits */
+void record_unref(struct record *record); /* NULL is fine */
+
+static inline struct record *
+record_ref(struct record *record)
+{
+    atomic_fetch_add_explicit(&record->n_refs, 1, memory_order_relaxed);
+    return record;
+}
+
+/* Bytes that it counts for in limits. */
+static inline size_t
+record_size(const struct record *record)
+{
+    return sizeof(*record) + (size_t)record->n_type + record->n_headers + record->n_key + record->n_body +
+           record->n_once;
+}
 
 /* What a topic keeps. 0 means none of it: messages 0 keeps no history. */
 struct store_limits {

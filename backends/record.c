@@ -60,13 +60,6 @@ record_once(const struct record *record)
     return slice_of(record_body(record).p + record->n_body, record->n_once);
 }
 
-struct record *
-record_ref(struct record *record)
-{
-    atomic_fetch_add_explicit(&record->n_refs, 1, memory_order_relaxed);
-    return record;
-}
-
 void
 record_unref(struct record *record)
 {
@@ -74,15 +67,11 @@ record_unref(struct record *record)
 
     if (record == NULL)
         return;
-    before = atomic_fetch_sub_explicit(&record->n_refs, 1, memory_order_acq_rel);
+    /* Nobody can take a reference of one that only we have: no need to write what is about to go. */
+    before = atomic_load_explicit(&record->n_refs, memory_order_acquire);
+    if (before != 1)
+        before = atomic_fetch_sub_explicit(&record->n_refs, 1, memory_order_acq_rel);
     assert(before > 0);
     if (before == 1)
         free(record);
-}
-
-size_t
-record_size(const struct record *record)
-{
-    return sizeof(*record) + (size_t)record->n_type + record->n_headers + record->n_key + record->n_body +
-           record->n_once;
 }

@@ -96,23 +96,39 @@ seqlist_push(struct seqlist *l, struct list *member)
     uint64_t block = block_of(l, member);
 
     list_push_back(&l->all, member);
+    if (l->n_marks > 0 && marks_at(l, l->n_marks - 1)->block == block)
+        return;
     if (last == &l->all || block_of(l, last) != block)
         marks_push(l, (struct seqlist_mark){block, member});
+}
+
+/* Its mark if it is the first of its block; n_marks if not, or if there was no memory for one. */
+static size_t
+marks_of(const struct seqlist *l, const struct list *member)
+{
+    uint64_t block;
+    size_t i;
+
+    if (l->n_marks > 0 && marks_at(l, 0)->first == member)
+        return 0;
+    block = block_of(l, member);
+    if (member->prev != &l->all && block_of(l, member->prev) == block)
+        return l->n_marks;
+    i = marks_find(l, block);
+    return i < l->n_marks && marks_at(l, i)->first == member ? i : l->n_marks;
 }
 
 void
 seqlist_remove(struct seqlist *l, struct list *member)
 {
-    struct list *prev = member->prev, *next = member->next;
-    uint64_t block = block_of(l, member);
-    size_t i;
+    struct list *next = member->next;
+    size_t i = marks_of(l, member);
+    uint64_t block;
 
     list_remove(member);
-    if (prev != &l->all && block_of(l, prev) == block)
-        return; /* not the first of its block */
-    i = marks_find(l, block);
-    if (i == l->n_marks || marks_at(l, i)->first != member)
-        return; /* there was no memory for it */
+    if (i == l->n_marks)
+        return;
+    block = marks_at(l, i)->block;
     if (next != &l->all && block_of(l, next) == block)
         marks_at(l, i)->first = next;
     else

@@ -64,6 +64,16 @@ list_remove(struct list *member)
     list_init(member);
 }
 
+/* From wherever it is to the end. */
+static inline void
+list_move_back(struct list *head, struct list *member)
+{
+    if (head->prev == member)
+        return; /* as with whoever is the busiest */
+    list_remove(member);
+    list_push_back(head, member);
+}
+
 /* Moves all members of one list to the end of another. */
 static inline void
 list_take_all(struct list *to, struct list *from)

@@ -243,11 +243,10 @@ lives_move(struct backend *b, struct store_topic *topic)
 
 /* ---- Going. ---- */
 
-/* Out of its place; the ring is not tidy after. */
+/* It is in no place any more. */
 static void
-place_empty(struct backend *b, struct store_topic *topic, uint32_t at)
+record_drop(struct backend *b, struct store_topic *topic, struct record *record)
 {
-    struct record *record = memory_topic_at(topic, at);
     size_t size = record_size(record);
 
     topic->n--;
@@ -255,8 +254,29 @@ place_empty(struct backend *b, struct store_topic *topic, uint32_t at)
     b->stats.n_bytes -= size;
     b->stats.n_records--;
     seqlist_remove(&b->all, &record->in_all);
-    memory_topic_place(topic, at)->bits = record->seq << 1 | 1;
     record_unref(record);
+}
+
+/* The ring is not tidy after. */
+static void
+place_empty(struct backend *b, struct store_topic *topic, uint32_t at)
+{
+    struct record *record = memory_topic_at(topic, at);
+
+    memory_topic_place(topic, at)->bits = record->seq << 1 | 1;
+    record_drop(b, topic, record);
+}
+
+static void
+place_empty_oldest(struct backend *b, struct store_topic *topic)
+{
+    struct record *record = memory_topic_at(topic, 0);
+
+    topic->head = (topic->head + 1) & (topic->n_ring - 1);
+    topic->n_places--;
+    record_drop(b, topic, record);
+    if (topic->n_places != topic->n)
+        ring_tidy(topic);
 }
 
 void
@@ -266,8 +286,7 @@ memory_topic_note_evicted(struct backend *b, struct store_topic *topic)
 
     if (extra != NULL) {
         extra->evicted_at = b->last_seq;
-        list_remove(&extra->in_evicted);
-        list_push_back(&b->evicted, &extra->in_evicted);
+        list_move_back(&b->evicted, &extra->in_evicted);
     } else if (topic->evicted_seq > b->dropped_seq && !topic->shared->limits.is_unrecoverable) {
         b->dropped_seq = topic->evicted_seq; /* without a name, but told */
     }
@@ -278,9 +297,8 @@ topic_evict_oldest(struct backend *b, struct store_topic *topic)
 {
     topic->evicted_seq = memory_topic_seq_at(topic, 0);
     memory_topic_note_evicted(b, topic);
-    place_empty(b, topic, 0);
+    place_empty_oldest(b, topic);
     b->stats.n_evicted++;
-    ring_tidy(topic);
 }
 
 static void
@@ -385,9 +403,8 @@ void
 memory_topic_empty(struct backend *b, struct store_topic *topic)
 {
     while (topic->n > 0) {
-        place_empty(b, topic, 0);
+        place_empty_oldest(b, topic);
         b->stats.n_evicted++;
-        ring_tidy(topic);
     }
     ring_shrink(topic);
     topic_list(b, topic);
@@ -424,8 +441,7 @@ memory_topic_keep(struct backend *b, struct store_topic *topic, struct record *r
 {
     size_t size = record_size(record);
 
-    list_remove(&topic->in_recent);
-    list_push_back(&b->recent, &topic->in_recent);
+    list_move_back(&b->recent, &topic->in_recent);
     if (record->prev == 0 && topic->evicted_seq > 0) /* what was dropped may have been its own */
         memory_topic_note_evicted(b, topic);
     if (topic->shared->limits.messages == 0 &&
@@ -448,7 +464,8 @@ memory_topic_keep(struct backend *b, struct store_topic *topic, struct record *r
         lives_add(memory_topic_lives(topic), (struct memory_life){record->expires_ms, record->seq});
         lives_move(b, topic);
     }
-    kept_remove(b, topic); /* to the end of the list */
+    if (b->kept.prev != &topic->in_kept)
+        kept_remove(b, topic); /* to the end of the list */
     memory_topic_trim(b, topic, record->time_ms);
     memory_trim_all(b, record->time_ms);
 }

@@ -45,6 +45,13 @@ START_TEST(test_push_and_remove)
     check_order(&head, (int[]){0, 1, 3}, 3);
     list_push_front(&head, &items[2].in_list);
     check_order(&head, (int[]){2, 0, 1, 3}, 4);
+    list_move_back(&head, &items[3].in_list);
+    list_move_back(&head, &items[0].in_list);
+    list_move_back(&head, &items[2].in_list);
+    check_order(&head, (int[]){1, 3, 0, 2}, 4);
+    list_remove(&items[0].in_list);
+    list_move_back(&head, &items[0].in_list); /* from nowhere */
+    check_order(&head, (int[]){1, 3, 2, 0}, 4);
     list_for_each_safe(it, next, &head) list_remove(it);
     ck_assert(list_empty(&head));
 }
