@@ -451,19 +451,25 @@ handle_topics(struct http_conn *hc, const struct http_reply *reply, struct slice
     get_topics(hc, reply, slice_of(NULL, 0));
 }
 
-/* The topic of an address, decoded into the scratch. */
+/* The topic of an address, decoded into the scratch. Whether it is one, the session says. */
 static int
-read_topic(struct http_conn *hc, const struct http_reply *reply, struct slice raw, struct slice *ret)
+decode_topic(struct http_conn *hc, const struct http_reply *reply, struct slice raw, struct slice *ret)
 {
     struct buf *text = &hc->server->fe->scratch.text;
 
     if (httpreq_decode(text, raw, false) < 0)
         return refuse(hc, reply, ERROR_TOPIC_INVALID, "The topic has a %00 in it.");
-    const char *wrong = topic_name_error(buf_slice(text));
-    if (wrong != NULL)
-        return refuse_name(hc, reply, ERROR_TOPIC_INVALID, wrong);
     *ret = buf_slice(text);
     return 0;
+}
+
+static int
+read_topic(struct http_conn *hc, const struct http_reply *reply, struct slice raw, struct slice *ret)
+{
+    if (decode_topic(hc, reply, raw, ret) < 0)
+        return -EINVAL;
+    const char *wrong = topic_name_error(*ret);
+    return wrong == NULL ? 0 : refuse_name(hc, reply, ERROR_TOPIC_INVALID, wrong);
 }
 
 static void
@@ -474,7 +480,7 @@ handle_topic(struct http_conn *hc, const struct http_reply *reply, struct slice 
 
     if (method == HTTPREQ_GET || method == HTTPREQ_HEAD)
         get_topics(hc, reply, rest);
-    else if (read_topic(hc, reply, rest, &topic) == 0)
+    else if (decode_topic(hc, reply, rest, &topic) == 0)
         http_publish_start(hc, reply, topic);
 }
 
