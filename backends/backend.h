@@ -158,6 +158,13 @@ struct store_item {
     uint8_t state; /* enum store_item_state */
 };
 
+/* A group beside its items. */
+struct store_group_state {
+    uint64_t floor; /* everything at or below it is done */
+    uint64_t born;  /* the host's, of its birth: it tells a group from an earlier one of the same name */
+    uint64_t n_done, n_dead, n_lost; /* the host's figures since then */
+};
+
 struct store_stats {
     uint64_t n_topics, n_records, n_bytes, n_evicted, n_repeated;
     uint64_t n_expired;                      /* that went because their time was over */
@@ -182,8 +189,8 @@ struct store_host {
     /* From restore(), after on_topic() of its topic, for each group that the store has from before, and then
      * for each item above its floor, by seq. 0 or negative errno, which ends restore(). May be NULL: then
      * groups are forgotten. */
-    int (*on_group)(void *topic, struct slice name, struct store_group *group, uint64_t floor,
-        void **ret_cookie, void *arg);
+    int (*on_group)(void *topic, struct slice name, struct store_group *group,
+        const struct store_group_state *state, void **ret_cookie, void *arg);
     int (*on_group_item)(void *group, const struct store_item *item, void *arg);
     /* The answer to a group_save() with a cookie: 0, or a negative errno (then it is not kept). In the order
      * of saves and appends. */
@@ -271,20 +278,21 @@ struct backend_ops {
     /* Messages up to `upto` are done with: they go now, and count as evicted. */
     void (*topic_trim)(struct backend *b, struct store_topic *topic, uint64_t upto);
 
-    /* Gives the state of a group of this topic. A new one is made, and kept with the next commit, with
-     * `floor`: everything at or below it is done. One that there is keeps its floor, and gets this cookie.
-     * A topic with groups may not be dropped. The name has at most STORE_GROUP_NAME_MAX bytes. */
-    int (*group_open)(struct backend *b, struct store_topic *topic, struct slice name, uint64_t floor,
-        void *cookie, struct store_group **ret);
+    /* Gives a group of this topic. A new one is made, and kept with the next commit, in this state. One that
+     * there is keeps its own, and gets this cookie. A topic with groups may not be dropped. The name has at
+     * most STORE_GROUP_NAME_MAX bytes. */
+    int (*group_open)(struct backend *b, struct store_topic *topic, struct slice name,
+        const struct store_group_state *state, void *cookie, struct store_group **ret);
     /* Forgets it, with its items. The answers to its saves still come. */
     void (*group_drop)(struct backend *b, struct store_group *group);
-    /* Replaces what is known of these messages, in any order, and moves the floor up (0: it stays), which
-     * forgets the items at or below it. All of it is kept, or nothing, in the order of appends and saves.
-     * With a cookie under the sync policy: then host->on_saved() is called, perhaps before this returns.
-     * Without one it is kept with the next commit that something else needs, or soon. items is copied. 0, or
-     * negative errno: not taken up (-EAGAIN: too much is under way). */
+    /* Replaces what is known of these messages, in any order, and the figures, and moves the floor up (0: it
+     * stays), which forgets the items at or below it; `born` is not looked at. All of it is kept, or nothing,
+     * in the order of appends and saves. With a cookie under the sync policy: then host->on_saved() is
+     * called, perhaps before this returns. Without one it is kept with the next commit that something else
+     * needs, or soon. items is copied. 0, or negative errno: not taken up (-EAGAIN: too much is under way).
+     */
     int (*group_save)(struct backend *b, struct store_group *group, const struct store_item *items, size_t n,
-        uint64_t floor, void *cookie);
+        const struct store_group_state *state, void *cookie);
 
     /* Takes one reference of record, also on failure. One with a due_ms that is still to come is kept aside,
      * through restarts, answered by APPEND_SCHEDULED, and appended by the store itself when it is due,

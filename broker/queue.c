@@ -36,11 +36,11 @@ group_key_of(const void *value)
     return slice_of(&g->number, sizeof(g->number));
 }
 
-/* The same for the same names in one epoch. */
+/* The same for the same group in one epoch. */
 static uint64_t
-number_of(const struct broker *broker, struct slice topic, struct slice name)
+number_of(const struct broker *broker, struct slice topic, struct slice name, uint64_t born)
 {
-    const uint64_t key[2] = {broker->store_ops->epoch(broker->store), 1};
+    const uint64_t key[2] = {broker->store_ops->epoch(broker->store), 1 + born};
     uint8_t text[TOPIC_MAX_BYTES + 1 + GROUP_MAX_BYTES];
 
     memcpy(text, topic.p, topic.n);
@@ -430,18 +430,21 @@ kind_of(struct slice topic)
 
 /* In no table yet. */
 static struct queue_group *
-group_new(struct broker *broker, struct topic *topic, struct slice name, uint64_t floor)
+group_new(
+    struct broker *broker, struct topic *topic, struct slice name, const struct store_group_state *state)
 {
     struct queue_group *g = calloc(1, sizeof(*g) + name.n);
     struct queuecore_config config;
 
     if (g == NULL)
         return NULL;
-    g->number = number_of(broker, topic_name(topic), name);
+    g->number = number_of(broker, topic_name(topic), name, state->born);
+    g->born = state->born;
+    g->figures = (struct queue_figures_since){state->n_done, state->n_dead, state->n_lost};
     g->broker = broker;
     g->qt = topic->queue;
     g->kind = kind_of(topic_name(topic));
-    g->saved_floor = floor;
+    g->saved_floor = state->floor;
     g->timer = (struct loop_timer){.fn = group_on_timer, .arg = g};
     g->n_name = (uint16_t)name.n;
     memcpy(g->name, name.p, name.n);
@@ -452,7 +455,7 @@ group_new(struct broker *broker, struct topic *topic, struct slice name, uint64_
     buf_init(&g->answers, 0);
     queue_holder_init(broker->queues, &g->nobody);
     core_config(&topic->setting->queue, &config);
-    queuecore_init(&g->core, &config, floor);
+    queuecore_init(&g->core, &config, state->floor);
     return g;
 }
 
@@ -547,6 +550,7 @@ queue_open(
     struct broker *broker, struct topic *topic, struct slice name, uint64_t floor, struct queue_group **ret)
 {
     struct queue_group *g = queue_find(topic, name);
+    struct store_group_state state = {.floor = floor};
     uint64_t n_kept;
     int r;
 
@@ -559,11 +563,12 @@ queue_open(
     if (broker->store_ops->group_open == NULL)
         return -ENOTSUP;
     queues_load_key(broker);
-    if (queue_topic_get(broker, topic) < 0 || (g = group_new(broker, topic, name, floor)) == NULL)
+    rand_bytes(&state.born, sizeof(state.born)); /* leases of an earlier one are none of this one's */
+    if (queue_topic_get(broker, topic) < 0 || (g = group_new(broker, topic, name, &state)) == NULL)
         return -ENOMEM;
     r = group_enlist(g);
     if (r == 0) {
-        r = broker->store_ops->group_open(broker->store, topic->store, name, floor, g, &g->store);
+        r = broker->store_ops->group_open(broker->store, topic->store, name, &state, g, &g->store);
         if (r < 0) {
             group_unlist(g);
             topic->n_pins--;
@@ -600,8 +605,8 @@ queue_drop(struct queue_group *g)
 /* ---- What the store has from before. ---- */
 
 int
-queue_on_group(
-    void *cookie, struct slice name, struct store_group *store, uint64_t floor, void **ret_cookie, void *arg)
+queue_on_group(void *cookie, struct slice name, struct store_group *store,
+    const struct store_group_state *state, void **ret_cookie, void *arg)
 {
     struct broker *broker = arg;
     struct topic *topic = cookie;
@@ -610,7 +615,7 @@ queue_on_group(
 
     if (group_name_error(name) != NULL)
         return -EUCLEAN;
-    if (queue_topic_get(broker, topic) < 0 || (g = group_new(broker, topic, name, floor)) == NULL)
+    if (queue_topic_get(broker, topic) < 0 || (g = group_new(broker, topic, name, state)) == NULL)
         return -ENOMEM;
     g->store = store;
     g->is_restored = true;

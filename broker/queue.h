@@ -52,8 +52,8 @@ void queues_stop(struct broker *broker);
 const struct queue_totals *queues_totals(struct queues *queues);
 
 /* For struct store_host. */
-int queue_on_group(
-    void *topic, struct slice name, struct store_group *store, uint64_t floor, void **ret_cookie, void *arg);
+int queue_on_group(void *topic, struct slice name, struct store_group *store,
+    const struct store_group_state *state, void **ret_cookie, void *arg);
 int queue_on_group_item(void *group, const struct store_item *item, void *arg);
 void queue_on_saved(void *cookie, int error, void *arg);
 void queue_on_record(struct record *record);

@@ -78,7 +78,9 @@ struct queue_figures_since {
 };
 
 struct queue_group {
-    uint64_t number; /* first: it is the key. Made from the names, so it is the same after a restart */
+    uint64_t number; /* first: it is the key. Made from the names and `born`, so it is the same after a
+                      * restart, and another one if a group of these names is made anew */
+    uint64_t born;
     struct broker *broker;
     struct queue_topic *qt;
     struct store_group *store;

@@ -125,8 +125,14 @@ use_wall_clock(const struct broker *broker, struct buf *items)
 static int
 group_save(struct queue_group *g, const struct buf *items, uint64_t floor, struct queue_save *save)
 {
+    const struct store_group_state state = {.floor = floor,
+        .n_done = g->figures.n_done,
+        .n_dead = g->figures.n_dead,
+        .n_lost = g->figures.n_lost};
+
     return g->broker->store_ops->group_save(g->broker->store, g->store,
-        (const struct store_item *)(const void *)items->p, items->n / sizeof(struct store_item), floor, save);
+        (const struct store_item *)(const void *)items->p, items->n / sizeof(struct store_item), &state,
+        save);
 }
 
 /* It did not take it up. */

@@ -388,8 +388,8 @@ FRAME_BEGIN(queues, QUEUES, 89, TO_BROKER)
     FIELD(u64, limit)
 FRAME_END(queues, QUEUES)
 
-/* One of them: messages that wait, are leased, wait for a later moment; that went to the dead letters, that were evicted before
- * anybody had done them; the time of the oldest that is not done (0: none); its consumers on all links. */
+/* One of them: messages that wait, are leased, wait for a later moment; that are done, went to the dead letters, were evicted
+ * before anybody had done them, since the group was made; the time of the oldest that is not done (0: none); its consumers on all links. */
 FRAME_BEGIN(queue, QUEUE, 90, TO_FRONTEND)
     FIELD(u64, req)
     FIELD(str, topic)

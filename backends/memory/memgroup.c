@@ -45,8 +45,8 @@ memory_groups_fini(struct backend *b)
 }
 
 int
-memory_group_open(struct backend *b, struct store_topic *topic, struct slice name, uint64_t floor,
-    void *cookie, struct store_group **ret)
+memory_group_open(struct backend *b, struct store_topic *topic, struct slice name,
+    const struct store_group_state *state, void *cookie, struct store_group **ret)
 {
     struct store_group *group, *known;
 
@@ -86,7 +86,7 @@ memory_group_drop(struct backend *b, struct store_group *group)
 
 int
 memory_group_save(struct backend *b, struct store_group *group, const struct store_item *items, size_t n,
-    uint64_t floor, void *cookie)
+    const struct store_group_state *state, void *cookie)
 {
     assert(!b->is_calling);
     if (cookie != NULL)

@@ -186,11 +186,11 @@ void memory_aside_forget(struct backend *b, struct store_topic *topic); /* NULL:
 /* memgroup.c */
 void memory_groups_init(struct backend *b);
 void memory_groups_fini(struct backend *b);
-int memory_group_open(struct backend *b, struct store_topic *topic, struct slice name, uint64_t floor,
-    void *cookie, struct store_group **ret);
+int memory_group_open(struct backend *b, struct store_topic *topic, struct slice name,
+    const struct store_group_state *state, void *cookie, struct store_group **ret);
 void memory_group_drop(struct backend *b, struct store_group *group);
 int memory_group_save(struct backend *b, struct store_group *group, const struct store_item *items, size_t n,
-    uint64_t floor, void *cookie);
+    const struct store_group_state *state, void *cookie);
 
 /* memread.c */
 int memory_read(struct backend *b, const struct store_read *read);

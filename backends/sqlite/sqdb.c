@@ -93,6 +93,11 @@ static const char *const migrations[] = {
     " (SELECT count(*) FROM queue_items i WHERE i.queue_group = g.id AND i.state = 1) AS leased,"
     " (SELECT count(*) FROM queue_items i WHERE i.queue_group = g.id AND i.state = 2) AS done"
     " FROM queue_groups g JOIN topics t ON t.id = g.topic;",
+    /* 3: which group it is of those that have had the name, and its figures */
+    "ALTER TABLE queue_groups ADD COLUMN born INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE queue_groups ADD COLUMN done INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE queue_groups ADD COLUMN dead INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE queue_groups ADD COLUMN lost INTEGER NOT NULL DEFAULT 0;",
 };
 #define TABLES_VERSION ((int)(sizeof(migrations) / sizeof(migrations[0])))
 
@@ -102,8 +107,10 @@ static const char *const as_of_today[TABLES_VERSION] = {
     [1] = "CREATE TEMP VIEW messages AS SELECT *, 0 AS expires_ms FROM main.messages;"
           "CREATE TEMP VIEW retained AS SELECT *, 0 AS expires_ms FROM main.retained;"
           "CREATE TEMP TABLE scheduled (topic, due_ms, size);"
-          "CREATE TEMP TABLE queue_groups (id, topic, name, floor);"
+          "CREATE TEMP TABLE queue_groups (id, topic, name, floor, born, done, dead, lost);"
           "CREATE TEMP TABLE queue_items (queue_group, seq, state, deliveries, until_ms);",
+    [2] = "CREATE TEMP VIEW queue_groups AS SELECT *, 0 AS born, 0 AS done, 0 AS dead, 0 AS lost"
+          " FROM main.queue_groups;",
 };
 
 #define MESSAGE_COLUMNS "seq, topic, prev, time_ms, kind, flags, type, key, headers, body, expires_ms"
@@ -162,8 +169,8 @@ static const char *const texts[SQDB_N_STATEMENTS] = {
     [SQDB_ASIDE_DELETE] = "DELETE FROM scheduled WHERE id = ?1",
     [SQDB_ASIDE_SIZE] = "SELECT sum(size) FROM scheduled WHERE topic = ?1",
     [SQDB_ASIDE_DROP] = "DELETE FROM scheduled WHERE topic = ?1",
-    [SQDB_GROUP_NEW] = "INSERT INTO queue_groups (topic, name, floor) VALUES (?1, ?2, ?3)",
-    [SQDB_GROUP_FLOOR] = "UPDATE queue_groups SET floor = ?2 WHERE id = ?1",
+    [SQDB_GROUP_NEW] = "INSERT INTO queue_groups (topic, name, floor, born) VALUES (?1, ?2, ?3, ?4)",
+    [SQDB_GROUP_UPDATE] = "UPDATE queue_groups SET floor = ?2, done = ?3, dead = ?4, lost = ?5 WHERE id = ?1",
     [SQDB_GROUP_DROP] = "DELETE FROM queue_groups WHERE id = ?1",
     [SQDB_ITEM_NEW] = "INSERT OR IGNORE INTO queue_items (queue_group, seq, state, deliveries, until_ms)"
                       " VALUES (?1, ?2, ?3, ?4, ?5)",

@@ -109,7 +109,7 @@ group_restore_items(struct backend *b, struct sqdb *d, struct store_group *group
     if (s == NULL)
         return r;
     (void)sqlite3_bind_int64(s, 1, (int64_t)group->w.now.id);
-    (void)sqlite3_bind_int64(s, 2, (int64_t)group->w.now.floor);
+    (void)sqlite3_bind_int64(s, 2, (int64_t)group->w.now.state.floor);
     while ((r = sqdb_step(s)) > 0) {
         int64_t state = sqlite3_column_int64(s, 1), deliveries = sqlite3_column_int64(s, 2);
         struct store_item item = {
@@ -141,7 +141,7 @@ group_restore(struct backend *b, struct sqdb *d, struct store_group *group)
         return 0;
     }
     r = b->host.on_group(
-        group->topic->cookie, group_name(group), group, group->w.now.floor, &group->cookie, b->host.arg);
+        group->topic->cookie, group_name(group), group, &group->w.now.state, &group->cookie, b->host.arg);
     return r == 0 && group->w.now.n_items > 0 ? group_restore_items(b, d, group) : r;
 }
 
@@ -167,8 +167,8 @@ groups_restore(struct backend *b)
 /* ---- As the broker asks. ---- */
 
 int
-sqlite_group_open(struct backend *b, struct store_topic *topic, struct slice name, uint64_t floor,
-    void *cookie, struct store_group **ret)
+sqlite_group_open(struct backend *b, struct store_topic *topic, struct slice name,
+    const struct store_group_state *state, void *cookie, struct store_group **ret)
 {
     struct store_group *group;
     struct command *c;
@@ -185,7 +185,7 @@ sqlite_group_open(struct backend *b, struct store_topic *topic, struct slice nam
             return r;
     } else {
         c->group = group;
-        c->floor = floor;
+        c->state = *state;
         store_command(b, c);
     }
     group->cookie = cookie;
@@ -260,11 +260,12 @@ save_new(struct backend *b, struct store_group *group, const struct store_item *
 
 int
 sqlite_group_save(struct backend *b, struct store_group *group, const struct store_item *items, size_t n,
-    uint64_t floor, void *cookie)
+    const struct store_group_state *state, void *cookie)
 {
     size_t size = sizeof(struct command) + n * sizeof(items[0]);
     struct command *c = cookie == NULL ? group->riding : NULL;
     bool is_new = c == NULL;
+    uint64_t floor;
     int r;
 
     assert(b->is_started && !b->is_calling);
@@ -275,8 +276,11 @@ sqlite_group_save(struct backend *b, struct store_group *group, const struct sto
         return r;
     c->size += size;
     b->bytes_queued += size;
-    if (floor > c->floor)
-        c->floor = floor;
+    floor = c->state.floor;
+    if (floor < state->floor)
+        floor = state->floor;
+    c->state = *state;
+    c->state.floor = floor;
     if (!is_new)
         return 0;
     c->cookie = cookie;

@@ -47,7 +47,7 @@ items_open(struct writer *w, struct command *c)
         r = topic_give_row(w, c->topic);
     if (r < 0)
         return r;
-    c->group->w.now.floor = c->floor;
+    c->group->w.now.state = c->state;
     if (c->topic->w.now.id == 0)
         return 0; /* a topic of which nothing is kept */
     s = sqdb_get(&w->d, SQDB_GROUP_NEW, &r);
@@ -55,7 +55,8 @@ items_open(struct writer *w, struct command *c)
         return r;
     (void)sqlite3_bind_int64(s, 1, (int64_t)c->topic->w.now.id);
     sqdb_bind_blob(s, 2, name, true);
-    (void)sqlite3_bind_int64(s, 3, (int64_t)c->floor);
+    (void)sqlite3_bind_int64(s, 3, (int64_t)c->state.floor);
+    (void)sqlite3_bind_int64(s, 4, (int64_t)c->state.born);
     r = append_run(s);
     if (r == 0)
         c->group->w.now.id = (uint64_t)sqlite3_last_insert_rowid(w->d.db);
@@ -113,8 +114,10 @@ items_save(struct writer *w, struct command *c)
         return r;
     for (uint32_t i = 0; i < c->n_items; i++, g->n_items++)
         g->items[g->n_items] = (struct saved_item){c->items[i], g->n_items};
-    if (c->floor > g->now.floor)
-        g->now.floor = c->floor;
+    if (c->state.floor < g->now.state.floor)
+        c->state.floor = g->now.state.floor;
+    c->state.born = g->now.state.born;
+    g->now.state = c->state;
     return 0;
 }
 
@@ -159,31 +162,47 @@ item_write(struct writer *w, struct group_writing *g, const struct store_item *i
     return r;
 }
 
+static bool
+is_same_state(const struct store_group_state *a, const struct store_group_state *b)
+{
+    return a->floor == b->floor && a->n_done == b->n_done && a->n_dead == b->n_dead && a->n_lost == b->n_lost;
+}
+
+static int
+group_write(struct writer *w, struct group_writing *g)
+{
+    const struct store_group_state *now = &g->now.state, *before = &g->before.state;
+    uint64_t n;
+    int r;
+
+    if (is_same_state(now, before))
+        return 0;
+    r = sqdb_run(&w->d, SQDB_GROUP_UPDATE, 5, (int64_t)g->now.id, (int64_t)now->floor, (int64_t)now->n_done,
+        (int64_t)now->n_dead, (int64_t)now->n_lost);
+    if (r < 0 || now->floor == before->floor || g->now.n_items == 0)
+        return r;
+    r = sqdb_run(&w->d, SQDB_ITEMS_TRIM, 2, (int64_t)g->now.id, (int64_t)now->floor);
+    n = r == 0 ? (uint64_t)sqlite3_changes(w->d.db) : 0;
+    g->now.n_items -= n;
+    w->now.n_items -= n;
+    return r;
+}
+
 static int
 group_flush(struct writer *w, struct group_writing *g)
 {
-    int r = 0;
+    int r;
 
     if (g->now.id == 0 || g->is_dropped)
         return 0;
-    if (g->now.floor != g->before.floor) {
-        r = sqdb_run(&w->d, SQDB_GROUP_FLOOR, 2, (int64_t)g->now.id, (int64_t)g->now.floor);
-        if (r == 0 && g->now.n_items > 0) {
-            uint64_t n;
-
-            r = sqdb_run(&w->d, SQDB_ITEMS_TRIM, 2, (int64_t)g->now.id, (int64_t)g->now.floor);
-            n = r == 0 ? (uint64_t)sqlite3_changes(w->d.db) : 0;
-            g->now.n_items -= n;
-            w->now.n_items -= n;
-        }
-    }
+    r = group_write(w, g);
     if (g->n_items > 1)
         qsort(g->items, g->n_items, sizeof(g->items[0]), compare_saved);
     for (uint32_t i = 0; i < g->n_items && r == 0; i++) {
         const struct store_item *item = &g->items[i].item;
         bool is_last = i + 1 == g->n_items || g->items[i + 1].item.seq != item->seq;
 
-        if (is_last && item->seq > g->now.floor)
+        if (is_last && item->seq > g->now.state.floor)
             r = item_write(w, g, item);
     }
     return r;

@@ -169,8 +169,12 @@ load_group(struct backend *b, struct store_topic *topic, sqlite3_stmt *s)
     topic->w.x = topic->x;
     group->w.now = (struct group_figures){
         .id = (uint64_t)sqlite3_column_int64(s, 0),
-        .floor = (uint64_t)sqlite3_column_int64(s, 3),
-        .n_items = (uint64_t)sqlite3_column_int64(s, 4),
+        .n_items = (uint64_t)sqlite3_column_int64(s, 3),
+        .state = {.floor = (uint64_t)sqlite3_column_int64(s, 4),
+            .born = (uint64_t)sqlite3_column_int64(s, 5),
+            .n_done = (uint64_t)sqlite3_column_int64(s, 6),
+            .n_dead = (uint64_t)sqlite3_column_int64(s, 7),
+            .n_lost = (uint64_t)sqlite3_column_int64(s, 8)},
     };
     b->w.now.n_items += group->w.now.n_items;
     return 0;
@@ -217,8 +221,8 @@ load_of_topics(struct backend *b)
             load_end},
         {"SELECT count(*), topic, sum(size), min(due_ms) FROM scheduled GROUP BY topic ORDER BY topic",
             load_aside},
-        {"SELECT id, topic, name, floor,"
-         " (SELECT count(*) FROM queue_items i WHERE i.queue_group = g.id)"
+        {"SELECT id, topic, name, (SELECT count(*) FROM queue_items i WHERE i.queue_group = g.id),"
+         " floor, born, done, dead, lost"
          " FROM queue_groups g ORDER BY topic, id",
             load_group},
     };

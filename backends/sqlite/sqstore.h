@@ -137,7 +137,7 @@ struct saved_item {
 
 struct group_figures {
     uint64_t id; /* its row; 0: it has none */
-    uint64_t floor;
+    struct store_group_state state;
     uint64_t n_items; /* rows */
 };
 
@@ -198,7 +198,7 @@ struct command {
             uint32_t mark;
         };
         struct { /* GROUP_OPEN, GROUP_SAVE */
-            uint64_t floor;
+            struct store_group_state state;
             struct store_item *items;
             uint32_t n_items, items_room;
         };
@@ -436,11 +436,11 @@ int groups_add(struct backend *b, struct store_topic *topic, struct slice name, 
 int groups_restore(struct backend *b); /* tells the host */
 void group_free(struct store_group *group);
 struct slice group_name(const struct store_group *group);
-int sqlite_group_open(struct backend *b, struct store_topic *topic, struct slice name, uint64_t floor,
-    void *cookie, struct store_group **ret);
+int sqlite_group_open(struct backend *b, struct store_topic *topic, struct slice name,
+    const struct store_group_state *state, void *cookie, struct store_group **ret);
 void sqlite_group_drop(struct backend *b, struct store_group *group);
 int sqlite_group_save(struct backend *b, struct store_group *group, const struct store_item *items, size_t n,
-    uint64_t floor, void *cookie);
+    const struct store_group_state *state, void *cookie);
 
 /* sqmark.c: what of a queue is held, and done with. */
 void sqlite_topic_hold(struct backend *b, struct store_topic *topic, uint64_t above);

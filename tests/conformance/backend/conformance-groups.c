@@ -97,7 +97,8 @@ START_TEST(answers_to_saves_and_appends_come_in_order)
         ck_assert_int_eq(
             ops->append_take(f->b, f->topics[0].store, record, (struct store_origin){0}, &a[i]), 0);
         if (i < 2)
-            ck_assert_int_eq(ops->group_save(f->b, group, &item, 1, 0, &s[i]), 0);
+            ck_assert_int_eq(
+                ops->group_save(f->b, group, &item, 1, &(struct store_group_state){0}, &s[i]), 0);
     }
     memset(&item, 0xff, sizeof(item)); /* it was copied */
     wait_for(f, &a[2].is_done);
@@ -163,6 +164,53 @@ START_TEST(items_are_as_they_were_saved_after_a_restart)
 }
 END_TEST
 
+static void
+check_state(const struct fixture *f, const char *name, uint64_t floor, uint64_t born, uint64_t n)
+{
+    const struct store_group_state *state = &find_group(f, 0, name)->state;
+
+    ck_assert_uint_eq(state->floor, floor);
+    ck_assert_uint_eq(state->born, born);
+    ck_assert_uint_eq(state->n_done, n);
+    ck_assert_uint_eq(state->n_dead, n * 2);
+    ck_assert_uint_eq(state->n_lost, n * 3);
+}
+
+START_TEST(birth_and_figures_are_as_they_were_after_a_restart)
+{
+    const struct store_group_state birth = {.floor = 2, .born = UINT64_MAX};
+    struct store_group_state state = {.floor = 4, .n_done = 7, .n_dead = 14, .n_lost = 21};
+    struct fixture *f = fixture_usual();
+    struct store_group *g, *h;
+    struct saved saved = {.f = f};
+
+    open_topic(f, 0, &roomy);
+    append_n(f, 0, 10);
+    ck_assert_int_eq(ops->group_open(f->b, f->topics[0].store, slice_str("g"), &birth, NULL, &g), 0);
+    ck_assert_int_eq(ops->group_open(f->b, f->topics[0].store, slice_str("h"), &birth, NULL, &h), 0);
+    ck_assert_int_eq(ops->group_save(f->b, g, NULL, 0, &state, &saved), 0);
+    wait_for(f, &saved.is_done);
+    if (!fixture_reopen(f)) {
+        fixture_free(f);
+        return;
+    }
+    check_state(f, "g", 4, UINT64_MAX, 7);
+    check_state(f, "h", 2, UINT64_MAX, 0);
+    g = find_group(f, 0, "g")->store;
+    state = (struct store_group_state){.n_done = 8, .n_dead = 16, .n_lost = 24}; /* the floor stays */
+    ck_assert_int_eq(ops->group_save(f->b, g, NULL, 0, &state, NULL), 0);
+    h = find_group(f, 0, "h")->store;
+    ops->group_drop(f->b, h);
+    ck_assert_int_eq(ops->group_open(f->b, f->topics[0].store, slice_str("h"),
+                         &(struct store_group_state){.floor = 1, .born = 5}, NULL, &h),
+        0);
+    ck_assert(fixture_reopen(f));
+    check_state(f, "g", 4, UINT64_MAX, 8);
+    check_state(f, "h", 1, 5, 0);
+    fixture_free(f);
+}
+END_TEST
+
 /* Nobody waits for it; but the next answer stands behind it. */
 START_TEST(save_without_a_cookie_is_kept_with_the_next_commit)
 {
@@ -174,9 +222,11 @@ START_TEST(save_without_a_cookie_is_kept_with_the_next_commit)
     append_n(f, 0, 50);
     g = open_group(f, 0, "g", 0);
     for (item.seq = 1; item.seq <= 40; item.seq++)
-        ck_assert_int_eq(ops->group_save(f->b, g, &item, 1, item.seq > 38 ? item.seq - 2 : 0, NULL), 0);
+        ck_assert_int_eq(ops->group_save(f->b, g, &item, 1,
+                             &(struct store_group_state){.floor = item.seq > 38 ? item.seq - 2 : 0}, NULL),
+            0);
     item = (struct store_item){.seq = 40, .state = ITEM_DONE};
-    ck_assert_int_eq(ops->group_save(f->b, g, &item, 1, 0, NULL), 0);
+    ck_assert_int_eq(ops->group_save(f->b, g, &item, 1, &(struct store_group_state){0}, NULL), 0);
     append(f, 0, "x");
     if (fixture_reopen(f))
         check_items(f, 0, "g", 38, "39:1:1:0 40:2:0:0");
@@ -191,7 +241,8 @@ START_TEST(save_without_a_cookie_is_kept_by_closing)
 
     open_topic(f, 0, &roomy);
     append_n(f, 0, 1);
-    ck_assert_int_eq(ops->group_save(f->b, open_group(f, 0, "g", 0), &item, 1, 0, NULL), 0);
+    ck_assert_int_eq(
+        ops->group_save(f->b, open_group(f, 0, "g", 0), &item, 1, &(struct store_group_state){0}, NULL), 0);
     if (fixture_reopen(f))
         check_items(f, 0, "g", 0, "1:1:3:0");
     fixture_free(f);
@@ -208,9 +259,9 @@ START_TEST(dropping_a_group_answers_its_saves)
     open_topic(f, 0, &roomy);
     append_n(f, 0, 1);
     g = open_group(f, 0, "g", 0);
-    ck_assert_int_eq(ops->group_save(f->b, g, &item, 1, 0, NULL), 0);
-    ck_assert_int_eq(ops->group_save(f->b, g, &item, 1, 0, &s), 0);
-    ck_assert_int_eq(ops->group_save(f->b, g, &item, 1, 0, NULL), 0);
+    ck_assert_int_eq(ops->group_save(f->b, g, &item, 1, &(struct store_group_state){0}, NULL), 0);
+    ck_assert_int_eq(ops->group_save(f->b, g, &item, 1, &(struct store_group_state){0}, &s), 0);
+    ck_assert_int_eq(ops->group_save(f->b, g, &item, 1, &(struct store_group_state){0}, NULL), 0);
     ops->group_drop(f->b, g);
     ops->topic_drop(f->b, f->topics[0].store);
     wait_for(f, &s.is_done);
@@ -258,7 +309,8 @@ model_save(struct fixture *f, struct model_group *g, uint64_t *random)
     if ((*random >> 40) % 2 == 0)
         save(f, g->store, items, n, floor);
     else
-        ck_assert_int_eq(ops->group_save(f->b, g->store, items, n, floor, NULL), 0);
+        ck_assert_int_eq(
+            ops->group_save(f->b, g->store, items, n, &(struct store_group_state){.floor = floor}, NULL), 0);
 }
 
 static void
@@ -533,6 +585,7 @@ case_groups(void)
     tcase_add_test(t, group_is_known_by_topic_and_name);
     tcase_add_test(t, answers_to_saves_and_appends_come_in_order);
     tcase_add_test(t, items_are_as_they_were_saved_after_a_restart);
+    tcase_add_test(t, birth_and_figures_are_as_they_were_after_a_restart);
     tcase_add_test(t, save_without_a_cookie_is_kept_with_the_next_commit);
     tcase_add_test(t, save_without_a_cookie_is_kept_by_closing);
     tcase_add_test(t, dropping_a_group_answers_its_saves);

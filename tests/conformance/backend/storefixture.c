@@ -152,8 +152,8 @@ on_topic(struct slice name, struct store_topic *store, void **ret_cookie, struct
 }
 
 static int
-on_group(
-    void *cookie, struct slice name, struct store_group *store, uint64_t floor, void **ret_cookie, void *arg)
+on_group(void *cookie, struct slice name, struct store_group *store, const struct store_group_state *state,
+    void **ret_cookie, void *arg)
 {
     struct fixture *f = arg;
     const struct topic *topic = cookie;
@@ -161,7 +161,8 @@ on_group(
 
     ck_assert_uint_le(f->n_groups, N_GROUPS);
     ck_assert(topic->is_restored);
-    *group = (struct restored_group){.topic = topic->number, .store = store, .floor = floor};
+    *group = (struct restored_group){
+        .topic = topic->number, .store = store, .floor = state->floor, .state = *state};
     snprintf(group->name, sizeof(group->name), "%.*s", SLICE_ARG(name));
     *ret_cookie = group;
     return 0;
@@ -405,7 +406,9 @@ open_group(struct fixture *f, unsigned topic, const char *name, uint64_t floor)
 {
     struct store_group *group;
 
-    ck_assert_int_eq(ops->group_open(f->b, f->topics[topic].store, slice_str(name), floor, NULL, &group), 0);
+    ck_assert_int_eq(ops->group_open(f->b, f->topics[topic].store, slice_str(name),
+                         &(struct store_group_state){.floor = floor}, NULL, &group),
+        0);
     return group;
 }
 
@@ -414,7 +417,8 @@ save(struct fixture *f, struct store_group *group, const struct store_item *item
 {
     struct saved saved = {.f = f};
 
-    ck_assert_int_eq(ops->group_save(f->b, group, items, n, floor, &saved), 0);
+    ck_assert_int_eq(
+        ops->group_save(f->b, group, items, n, &(struct store_group_state){.floor = floor}, &saved), 0);
     wait_for(f, &saved.is_done);
     ck_assert_int_eq(saved.error, 0);
 }

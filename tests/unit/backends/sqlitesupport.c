@@ -63,8 +63,8 @@ on_topic(struct slice name, struct store_topic *topic, void **ret_cookie, struct
 }
 
 static int
-on_group(
-    void *topic, struct slice name, struct store_group *store, uint64_t floor, void **ret_cookie, void *arg)
+on_group(void *topic, struct slice name, struct store_group *store, const struct store_group_state *state,
+    void **ret_cookie, void *arg)
 {
     struct store *s = arg;
     struct group *group = &s->groups[s->n_groups];
@@ -72,7 +72,8 @@ on_group(
     if (s->n_groups == GROUPS_MAX)
         return -EUCLEAN;
     s->n_groups++;
-    *group = (struct group){.topic = ((struct topic *)topic)->number, .store = store, .floor = floor};
+    *group = (struct group){
+        .topic = ((struct topic *)topic)->number, .store = store, .floor = state->floor, .state = *state};
     snprintf(group->name, sizeof(group->name), "%.*s", SLICE_ARG(name));
     *ret_cookie = group;
     return 0;
@@ -272,7 +273,9 @@ group_of(struct store *s, unsigned topic, const char *name)
     for (unsigned i = 0; i < s->n_groups; i++)
         if (s->groups[i].topic == topic && strcmp(s->groups[i].name, name) == 0)
             return s->groups[i].store;
-    ck_assert_int_eq(ops->group_open(s->b, topic_of(s, topic), slice_str(name), 0, NULL, &group), 0);
+    ck_assert_int_eq(ops->group_open(s->b, topic_of(s, topic), slice_str(name),
+                         &(struct store_group_state){0}, NULL, &group),
+        0);
     return group;
 }
 
@@ -281,7 +284,8 @@ save(struct store *s, struct store_group *group, const struct store_item *items,
 {
     struct saving saving = {0};
 
-    ck_assert_int_eq(ops->group_save(s->b, group, items, n, floor, &saving), 0);
+    ck_assert_int_eq(
+        ops->group_save(s->b, group, items, n, &(struct store_group_state){.floor = floor}, &saving), 0);
     wait_for(s, &saving.is_done);
     return saving.error;
 }

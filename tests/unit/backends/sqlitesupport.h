@@ -39,6 +39,7 @@ struct append {
 struct group {
     unsigned topic;
     char name[STORE_GROUP_NAME_MAX + 1];
+    struct store_group_state state;
     struct store_group *store;
     uint64_t floor;
     struct store_item items[ITEMS_MAX];

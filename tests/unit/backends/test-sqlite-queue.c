@@ -151,7 +151,8 @@ child_main(enum sqlite_sync sync, uint64_t n)
 
         snprintf(body, sizeof(body), "%" PRIu64, n);
         must_push(s, 0, n, record_of(body, 0, 0), (struct ack){n, PUBLISHED});
-        while ((r = ops->group_save(s->b, group, items, items_of(n, items), floor_of(n),
+        while ((r = ops->group_save(s->b, group, items, items_of(n, items),
+                    &(struct store_group_state){.floor = floor_of(n)},
                     n % 3 == 0 ? (void *)(uintptr_t)n : NULL)) == -EAGAIN)
             run_ms(s, 1);
         if (r < 0)
@@ -415,8 +416,9 @@ START_TEST(full_disk_forgets_no_group_and_loses_nothing_that_is_due)
     ck_assert_int_lt(save(s, new, &item, 1, 0), 0);
     ops->group_drop(s->b, gone);
     ops->topic_trim(s->b, topic_of(s, 0), 3);
-    ck_assert_int_eq(ops->group_save(s->b, old, &item, 1, 0, NULL), 0); /* nobody waits for it: it is lost */
-    run_ms(s, 500);                                                     /* and meanwhile some are due */
+    ck_assert_int_eq(ops->group_save(s->b, old, &item, 1, &(struct store_group_state){0}, NULL),
+        0);         /* nobody waits for it: it is lost */
+    run_ms(s, 500); /* and meanwhile some are due */
     ck_assert_int_lt(append(s, 0, "x", 0).error, 0);
     ck_assert_uint_eq(stats_of(s).n_scheduled, 20);
     set_file_limit(RLIM_INFINITY);

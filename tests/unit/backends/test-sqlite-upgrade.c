@@ -3,7 +3,8 @@
  * Files that earlier versions of busbar wrote, as a broker left them that was killed: they are brought up to
  * date at the start and nothing in them is lost. old/version-1.db: 12 messages on topic/0, 12 on topic/1 of
  * which 5 are kept, a retained one and another on topic/2, on topic/3 one with a key, headers, a type and an
- * idempotency key; and in the log alone one more. store.sync was `always`.
+ * idempotency key; and in the log alone one more. store.sync was `always`. old/version-2.db: a queue topic/0
+ * with a group.
  */
 #include "config.h"
 
@@ -128,8 +129,51 @@ START_TEST(file_of_version_1_is_read_while_it_cannot_be_changed)
     a = append_at_last(s);
     ck_assert_int_eq(a.error, 0);
     ck_assert_uint_eq(a.seq, 31);
-    ck_assert_int_eq(query("PRAGMA user_version"), 2);
+    ck_assert_int_eq(query("PRAGMA user_version"), 3);
     ck_assert_uint_eq(ops->epoch(s->b), OLD_EPOCH);
+    store_free(s);
+}
+END_TEST
+
+/* topic/0 is a queue of version-2.db: a group g with four items above its floor of 3 and no figures yet. */
+static void
+check_old_group(const struct store *s, uint64_t n_done)
+{
+    const struct group *g = &s->groups[0];
+
+    ck_assert_uint_eq(s->n_groups, 1);
+    ck_assert_str_eq(g->name, "g");
+    ck_assert_uint_eq(g->state.floor, 3);
+    ck_assert_uint_eq(g->state.born, 0);
+    ck_assert_uint_eq(g->state.n_done, n_done);
+    ck_assert_uint_eq(g->n_items, 3);
+}
+
+START_TEST(groups_of_version_2_go_on)
+{
+    const struct store_group_state state = {.n_done = 1, .n_dead = 2, .n_lost = 3};
+    struct store *s;
+    sqlite3 *other;
+
+    copy_old("version-2.db", "");
+    ck_assert_int_eq(query("PRAGMA user_version"), 2);
+    ck_assert_int_eq(sqlite3_open(path, &other), SQLITE_OK);
+    ck_assert_int_eq(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    s = store_new(SQLITE_SYNC_ALWAYS, 0); /* it can only be read */
+    check_old_group(s, 0);
+    store_free(s);
+    ck_assert_int_eq(sqlite3_exec(other, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
+    ck_assert_int_eq(sqlite3_close(other), SQLITE_OK);
+    ck_assert_int_eq(query("PRAGMA user_version"), 2);
+    s = store_new(SQLITE_SYNC_ALWAYS, 0);
+    check_old_group(s, 0);
+    ck_assert_int_eq(query("PRAGMA user_version"), 3);
+    ck_assert_int_eq(ops->group_save(s->b, s->groups[0].store, NULL, 0, &state, NULL), 0);
+    store_free(s);
+    s = store_new(SQLITE_SYNC_ALWAYS, 0);
+    check_old_group(s, 1);
+    ck_assert_uint_eq(s->groups[0].state.n_dead, 2);
+    ck_assert_uint_eq(s->groups[0].state.n_lost, 3);
     store_free(s);
 }
 END_TEST
@@ -166,6 +210,7 @@ main(void)
     add(s, "file_of_version_1_is_brought_up_to_date", file_of_version_1_is_brought_up_to_date, 1);
     add(s, "file_of_version_1_is_read_while_it_cannot_be_changed",
         file_of_version_1_is_read_while_it_cannot_be_changed, 1);
+    add(s, "groups_of_version_2_go_on", groups_of_version_2_go_on, 1);
     add(s, "publish_numbers_of_version_1_are_known", publish_numbers_of_version_1_are_known, 1);
     return run_suite(s);
 }

@@ -260,6 +260,64 @@ set_disk_full(struct bus *bus, bool is_full)
     ck_assert_int_eq(prlimit(bus->broker, RLIMIT_FSIZE, &limit, NULL), 0);
 }
 
+static void
+expect_figures(struct fake *f, const char *figures)
+{
+    const char *line;
+
+    frame_put_queues(
+        link_buf(f->link), &(struct frame_queues){.req = 9, .filter = slice_str("#"), .limit = 10});
+    ck_assert_int_eq(link_commit(f->link), 0);
+    line = fake_next(f);
+    ck_assert_msg(strstr(line, figures) != NULL, "%s", line);
+    fake_expect(f, "QUEUES_END 9 more=0");
+}
+
+/* Which group it is, and how much it has done. */
+START_TEST(group_is_the_same_after_a_restart)
+{
+    static const int signals[] = {SIGKILL, SIGTERM};
+    char old[80], two[80];
+    struct bus bus;
+    struct fake a;
+
+    bus_start_durable(&bus, CONFIG);
+    fake_open_live(&a, &bus, "ws.1");
+    publish(&a, "jobs/x", 2);
+    consume(&a, 1, "jobs/x", 2);
+    fake_expect(&a, "DISPATCH 1 jobs/x seq=1 n=1 m0");
+    fake_expect(&a, "DISPATCH 1 jobs/x seq=2 n=1 m1");
+    snprintf(old, sizeof(old), "%s", fake_lease(&a, 2));
+    frame_put_purge(link_buf(a.link),
+        &(struct frame_purge){.req = 4, .topic = slice_str("jobs/x"), .group = slice_str("g"), .flags = 1});
+    ck_assert_int_eq(link_commit(a.link), 0);
+    fake_expect(&a, "UNCONSUMABLE 1 not_found");
+    fake_expect(&a, "SETTLED 4 code= count=0");
+    consume(&a, 2, "jobs/x", 2);
+    fake_expect(&a, "DISPATCH 2 jobs/x seq=1 n=1 m0");
+    fake_expect(&a, "DISPATCH 2 jobs/x seq=2 n=1 m1");
+    snprintf(two, sizeof(two), "%s", fake_lease(&a, 2));
+    settle(&a, fake_lease(&a, 1), DONE, 0);
+    bus_run_ms(&bus, 400);
+    for (unsigned i = 0; i < 2; i++) {
+        restart(&bus, &a, signals[i]);
+        fake_open(&a, &bus, "ws.1", 0);
+        fake_consume(&a, 1, QUEUE, "jobs/x", "g", 2);
+        fake_hold(&a, 1, two);
+        fake_resume(&a, 0, 0);
+        fake_expect(&a, "CONSUMING 1");
+        fake_expect(&a, "RESUMED state=0 seq=%" PRIu64, a.seq);
+        expect_figures(&a, " done=1 dead=0 lost=0 ");
+        fake_settle(&a, 7, 1, old, DONE, 0);
+        fake_expect(&a, "SETTLED 7 code=lease_lost count=0");
+    }
+    settle(&a, two, DONE, 0);
+    expect_figures(&a, " done=2 dead=0 lost=0 ");
+    fake_close(&a);
+    bus_stop(&bus);
+}
+END_TEST
+
 START_TEST(acknowledgements_wait_while_the_disk_is_full)
 {
     struct bus bus;
@@ -420,6 +478,7 @@ main(void)
     tcase_add_test(t, what_was_given_out_stays_with_its_consumer);
     tcase_add_test(t, what_was_done_out_of_order_stays_done);
     tcase_add_test(t, broker_that_is_stopped_knows_every_lease);
+    tcase_add_test(t, group_is_the_same_after_a_restart);
     tcase_add_test(t, dead_letters_are_there_once);
     tcase_add_test(t, acknowledgements_wait_while_the_disk_is_full);
     tcase_add_test(t, request_and_call_survive_the_broker);

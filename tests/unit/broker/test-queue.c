@@ -689,6 +689,33 @@ START_TEST(queue_can_be_looked_into_and_purged)
 }
 END_TEST
 
+/* And gave out the same message, for the same time. */
+START_TEST(lease_of_a_group_is_none_of_another_of_its_name)
+{
+    struct bus bus;
+    struct fake f;
+    char old[80];
+
+    bus_start(&bus, JOBS);
+    fake_open_live(&f, &bus, "ws.1");
+    publish(&f, "jobs/x", "m0", 1);
+    consume(&f, 1, "jobs/x", "g", 1);
+    fake_expect(&f, "DISPATCH 1 jobs/x seq=1 n=1 m0");
+    snprintf(old, sizeof(old), "%s", fake_lease(&f, 1));
+    purge(&f, 1);
+    fake_expect(&f, "UNCONSUMABLE 1 not_found");
+    fake_expect(&f, "SETTLED 4 code= count=0");
+    consume(&f, 2, "jobs/x", "g", 1);
+    fake_expect(&f, "DISPATCH 2 jobs/x seq=1 n=1 m0");
+    ck_assert_str_ne(old, fake_lease(&f, 1));
+    fake_settle(&f, 7, 0, old, DONE, 0);
+    fake_expect(&f, "SETTLED 7 code=lease_lost count=0");
+    settle(&f, 2, 1, DONE, 0);
+    fake_close(&f);
+    bus_stop(&bus);
+}
+END_TEST
+
 START_TEST(settings_that_change_hold_at_once)
 {
     struct bus bus;
@@ -781,6 +808,7 @@ main(void)
     tcase_add_test(t, full_queue_refuses_publishes_until_something_is_done);
     tcase_add_test(t, only_so_many_are_out_and_unsettled);
     tcase_add_test(t, queue_can_be_looked_into_and_purged);
+    tcase_add_test(t, lease_of_a_group_is_none_of_another_of_its_name);
     tcase_add_test(t, settings_that_change_hold_at_once);
     tcase_add_test(t, queues_are_listed_in_order);
     suite_add_tcase(s, t);
