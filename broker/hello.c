@@ -20,6 +20,9 @@
 #include "wire/link.h"
 #include "wire/names.h"
 
+#define TEXT_OF(number) TEXT_OF_WORD(number)
+#define TEXT_OF_WORD(word) #word
+
 /* The text of REFUSED for what this end cannot put into the sentence of a code. */
 static void
 refuse(struct broker *broker, const struct frame_hello *hello, enum error_code code, const char *message,
@@ -79,7 +82,7 @@ hello_on_request(const struct frame_hello *hello, struct frame *ret, void *arg)
     }
     if (hello->proto != LINK_PROTO) {
         refuse(broker, hello, ERROR_VERSION_UNSUPPORTED,
-            "The broker speaks version 1 of the link's protocol.", ret);
+            "The broker speaks version " TEXT_OF(LINK_PROTO) " of the link's protocol.", ret);
         return;
     }
     if (!name_is_valid(hello->name) || hello->boot == 0) {

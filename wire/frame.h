@@ -21,7 +21,7 @@
 #include "base/slice.h"
 
 /* The version of the link's protocol: both ends must have the same. */
-#define LINK_PROTO 2
+#define LINK_PROTO 3
 
 /* A batch is sent when it has grown to this; one message may make it larger. */
 #define LINK_BATCH_BYTES (32u * 1024)

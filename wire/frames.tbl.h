@@ -10,8 +10,9 @@
  *         FIELD(type, name)                         type: u64, str (UTF-8), bin, strs (array of str)
  *     FRAME_END(name, NAME)
  *
- * To change it: 1. append a frame with a new number, or a field to a new frame; numbers are never used again;
- * 2. raise LINK_PROTO in wire/frame.h if an old peer would misunderstand; 3. write its comment: it is the
+ * To change it: 1. append a frame with a new number; numbers are never used again; 2. raise LINK_PROTO in
+ * wire/frame.h if what there was changes: a peer of before takes a frame with one field more for malformed and
+ * ends the link (tests/unit/wire/test-frame knows which fields were there); 3. write its comment: it is the
  * manual; 4. regenerate docs/link.md (tools/link-doc); 5. add the handler's row in broker/router.c or
  * frontends/sdk/uplink.c; 6. add a file to tests/fuzz/corpus/frame.
  */

@@ -24,7 +24,7 @@ import msgpack
 
 import nanomsg
 
-PROTO = 2
+PROTO = 3
 BATCH_BYTES = 32 * 1024
 BATCH_MAX = 16 * 1024 * 1024 + 64 * 1024
 CONTROL_MAX = 64 * 1024

@@ -7,9 +7,11 @@
 
 #include <check.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <msgpack.h>
 #include <stdlib.h>
 
+#include "base/siphash.h"
 #include "wire/errors.h"
 #include "wire/frame.h"
 
@@ -372,6 +374,26 @@ START_TEST(test_full_buffer)
 }
 END_TEST
 
+/* A frame that was added: only the second number changes. One that was there has changed, or is gone: an end
+ * of before would end the link when it gets one, so LINK_PROTO is raised, too, and both are told by HELLO. */
+START_TEST(test_version)
+{
+    static const uint8_t key[16];
+    static const char table[] =
+#define FRAME_BEGIN(name, NAME, number, direction) #number " " #direction
+#define FIELD(type, name) " " #type " " #name
+#define FRAME_END(name, NAME) "\n"
+#include "wire/frames.tbl.h"
+        ;
+#undef FRAME_BEGIN
+#undef FIELD
+#undef FRAME_END
+    ck_assert_uint_eq(LINK_PROTO, 3);
+    ck_assert_msg(siphash13(key, table, sizeof table) == UINT64_C(0x6ee0f71d58607f33),
+        "the table is 0x%" PRIx64, siphash13(key, table, sizeof table));
+}
+END_TEST
+
 START_TEST(test_errors)
 {
     ck_assert_str_eq(error_code_name(ERROR_TOPIC_INVALID), "topic_invalid");
@@ -403,6 +425,7 @@ main(void)
     tcase_add_test(tc, test_strs);
     tcase_add_test(tc, test_full_buffer);
     tcase_add_test(tc, test_errors);
+    tcase_add_test(tc, test_version);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
