@@ -261,11 +261,9 @@ njson_decode(struct slice in, unsigned max_depth, struct request_scratch *scratc
         e = json_next_members(&r, members, NJSON_MEMBERS, &n_members);
         n.has_escape = r.has_escape;
         for (unsigned i = 0; i < n_members; i++) {
-            struct slice key = members[i].name;
-
-            if (members[i].has_escape && njson_unquote(&n, key, &key) < 0)
+            if (members[i].has_escape && njson_unescape(&n, members[i].name, &members[i].name) < 0)
                 return native_fail(&n, ERROR_INTERNAL, "The server is out of memory; try again later.");
-            native_take(&n, key, members[i].raw);
+            native_take(&n, members[i].name, members[i].raw);
         }
     } while (e > 0);
     if (e < 0 || json_end(&r) < 0)
