@@ -121,37 +121,54 @@ table_resize(struct table *t, size_t n_slots)
 
 /* ---- Values. ---- */
 
-void *
-table_find(const struct table *t, struct slice key)
+uint64_t
+table_hash(struct table *t, struct slice key)
 {
-    uint64_t hash;
+    if (!t->has_key) { /* only now: many tables stay empty, and each key costs a system call */
+        rand_bytes(t->hash_key, sizeof t->hash_key);
+        t->has_key = true;
+    }
+    return siphash13(t->hash_key, key.p, key.n);
+}
+
+void
+table_prefetch(const struct table *t, uint64_t hash)
+{
+    if (t->n_slots > 0)
+        __builtin_prefetch(&t->slots[(size_t)hash & (t->n_slots - 1)]);
+}
+
+void *
+table_find_hashed(const struct table *t, uint64_t hash, struct slice key)
+{
     void *value;
 
     if (t->n_used == 0)
         return NULL;
-    hash = siphash13(t->hash_key, key.p, key.n);
     value = t->slots[table_probe(t, t->slots, t->n_slots, hash, key)].value;
     if (value == NULL && t->old != NULL)
         value = t->old[table_probe(t, t->old, t->n_old, hash, key)].value;
     return value;
 }
 
+void *
+table_find(const struct table *t, struct slice key)
+{
+    return t->n_used == 0 ? NULL : table_find_hashed(t, siphash13(t->hash_key, key.p, key.n), key);
+}
+
 int
-table_insert(struct table *t, void *value)
+table_insert_hashed(struct table *t, uint64_t hash, void *value)
 {
     struct slice key = t->key_of(value);
-    uint64_t hash;
     size_t at;
     int r;
 
     if (t->n_slots == 0) {
-        /* Only now: many tables stay empty, and each key costs a system call. */
-        rand_bytes(t->hash_key, sizeof t->hash_key);
         r = table_resize(t, TABLE_FIRST_SLOTS);
         if (r < 0)
             return r;
     }
-    hash = siphash13(t->hash_key, key.p, key.n);
     if (t->old != NULL) {
         if (t->old[table_probe(t, t->old, t->n_old, hash, key)].value != NULL)
             return -EEXIST;
@@ -173,6 +190,12 @@ table_insert(struct table *t, void *value)
     return 0;
 }
 
+int
+table_insert(struct table *t, void *value)
+{
+    return table_insert_hashed(t, table_hash(t, t->key_of(value)), value);
+}
+
 /* Frees a slot by moving back each later one of the same run that may stand there: a value may not stand
  * before the slot that its hash names. */
 static void
@@ -192,18 +215,16 @@ table_shift_back(struct table_slot *slots, size_t n_slots, size_t hole)
 }
 
 void *
-table_remove(struct table *t, struct slice key)
+table_remove_hashed(struct table *t, uint64_t hash, struct slice key)
 {
     struct table_slot *slots = t->slots;
     size_t n_slots = t->n_slots, at;
-    uint64_t hash;
     void *value;
 
     if (t->n_used == 0)
         return NULL;
     if (t->old != NULL)
         table_move(t, TABLE_STEP_SLOTS);
-    hash = siphash13(t->hash_key, key.p, key.n);
     at = table_probe(t, slots, n_slots, hash, key);
     if (slots[at].value == NULL && t->old != NULL) {
         slots = t->old;
@@ -218,6 +239,12 @@ table_remove(struct table *t, struct slice key)
     if (t->n_slots > TABLE_SHRINK_SLOTS && t->n_used < t->n_slots / 8)
         (void)table_resize(t, t->n_slots / 2); /* without memory it merely stays large */
     return value;
+}
+
+void *
+table_remove(struct table *t, struct slice key)
+{
+    return t->n_used == 0 ? NULL : table_remove_hashed(t, siphash13(t->hash_key, key.p, key.n), key);
 }
 
 void *

@@ -8,6 +8,7 @@
 #ifndef BASE_TABLE_H
 #define BASE_TABLE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,6 +27,7 @@ struct table {
     size_t n_old, first_old, n_moved;
     table_key_fn key_of;
     uint8_t hash_key[16];
+    bool has_key;
 };
 
 void table_init(struct table *t, table_key_fn key_of);
@@ -38,6 +40,14 @@ int table_insert(struct table *t, void *value);
 
 /* Gives the value that was removed, or NULL. */
 void *table_remove(struct table *t, struct slice key);
+
+/* The same in two steps, where a key is looked for more than once, or some time after it is known. A hash
+ * holds for this table, as long as it lives. */
+uint64_t table_hash(struct table *t, struct slice key);
+void table_prefetch(const struct table *t, uint64_t hash); /* what a find will look at first */
+void *table_find_hashed(const struct table *t, uint64_t hash, struct slice key);
+int table_insert_hashed(struct table *t, uint64_t hash, void *value);
+void *table_remove_hashed(struct table *t, uint64_t hash, struct slice key);
 
 /* Walks all values in no order: *pos starts at 0; NULL at the end. Nothing may be inserted or removed
  * during the walk. */
