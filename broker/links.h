@@ -46,11 +46,12 @@ struct peer_filter {
 
 /* What a NAME stands for: the name, and the topic as it was found the last time. */
 struct peer_handle {
-    uint64_t serial; /* of the topic; if another one has its handle by now, it is looked up again */
+    uint64_t hash;   /* of the name, for the table of topics */
+    uint64_t serial; /* of the topic; 0: not found yet. If another one has its handle by now, it is looked up
+                        again */
     uint32_t topic_handle;
-    uint16_t n_name;
-    bool is_valid; /* else: not a name that a client may publish to; `error` says why */
-    int error;     /* enum error_code */
+    uint16_t error; /* enum error_code: why a client may not publish to this name */
+    uint16_t n_name, n_room;
     char name[];
 };
 

@@ -25,6 +25,7 @@
 /* What a record, and a topic if it is new, cost beside the body, about. */
 #define PUBLISH_BYTES 512u
 #define HELD_RETRY_MS 50u
+#define NAME_STEP 32u /* room for names, by so many bytes */
 /* A time to live that is longer is none: ten thousand years. */
 #define TTL_MAX_MS UINT64_C(315360000000000)
 #define NO_PUBLISH "The settings of this topic do not allow clients to publish."
@@ -327,22 +328,6 @@ is_whisper(struct slice name)
     return name.n > n && memcmp(name.p, WHISPER_PREFIX, n) == 0;
 }
 
-static struct peer_handle *
-handle_new(struct slice name)
-{
-    struct peer_handle *handle = calloc(1, sizeof(*handle) + name.n);
-
-    if (handle == NULL)
-        return NULL;
-    handle->n_name = (uint16_t)name.n;
-    if (name.n > 0)
-        memcpy(handle->name, name.p, name.n);
-    handle->error = ERROR_NONE;
-    if (name.n > 0 && name.p[0] == '$' && !is_whisper(name))
-        handle->error = ERROR_NOT_ALLOWED;
-    return handle;
-}
-
 static int
 handles_reserve(struct peer *peer, uint32_t handle)
 {
@@ -362,29 +347,53 @@ handles_reserve(struct peer *peer, uint32_t handle)
     return 0;
 }
 
+/* Gives it a name, in place of the one that it had; numbers are given anew all the time where there are very
+ * many topics. */
+static int
+handle_name(struct peer *peer, uint32_t number, struct slice name)
+{
+    struct peer_handle *handle = peer->handles[number];
+
+    if (handle == NULL || handle->n_room < name.n) {
+        size_t n_room = (name.n + NAME_STEP - 1) / NAME_STEP * NAME_STEP;
+
+        free(handle);
+        handle = peer->handles[number] = malloc(sizeof(*handle) + n_room);
+        if (handle == NULL)
+            return -ENOMEM;
+        handle->n_room = (uint16_t)n_room;
+    }
+    handle->hash = topic_hash(peer->broker, name);
+    handle->serial = 0;
+    handle->error = name.n > 0 && name.p[0] == '$' && !is_whisper(name) ? ERROR_NOT_ALLOWED : ERROR_NONE;
+    handle->n_name = (uint16_t)name.n;
+    if (name.n > 0)
+        memcpy(handle->name, name.p, name.n);
+    return 0;
+}
+
 int
 publish_on_name(struct peer *peer, const struct frame *f)
 {
     uint64_t number = f->name.handle;
-    struct peer_handle *handle;
+    /* A bad name is refused with each publish that uses it: the frontend may have passed on what a client
+     * said. */
+    bool is_bad = topic_name_error(f->name.topic) != NULL;
+    int r;
 
     if (number >= PEER_HANDLES)
         return peer_complain(peer, f, "handle %llu", (unsigned long long)number);
-    if (handles_reserve(peer, (uint32_t)number) < 0)
-        return -ENOMEM;
-    /* A bad name is refused with each publish that uses it: the frontend may have passed on what a client
-     * said. */
-    if (topic_name_error(f->name.topic) != NULL) {
-        handle = handle_new(slice_of(NULL, 0));
-        if (handle != NULL)
-            handle->error = ERROR_TOPIC_INVALID;
-    } else {
-        handle = handle_new(f->name.topic);
-    }
-    if (handle == NULL)
-        return -ENOMEM;
-    free(peer->handles[number]);
-    peer->handles[number] = handle;
+    r = handles_reserve(peer, (uint32_t)number);
+    if (r == 0)
+        r = handle_name(peer, (uint32_t)number, is_bad ? slice_of(NULL, 0) : f->name.topic);
+    if (r < 0)
+        return r;
+    if (is_bad)
+        peer->handles[number]->error = ERROR_TOPIC_INVALID;
+    else
+        topic_prefetch(peer->broker, peer->handles[number]->hash); /* a publish follows */
+    if (number + 1 < peer->n_handles) /* who has given out all numbers goes round */
+        __builtin_prefetch(peer->handles[number + 1]);
     return 0;
 }
 
@@ -393,11 +402,12 @@ static int
 handle_topic(struct broker *broker, struct peer_handle *handle, struct topic **ret)
 {
     const struct topics *t = &broker->topics;
+    struct topic *topic;
     struct slice name;
     int r;
 
     if (handle->serial != 0 && handle->topic_handle < t->n_handles) {
-        struct topic *topic = t->by_handle[handle->topic_handle];
+        topic = t->by_handle[handle->topic_handle];
 
         if (topic != NULL && topic->serial == handle->serial) {
             *ret = topic;
@@ -406,13 +416,19 @@ handle_topic(struct broker *broker, struct peer_handle *handle, struct topic **r
     }
     name = slice_of(handle->name, handle->n_name);
     /* What may not be published to does not come into being by the attempt. */
-    if (topic_find(broker, name) == NULL && !settings_find(broker->settings, name)->may_publish)
-        return -EACCES;
-    r = topic_get(broker, name, ret);
-    if (r < 0)
-        return r;
-    handle->serial = (*ret)->serial;
-    handle->topic_handle = (*ret)->handle;
+    topic = topic_find_hashed(broker, handle->hash, name);
+    if (topic == NULL) {
+        if (!settings_find(broker->settings, name)->may_publish)
+            return -EACCES;
+        r = topic_get(broker, name, &topic);
+        if (r < 0)
+            return r;
+    }
+    __builtin_prefetch(
+        topic->store); /* among a million it is far away, and not asked for before the append */
+    handle->serial = topic->serial;
+    handle->topic_handle = topic->handle;
+    *ret = topic;
     return 0;
 }
 

@@ -69,6 +69,24 @@ topic_find(const struct broker *broker, struct slice name)
     return table_find(&broker->topics.by_name, name);
 }
 
+uint64_t
+topic_hash(struct broker *broker, struct slice name)
+{
+    return table_hash(&broker->topics.by_name, name);
+}
+
+void
+topic_prefetch(const struct broker *broker, uint64_t hash)
+{
+    table_prefetch(&broker->topics.by_name, hash);
+}
+
+struct topic *
+topic_find_hashed(const struct broker *broker, uint64_t hash, struct slice name)
+{
+    return table_find_hashed(&broker->topics.by_name, hash, name);
+}
+
 /* ---- Handles. ---- */
 
 static int

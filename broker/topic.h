@@ -67,6 +67,10 @@ void topics_init(struct topics *topics);
 void topics_fini(struct broker *broker); /* the store goes with its topics */
 
 struct topic *topic_find(const struct broker *broker, struct slice name);
+/* The hash of a name that is looked for soon; what the look-up needs first is fetched meanwhile. */
+uint64_t topic_hash(struct broker *broker, struct slice name);
+void topic_prefetch(const struct broker *broker, uint64_t hash);
+struct topic *topic_find_hashed(const struct broker *broker, uint64_t hash, struct slice name);
 /* Finds or makes it; name is valid. -ENOSPC: broker.topics_max; -ENOMEM or what the store says. */
 int topic_get(struct broker *broker, struct slice name, struct topic **ret);
 

@@ -8,10 +8,13 @@
 
 struct namecache_entry {
     struct list in_used;
-    uint64_t handle, link;
-    size_t n;
+    uint64_t hash, handle, link;
+    uint32_t n, n_room;
     uint8_t topic[];
 };
+
+/* Names are not all of one length: the next one may well have room where this one was. */
+#define ROOM_STEP 32u
 
 static struct slice
 entry_key(const void *value)
@@ -43,32 +46,60 @@ namecache_renew(struct namecache *c)
     c->link++;
 }
 
+/* The entry that was used longest ago, out of table and list. The one after it goes next. */
+static struct namecache_entry *
+namecache_take_oldest(struct namecache *c)
+{
+    struct namecache_entry *e = list_entry(c->used.next, struct namecache_entry, in_used);
+
+    __builtin_prefetch(e->in_used.next);
+    (void)table_remove_hashed(&c->table, e->hash, entry_key(e));
+    list_remove(&e->in_used);
+    return e;
+}
+
+/* Nothing is known any more: a handle would be lost. */
+static void
+namecache_forget(struct namecache *c)
+{
+    uint64_t n_max = c->n_max, link = c->link;
+
+    namecache_fini(c);
+    namecache_init(c, n_max);
+    c->link = link;
+}
+
 struct namecache_entry *
 namecache_add(struct namecache *c, struct slice topic)
 {
-    struct namecache_entry *e = malloc(sizeof *e + topic.n), *oldest = NULL;
+    struct namecache_entry *e = NULL;
+    uint64_t handle = c->table.n_used, hash = c->missed;
 
-    if (e == NULL)
-        return NULL;
-    *e = (struct namecache_entry){.handle = c->table.n_used, .n = topic.n};
-    memcpy(e->topic, topic.p, topic.n);
     if (c->table.n_used >= c->n_max) {
-        oldest = list_entry(c->used.next, struct namecache_entry, in_used);
-        e->handle = oldest->handle;
-        (void)table_remove(&c->table, entry_key(oldest));
-        list_remove(&oldest->in_used);
-        free(oldest);
+        e = namecache_take_oldest(c);
+        handle = e->handle;
     }
-    if (table_insert(&c->table, e) < 0) {
-        /* The handle of the oldest would be lost: start with none. */
-        free(e);
-        if (oldest != NULL) {
-            uint64_t n_max = c->n_max, link = c->link;
+    if (e == NULL || e->n_room < topic.n) {
+        size_t n_room = (topic.n + ROOM_STEP - 1) / ROOM_STEP * ROOM_STEP;
+        bool has_lost = e != NULL;
 
-            namecache_fini(c);
-            namecache_init(c, n_max);
-            c->link = link;
+        free(e);
+        e = malloc(sizeof *e + n_room);
+        if (e == NULL) {
+            if (has_lost)
+                namecache_forget(c);
+            return NULL;
         }
+        e->n_room = (uint32_t)n_room;
+    }
+    e->hash = hash;
+    e->handle = handle;
+    e->link = 0;
+    e->n = (uint32_t)topic.n;
+    memcpy(e->topic, topic.p, topic.n);
+    if (table_insert_hashed(&c->table, hash, e) < 0) {
+        free(e);
+        namecache_forget(c);
         return NULL;
     }
     list_push_back(&c->used, &e->in_used);
@@ -85,7 +116,8 @@ namecache_find(struct namecache *c, struct slice topic)
         if (slice_equal(entry_key(e), topic))
             return e;
     }
-    e = table_find(&c->table, topic);
+    c->missed = table_hash(&c->table, topic);
+    e = table_find_hashed(&c->table, c->missed, topic);
     if (e != NULL) {
         list_remove(&e->in_used);
         list_push_back(&c->used, &e->in_used);

@@ -19,7 +19,8 @@ struct namecache {
     struct table table; /* of struct namecache_entry, by topic */
     struct list used;   /* the longest ago first */
     uint64_t n_max;
-    uint64_t link; /* counts links: a name that was sent on another one is sent again */
+    uint64_t missed; /* the hash of what namecache_find() did not find the last time */
+    uint64_t link;   /* counts links: a name that was sent on another one is sent again */
 };
 
 void namecache_init(struct namecache *c, uint64_t n_max);
@@ -28,7 +29,7 @@ void namecache_fini(struct namecache *c);
 void namecache_renew(struct namecache *c);
 /* The topic's entry, as of one that is used now; NULL if it is not known. Good until the next call. */
 struct namecache_entry *namecache_find(struct namecache *c, struct slice topic);
-/* A new one, of a topic that is not known. NULL if memory ran out. */
+/* A new one, of the topic that was not found just now. NULL if memory ran out. */
 struct namecache_entry *namecache_add(struct namecache *c, struct slice topic);
 /* The topic's number; *ret_is_new: NAME must be sent before it is used. */
 uint64_t namecache_use(struct namecache *c, struct namecache_entry *e, bool *ret_is_new);
