@@ -65,8 +65,11 @@ siphash13(const uint8_t key[16], const void *p, size_t n)
 
     for (; left >= 8; at += 8, left -= 8)
         sip_word(&s, sip_load(at));
-    for (size_t i = 0; i < left; i++)
-        last |= (uint64_t)at[i] << (8 * i);
+    if (n >= 8 && left > 0) /* the end of the last eight bytes: no loop over them */
+        last |= sip_load(at + left - 8) >> (64 - 8 * left);
+    else
+        for (size_t i = 0; i < left; i++)
+            last |= (uint64_t)at[i] << (8 * i);
     sip_word(&s, last);
     s.v2 ^= 0xff;
     sip_round(&s);
