@@ -91,6 +91,11 @@ check_frontends(struct conf_check *check, const struct allconf *c)
             check_collisions(check, f, i, l);
         }
     }
+}
+
+static void
+check_files(struct conf_check *check, const struct allconf *c)
+{
     tls_options_check(check, &ws_section, &c->ws.tls);
     tls_options_check(check, &http_section, &c->http.tls);
     tls_options_check(check, &tcp_section, &c->tcp.tls);
@@ -193,8 +198,16 @@ check_all(struct conf_check *check, void *arg)
     http_options_check(check, &c->http);
 }
 
-int
-allconf_load(struct allconf *ret, const struct proc_args *args, struct conf_errors *errs)
+static void
+check_all_with_files(struct conf_check *check, void *arg)
+{
+    check_all(check, arg);
+    check_files(check, arg);
+}
+
+static int
+load_checked(struct allconf *ret, const struct proc_args *args, struct conf_errors *errs,
+    void (*check)(struct conf_check *check, void *arg))
 {
     struct conf_bind binds[ALLCONF_N_SECTIONS];
     struct conf_request req = {.path = args->config,
@@ -202,11 +215,23 @@ allconf_load(struct allconf *ret, const struct proc_args *args, struct conf_erro
         .n_binds = ALLCONF_N_SECTIONS,
         .set = args->set,
         .n_set = args->n_set,
-        .check = check_all,
+        .check = check,
         .check_arg = ret};
 
     bind_all(ret, binds);
     return conf_load(&req, errs);
+}
+
+int
+allconf_load(struct allconf *ret, const struct proc_args *args, struct conf_errors *errs)
+{
+    return load_checked(ret, args, errs, check_all);
+}
+
+int
+allconf_load_to_run(struct allconf *ret, const struct proc_args *args, struct conf_errors *errs)
+{
+    return load_checked(ret, args, errs, check_all_with_files);
 }
 
 void

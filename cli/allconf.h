@@ -40,6 +40,9 @@ extern const struct conf_section *const allconf_sections[];
 
 /* As conf_load(), and then what holds between sections. ret must be zero. */
 int allconf_load(struct allconf *ret, const struct proc_args *args, struct conf_errors *errs);
+/* And whether the files that the frontends need (certificates, keys) can be used: for who runs them, or asks
+ * whether they would run. Others may not read a key. */
+int allconf_load_to_run(struct allconf *ret, const struct proc_args *args, struct conf_errors *errs);
 void allconf_free(struct allconf *conf);
 
 /* What a reload from old to new cannot take over, as "ws.listen, ws.workers"; the number of names. */

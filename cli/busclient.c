@@ -116,8 +116,9 @@ find_in_config(struct bus_client *c, char *ret, size_t ret_size)
     allconf_free(&conf);
     if (is_enabled)
         return 0;
-    bus_complain(c, "the configuration has no TCP frontend (tcp.enabled); say where a bus listens with "
-                    "--server HOST:PORT");
+    bus_complain(c, "the configuration has no TCP frontend that listens in the clear (tcp.enabled, "
+                    "tcp.listen), which this "
+                    "command needs; say where a bus does with --server HOST:PORT");
     return PROC_EXIT_CONFIG;
 }
 

@@ -107,7 +107,7 @@ command_check_config(int argc, char **argv)
 
     if (parse_args(&args, argc, argv, &exit_code) != 0)
         return exit_code;
-    int r = allconf_load(&conf, &args.proc, &errs);
+    int r = allconf_load_to_run(&conf, &args.proc, &errs);
     allconf_free(&conf);
     if (args.is_json) {
         if (print_json(&errs) < 0)

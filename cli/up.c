@@ -237,7 +237,7 @@ on_reload_signal(int sig, void *arg)
     if (up->is_stopping)
         return;
     tell_systemd(up, notify_reloading);
-    if (allconf_load(&new, &up->args, &errs) < 0) {
+    if (allconf_load_to_run(&new, &up->args, &errs) < 0) {
         for (size_t i = 0; i < errs.n; i++) {
             char line[1024];
             conf_error_format(&errs.at[i], line, sizeof line);
@@ -433,7 +433,7 @@ load(struct up *up)
 {
     static struct conf_errors errs;
 
-    if (allconf_load(&up->conf, &up->args, &errs) < 0) {
+    if (allconf_load_to_run(&up->conf, &up->args, &errs) < 0) {
         conf_errors_print(&errs, stderr);
         return PROC_EXIT_CONFIG;
     }

@@ -13,7 +13,8 @@ const STATES = {
 
 const where = await (await fetch('/console.json')).json()
 const host = location.hostname
-const websocket = where.websocket.replace('{host}', host)
+// A page that came encrypted may not open a connection that is not.
+const websocket = (location.protocol === 'https:' && where.websocket_tls || where.websocket).replace('{host}', host)
 const tcp = where.tcp.replace('{host}', host)
 let subscription = null
 

@@ -61,8 +61,12 @@ read_neighbours(int argc, char **argv, struct http_main *ret)
         .set = args.set,
         .n_set = args.n_set};
     if (conf_load(&request, errors) == 0) {
-        ret->websocket = address_text("ws://", &ws.listen, ws.path);
-        ret->tcp = address_text("", &tcp.listen, "");
+        if (ws.listen.text != NULL)
+            ret->websocket = address_text("ws://", &ws.listen, ws.path);
+        if (ws.tls.listen.text != NULL)
+            ret->websocket_tls = address_text("wss://", &ws.tls.listen, ws.path);
+        if (tcp.listen.text != NULL)
+            ret->tcp = address_text("", &tcp.listen, "");
         conf_free(binds, 3);
     }
     free(errors);
@@ -105,6 +109,7 @@ main(int argc, char **argv)
     optind = 0; /* read the arguments anew */
     int exit_code = frontend_main(argc, argv, &self.kind);
     free(self.websocket);
+    free(self.websocket_tls);
     free(self.tcp);
     return exit_code;
 }

@@ -9,8 +9,9 @@ struct http_main {
     struct frontend_kind kind; /* first: http_main_of() */
     /* For the console's /console.json: where the other frontends are, from their sections of the same config.
      * "{host}" stands for the host that the page came from. */
-    char *websocket; /* "ws://{host}:8081/ws" */
-    char *tcp;       /* "{host}:7070" */
+    char *websocket;     /* "ws://{host}:8081/ws"; NULL: it does not listen in the clear */
+    char *websocket_tls; /* "wss://{host}:8443/ws", for a page that came by https://; NULL: likewise */
+    char *tcp;           /* "{host}:7070" */
 };
 
 static inline const struct http_main *

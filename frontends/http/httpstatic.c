@@ -192,13 +192,21 @@ read_file(int root, const char *name, struct httpfile *ret)
 static int
 console_json(const struct httpstatic *files, struct httpfile *ret)
 {
-    const char *websocket = files->options->console_websocket;
+    const char *websocket = files->options->console_websocket, *websocket_tls = NULL;
 
-    if (websocket[0] == '\0')
-        websocket = files->where->websocket != NULL ? files->where->websocket : "ws://{host}:8081/ws";
+    if (websocket[0] == '\0') {
+        websocket_tls = files->where->websocket_tls;
+        websocket = files->where->websocket;
+    }
+    if (websocket == NULL)
+        websocket = websocket_tls != NULL ? websocket_tls : "ws://{host}:8081/ws";
     buf_init(&ret->data, 0);
     buf_put_str(&ret->data, "{\"websocket\":");
     json_put_string(&ret->data, slice_str(websocket));
+    if (websocket_tls != NULL) {
+        buf_put_str(&ret->data, ",\"websocket_tls\":");
+        json_put_string(&ret->data, slice_str(websocket_tls));
+    }
     buf_put_str(&ret->data, ",\"tcp\":");
     json_put_string(&ret->data, slice_str(files->where->tcp != NULL ? files->where->tcp : "{host}:7070"));
     buf_put_str(&ret->data, "}\n");

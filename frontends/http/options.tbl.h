@@ -42,6 +42,6 @@ OPTION("static_dir", PATH, static_dir, RESTART, "", "0", "4096", "/srv/www",
     "A folder of files to serve at /, before the console's own; empty for none.")
 OPTION("console", BOOL, console, LIVE, "true", "", "", "", "Whether the web console is served at /.")
 OPTION("console_websocket", STRING, console_websocket, LIVE, "", "0", "1024", "wss://bus.example.com/ws",
-    "Where the console's browser reaches the WebSocket frontend, if not at ws.listen; {host} stands for the "
+    "Where the console's browser reaches the WebSocket frontend, if not at ws.listen, or ws.tls.listen for a page that came by https://; {host} stands for the "
     "host of the page.")
 #undef OPTION

@@ -5,7 +5,7 @@ import { obey, tell } from './orders.mjs'
 
 const [executablePath, userData, address] = process.argv.slice(2)
 const context = await chromium.launchPersistentContext(userData, {
-    executablePath, headless: true, viewport: {width: 1180, height: 660}, colorScheme: 'light', timeout: 60_000,
+    executablePath, headless: true, ignoreHTTPSErrors: true, viewport: {width: 1180, height: 660}, colorScheme: 'light', timeout: 60_000,
     args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
         '--disable-component-update', '--disable-sync'],
 })

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// npm's ws, the protocol by hand: node wsclient.mjs ws://HOST:PORT
+// npm's ws, the protocol by hand: node wsclient.mjs ws://HOST:PORT [CA.pem]
+import { readFileSync } from 'node:fs'
 import WebSocket from 'ws'
 import { obey, tell } from './orders.mjs'
 
 const sockets = new Map()
+const ca = process.argv[3] && readFileSync(process.argv[3])
 
 await obey({
     open({name, path, protocols, deflate}) {
-        const socket = new WebSocket(process.argv[2] + path, protocols, {perMessageDeflate: deflate ?? false})
+        const socket = new WebSocket(process.argv[2] + path, protocols, {perMessageDeflate: deflate ?? false, ca})
         sockets.set(name, socket)
         socket.on('open', () => tell('open', {name, protocol: socket.protocol, extensions: socket.extensions}))
         socket.on('message', (data, isBinary) => tell('message', {name, ...(isBinary ? {bytes: [...data]} : {text: data.toString()})}))
