@@ -70,4 +70,24 @@ START_TEST(test_found_is_used)
 }
 END_TEST
 
-SUITE_MAIN("namecache", test_names_once, test_longest_unused_goes, test_found_is_used)
+/* Where a short name was stands a long one, and the other way round. */
+START_TEST(test_names_of_any_length)
+{
+    struct namecache c;
+    char name[200];
+
+    namecache_init(&c, 2);
+    for (size_t i = 0; i < 400; i++) {
+        size_t n = 1 + i * 67 % 190;
+
+        memset(name, 'a' + (char)(i % 26), n);
+        name[n] = '\0';
+        get(&c, name, i % 2, true);
+        get(&c, name, i % 2, false);
+    }
+    namecache_fini(&c);
+}
+END_TEST
+
+SUITE_MAIN(
+    "namecache", test_names_once, test_longest_unused_goes, test_found_is_used, test_names_of_any_length)
