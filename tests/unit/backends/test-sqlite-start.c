@@ -134,14 +134,63 @@ use_queues(struct store *s)
     run_ms(s, 50); /* some are due */
 }
 
+/* The number that says whose file it is was hit: it is somebody else's, and left alone. */
+static bool
+is_foreign(void)
+{
+    uint8_t id[4] = {0};
+    int fd = open(path, O_RDONLY);
+    bool is_ours = pread(fd, id, 4, 68) == 4 && memcmp(id, "Busb", 4) == 0;
+
+    close(fd);
+    return !is_ours;
+}
+
+/* As the file has it now; 0: it cannot be read. */
+static uint64_t
+epoch_in_file(void)
+{
+    char uri[700];
+    sqlite3 *db;
+    sqlite3_stmt *stmt = NULL;
+    uint64_t epoch = 0;
+
+    snprintf(uri, sizeof(uri), "file:%s?immutable=1", path);
+    if (sqlite3_open_v2(uri, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, NULL) == SQLITE_OK &&
+        sqlite3_prepare_v2(db, "SELECT value FROM state WHERE name = 'epoch'", -1, &stmt, NULL) ==
+            SQLITE_OK &&
+        sqlite3_step(stmt) == SQLITE_ROW)
+        epoch = (uint64_t)sqlite3_column_int64(stmt, 0);
+    (void)sqlite3_finalize(stmt);
+    (void)sqlite3_close(db);
+    return epoch;
+}
+
+/* A new epoch says that what was there is gone: the file was set aside, as damaged or (its version was hit)
+ * as newer, or left alone. But for the epoch itself: nothing can tell that it was another number. */
+static void
+check_new_epoch(struct store *s, bool was_foreign, uint64_t epoch_found)
+{
+    if (was_foreign || ops->epoch(s->b) == epoch_found)
+        return;
+    ck_assert_uint_gt(count_files("store.db.damaged-") + count_files("store.db.newer-"), 0);
+    ck_assert_int_eq(append(s, 4, "y", 5001).error, 0);
+}
+
+/* Seeds 0 to 3 of 400 that were tried; the others are those where a number in the head or the epoch was hit.
+ */
 START_TEST(damaged_file_never_keeps_the_bus_from_starting)
 {
-    uint64_t random = 0x2545f4914f6cdd1du * (uint64_t)(_i + 1);
+    static const unsigned seeds[] = {0, 1, 2, 3, 111, 162, 240};
+
+    uint64_t random = 0x2545f4914f6cdd1du * (uint64_t)(seeds[_i] + 1);
 
     for (unsigned round = 0; round < 12; round++) {
         struct store *s = store_new(SQLITE_SYNC_NONE, 0);
         uint64_t epoch = ops->epoch(s->b);
         struct reading r = {0};
+        uint64_t epoch_found;
+        bool was_foreign;
 
         for (unsigned i = 0; i < 300; i++)
             append(
@@ -149,6 +198,8 @@ START_TEST(damaged_file_never_keeps_the_bus_from_starting)
         fill_queues(s);
         store_free(s);
         damage(&random);
+        was_foreign = is_foreign();
+        epoch_found = epoch_in_file();
         s = store_start_again();
         use_queues(s);
         (void)read_all(s, &r, 0);
@@ -159,10 +210,8 @@ START_TEST(damaged_file_never_keeps_the_bus_from_starting)
             ck_assert_uint_eq(count_files("store.db.damaged-") > 0, 1);
             ck_assert_uint_ne(ops->epoch(s->b), epoch);
         } else if (ops->epoch(s->b) != epoch) {
-            ck_assert_uint_gt(count_files("store.db.damaged-"), 0);
+            check_new_epoch(s, was_foreign, epoch_found);
         }
-        if (!s->is_broken && ops->epoch(s->b) != epoch)
-            ck_assert_int_eq(append(s, 4, "y", 5001).error, 0);
         store_free(s);
         empty_folder();
     }
@@ -574,7 +623,7 @@ main(void)
     add(s, "machine_that_went_down_makes_a_new_epoch_unless_all_was_synced",
         machine_that_went_down_makes_a_new_epoch_unless_all_was_synced, 1);
     add(s, "damaged_file_never_keeps_the_bus_from_starting", damaged_file_never_keeps_the_bus_from_starting,
-        4);
+        7);
     add(s, "full_disk_refuses_and_loses_nothing", full_disk_refuses_and_loses_nothing, 3);
     add(s, "file_that_may_not_be_written_is_read_until_it_may",
         file_that_may_not_be_written_is_read_until_it_may, 1);
