@@ -81,8 +81,9 @@ void
 buf_put_u64(struct buf *b, uint64_t v)
 {
     uint8_t digits[DIGITS_ROOM];
+    const uint8_t *end = digits_put(digits, v);
 
-    buf_put(b, digits, (size_t)(digits_put(digits, v) - digits));
+    buf_put(b, digits, (size_t)(end - digits));
 }
 
 void

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the parts of the load generator say to each other: load.c (options, scenarios, report), loadnet.c
- * (clients and their sockets), loadtls.c (under them), loadcount.c (what was sent, and the check of what came), and the protocols
- * (loadbusbar.c, loadcable.c, loadpeers.c, loadnats.c, loadamqp.c).
+ * (clients and their sockets), loadtls.c (under them), loadcount.c (what was sent, and the check of what
+ * came), and the protocols (loadbusbar.c, loadcable.c, loadpeers.c, loadnats.c, loadamqp.c).
  *
  * A publisher numbers what it publishes: that is a stream. Its messages all go to one topic, or in turn to
  * n_topics of them (scenario topics). Each subscriber has n_streams streams from its first one on, round the

@@ -487,7 +487,7 @@ connect_alone(struct sqdb *d, const char *path)
 static int
 look_as_of_today(struct sqdb *d, int64_t version)
 {
-    if (version <= 0 || version == TABLES_VERSION)
+    if (version <= 0 || version >= TABLES_VERSION)
         return 0;
     return prepare_errno(sqlite3_exec(d->db, as_of_today[version], NULL, NULL, NULL));
 }

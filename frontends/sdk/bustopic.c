@@ -48,11 +48,13 @@ bus_topic_add_match(void *value, void *arg)
         return;
     }
     if ((t->n_matches & (t->n_matches - 1)) == 0) {
-        many = realloc(many, 2 * (size_t)t->n_matches * sizeof many[0]);
-        if (many == NULL) {
+        struct filter **grown = realloc(many, 2 * (size_t)t->n_matches * sizeof many[0]);
+
+        if (grown == NULL) {
             walk->error = -ENOMEM;
             return;
         }
+        many = grown;
         if (t->n_matches == 1)
             many[0] = t->matches.one;
         t->matches.many = many;

@@ -29,9 +29,9 @@ struct wsserver {
     struct listeners listeners;
     struct wsdeflate *deflate;
     struct evp_md_ctx_st *sha1; /* for handshakes */
-    struct block *ping;  /* one ping frame, for everybody */
-    struct buf inflated; /* of the message being handled */
-    struct buf scratch;  /* answers of the transport itself: close frames, responses to upgrades */
+    struct block *ping;         /* one ping frame, for everybody */
+    struct buf inflated;        /* of the message being handled */
+    struct buf scratch;         /* answers of the transport itself: close frames, responses to upgrades */
     struct wsencoders encoders;
     struct wscables cables;
 };
