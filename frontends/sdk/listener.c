@@ -31,7 +31,7 @@
 #define FDS_KEPT 32u
 /* What a connection costs at first, about. */
 #define CONN_BYTES 4096u
-#define TLS_CONN_BYTES (64u * 1024)
+#define TLS_CONN_BYTES (48u * 1024) /* during the handshake */
 
 struct listener {
     struct frontend *fe;
