@@ -28,6 +28,7 @@
 #include "broker/runtime.h"
 #include "broker/settings.h"
 #include "broker/sys.h"
+#include "broker/topic.h"
 #include "wire/frame.h"
 #include "wire/names.h"
 #include "wire/transport.h"
@@ -140,8 +141,11 @@ backend_options(const struct broker *broker)
 static void
 broker_on_record(struct record *record, void *arg)
 {
+    const struct topic *topic = record->topic;
+
     outbox_deliver(arg, record);
-    queue_on_record(record);
+    if (topic->queue != NULL)
+        queue_on_record(record);
     asyncrequest_on_record(arg, record);
 }
 

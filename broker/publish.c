@@ -180,7 +180,7 @@ publish_on_appended(void *cookie, int error, enum append_outcome outcome, uint64
 /* ---- Appending. ---- */
 
 /* Takes the record. 0: the answer comes or came; negative errno: none will. */
-static int
+static inline int
 append_take(
     struct broker *broker, struct record *record, const struct peer *peer, const struct publish_pending *what)
 {
@@ -578,7 +578,7 @@ publish_on_publish(struct peer *peer, const struct frame *f)
     code = find_topic(peer, peer->handles[p->handle], &topic, &message);
     if (code == ERROR_NONE)
         code = check_publish(topic, p, &message);
-    if (code == ERROR_NONE && queue_is_full(peer->broker, topic))
+    if (code == ERROR_NONE && topic->queue != NULL && queue_is_full(peer->broker, topic))
         code = ERROR_QUEUE_FULL;
     if (code == ERROR_NONE)
         code = check_delay(peer->broker, topic, p->delay_ms, &message);
