@@ -195,7 +195,8 @@ tell(const struct frame *f)
     buf_put_str(&told, frame_name(f->type));
     if (f->type == FRAME_REQUEST)
         buf_printf(&told, " %llu %.*s %.*s %llu%s", N(f->request.req), SLICE_ARG(f->request.topic),
-            SLICE_ARG(f->request.body), (unsigned long long)f->request.timeout_ms,
+            SLICE_ARG(f->request.body),
+            (unsigned long long)(f->request.timeout_ms + 99) / 100 * 100, /* some of it has passed */
             f->request.flags != 0 ? " async" : "");
     else if (f->type == FRAME_ABANDON)
         buf_printf(&told, " %llu", N(f->abandon.req));
