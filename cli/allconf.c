@@ -8,14 +8,14 @@
 #include <string.h>
 
 const struct conf_section *const allconf_sections[] = {&bus_section, &log_section, &link_section,
-    &broker_section, &store_section, &topics_section, &limits_section, &ws_section, &jwt_section,
+    &broker_section, &store_section, &topics_section, &limits_section, &io_section, &ws_section, &jwt_section,
     &cable_section, &channels_section, &http_section, &tcp_section, &up_section, NULL};
 
 static void
 bind_all(struct allconf *c, struct conf_bind ret[ALLCONF_N_SECTIONS])
 {
     void *into[ALLCONF_N_SECTIONS] = {&c->bus, &c->log, &c->link, &c->broker, &c->store, &c->topics,
-        &c->limits, &c->ws, &c->jwt, &c->cable, &c->channels, &c->http, &c->tcp, &c->up};
+        &c->limits, &c->io, &c->ws, &c->jwt, &c->cable, &c->channels, &c->http, &c->tcp, &c->up};
 
     for (size_t i = 0; i < ALLCONF_N_SECTIONS; i++)
         ret[i] = (struct conf_bind){allconf_sections[i], into[i]};

@@ -25,6 +25,7 @@ struct allconf {
     struct store_options store;
     struct conf_items topics; /* of struct topic_options */
     struct limits_options limits;
+    struct io_options io;
     struct ws_options ws;
     struct jwt_options jwt;
     struct cable_options cable;
@@ -36,7 +37,7 @@ struct allconf {
 
 /* All sections in the order of the sample file; ends with NULL. */
 extern const struct conf_section *const allconf_sections[];
-#define ALLCONF_N_SECTIONS 14
+#define ALLCONF_N_SECTIONS 15
 
 /* As conf_load(), and then what holds between sections. ret must be zero. */
 int allconf_load(struct allconf *ret, const struct proc_args *args, struct conf_errors *errs);

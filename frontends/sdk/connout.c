@@ -7,11 +7,13 @@
 
 #include "frontends/sdk/conn.h"
 
+#include "base/log.h"
 #include "base/memguard.h"
 #include "frontends/sdk/block.h"
 #include "frontends/sdk/connpriv.h"
 #include "frontends/sdk/frontend.h"
 #include "frontends/sdk/frontendpriv.h"
+#include "frontends/sdk/multisend.h"
 #include "frontends/sdk/session.h"
 #include "frontends/sdk/tls.h"
 
@@ -259,6 +261,33 @@ conn_has_unsent(const struct conn *c)
     return c->tls != NULL && tls_stream_has_unsent(c->tls);
 }
 
+/* n of `tried` bytes have gone, or n is negative errno. False: no more can be written now. */
+static bool
+conn_wrote(struct conn *c, ssize_t n, size_t tried)
+{
+    if (n == -EINTR)
+        return true;
+    if (n < 0 && n != -EAGAIN) {
+        conn_close(c, NULL); /* EPIPE, ECONNRESET: it went away */
+        return false;
+    }
+    if (n > 0) {
+        c->fe->counters.bytes_out += (uint64_t)n;
+        conn_advance(c, (size_t)n);
+    }
+    if (n < (ssize_t)tried)
+        conn_set_blocked(c, true);
+    return n >= (ssize_t)tried;
+}
+
+/* Everything was written. */
+static void
+conn_be_empty(struct conn *c)
+{
+    conn_free_array(c);
+    conn_set_blocked(c, false);
+}
+
 /* Writes until the queue is empty or the socket is full. May close. */
 static void
 conn_write(struct conn *c)
@@ -267,23 +296,10 @@ conn_write(struct conn *c)
         size_t tried;
         ssize_t n = conn_write_some(c, &tried);
 
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && errno != EAGAIN) {
-            conn_close(c, NULL); /* EPIPE, ECONNRESET: it went away */
+        if (!conn_wrote(c, n < 0 ? -errno : n, tried))
             return;
-        }
-        if (n > 0) {
-            c->fe->counters.bytes_out += (uint64_t)n;
-            conn_advance(c, (size_t)n);
-        }
-        if (n < (ssize_t)tried) {
-            conn_set_blocked(c, true);
-            return;
-        }
     }
-    conn_free_array(c);
-    conn_set_blocked(c, false);
+    conn_be_empty(c);
 }
 
 /* After a write from the loop: the queue may have become empty. */
@@ -315,6 +331,67 @@ conn_on_writable(struct conn *c)
     conn_after_write(c);
 }
 
+/* ---- Writing to many by one call. ---- */
+
+/* In the midst of others' results: what may call a transport waits until all of them are known. */
+static void
+conn_on_sent(void *arg, ssize_t r)
+{
+    struct conn *c = arg;
+
+    if (conn_wrote(c, r, c->out[c->out_first].n) && r >= 0)
+        conn_be_empty(c);
+}
+
+static void
+conn_flush_many(struct frontend *fe)
+{
+    unsigned n = multisend_flush(fe->multisend, conn_on_sent);
+
+    fe->counters.writes += n;
+    fe->counters.write_batches += n > 0;
+    /* One of these calls may close another of them: it stays what it is until the turn's end. */
+    for (unsigned i = 0; i < n; i++) {
+        struct conn *c = multisend_arg(fe->multisend, i);
+
+        if (c->out_n > 0 && !c->is_blocked && !c->is_closed)
+            conn_mark_dirty(c); /* interrupted, or there is more by now */
+        else
+            conn_after_write(c);
+    }
+}
+
+/* Those that have one piece to write, and nothing else to do, leave the list when it is written. No transport
+ * is called between a push and the flush, so a piece stays what it is. */
+static void
+conn_write_many(struct frontend *fe, struct list *todo)
+{
+    struct list others;
+
+    list_init(&others);
+    while (!list_empty(todo)) {
+        struct conn *c = list_entry(todo->next, struct conn, in_turn);
+        const struct out_piece *piece;
+
+        list_remove(&c->in_turn);
+        if (c->out_n != 1 || c->is_blocked || c->is_closing || c->tls != NULL) {
+            list_push_back(&others, &c->in_turn);
+            continue;
+        }
+        c->is_dirty = false;
+        piece = &c->out[c->out_first];
+        multisend_push(fe->multisend, c->fd, piece->block->buf.p + piece->at, piece->n, c);
+        if (multisend_is_full(fe->multisend))
+            conn_flush_many(fe);
+    }
+    conn_flush_many(fe);
+    list_take_all(todo, &others);
+    if (multisend_has_failed(fe->multisend)) {
+        log_warn("io_uring failed; clients are written to by send from now on");
+        fe->multisend = multisend_free(fe->multisend);
+    }
+}
+
 void
 conn_write_dirty(struct frontend *fe)
 {
@@ -323,6 +400,8 @@ conn_write_dirty(struct frontend *fe)
     /* Who has something new to say in on_drained() says it in the next turn: others are waiting. */
     list_init(&todo);
     list_take_all(&todo, &fe->dirty_conns);
+    if (fe->multisend != NULL)
+        conn_write_many(fe, &todo);
     while (!list_empty(&todo)) {
         struct conn *c = list_entry(todo.next, struct conn, in_turn);
 

@@ -11,6 +11,7 @@
 #include "frontends/sdk/connpriv.h"
 #include "frontends/sdk/frontendpriv.h"
 #include "frontends/sdk/hub.h"
+#include "frontends/sdk/multisend.h"
 #include "frontends/sdk/peers.h"
 #include "frontends/sdk/slow.h"
 #include "frontends/sdk/tls.h"
@@ -83,6 +84,7 @@ frontend_fini(struct frontend *fe)
     fe->answers = NULL;
     fe->peers = peers_free(fe->peers);
     fe->tls = tls_free(fe->tls);
+    fe->multisend = multisend_free(fe->multisend);
     fe->slow_topics = slow_topics_free(fe->slow_topics);
     free(fe->read_buffer);
     fe->read_buffer = NULL;

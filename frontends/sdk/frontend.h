@@ -32,6 +32,7 @@ struct frontend;
 struct hub;
 struct listen_passed;
 struct memguard;
+struct multisend;
 struct peer;
 struct peers;
 struct slow_topics;
@@ -77,6 +78,7 @@ struct frontend {
     struct loop_timer slow_poll;
     struct peers *peers;          /* connections by address */
     struct peer *accepted;        /* of the listener's call under way, until conn_open_take() takes it */
+    struct multisend *multisend;  /* NULL: each client is written to by itself */
     struct tls *tls;              /* of those who listen for TLS; NULL: nobody does */
     struct tls *accepted_tls;     /* of the listener's call under way; NULL: not encrypted */
     struct table badges;          /* of sessions that messages may exclude: badge.h */

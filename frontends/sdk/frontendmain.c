@@ -20,6 +20,7 @@
 #include "frontends/sdk/drain.h"
 #include "frontends/sdk/frontendpriv.h"
 #include "frontends/sdk/hub.h"
+#include "frontends/sdk/multisend.h"
 #include "frontends/sdk/uplink.h"
 #include "wire/link.h"
 #include "wire/options.h"
@@ -43,6 +44,7 @@ struct main_config {
     struct log_options log;
     struct link_options link;
     struct limits_options limits;
+    struct io_options io;
     void *own; /* of kind->section */
 };
 
@@ -59,7 +61,7 @@ struct main_state {
 
 /* ---- Config. ---- */
 
-#define N_BINDS (5u + FRONTEND_SECTIONS_MAX)
+#define N_BINDS (6u + FRONTEND_SECTIONS_MAX)
 
 /* Returns how many. */
 static size_t
@@ -72,6 +74,7 @@ main_config_binds(
     binds[n++] = (struct conf_bind){&log_section, &config->log};
     binds[n++] = (struct conf_bind){&link_section, &config->link};
     binds[n++] = (struct conf_bind){&limits_section, &config->limits};
+    binds[n++] = (struct conf_bind){&io_section, &config->io};
     binds[n++] = (struct conf_bind){kind->section, config->own};
     for (size_t i = 0; i < kind->n_more && i < FRONTEND_SECTIONS_MAX; i++)
         binds[n++] = (struct conf_bind){kind->more[i].section, (char *)config->own + kind->more[i].offset};
@@ -268,6 +271,7 @@ main_on_reload_signal(int signal, void *arg)
     main_note_restart(&log_section, &m->config.log, &next.log);
     main_note_restart(&link_section, &m->config.link, &next.link);
     main_note_restart(&limits_section, &m->config.limits, &next.limits);
+    main_note_restart(&io_section, &m->config.io, &next.io);
     main_note_restart(m->kind->section, m->config.own, next.own);
     for (size_t i = 0; i < m->kind->n_more; i++)
         main_note_restart(m->kind->more[i].section, (char *)m->config.own + m->kind->more[i].offset,
@@ -321,6 +325,24 @@ main_start_link(struct main_state *m)
     return r;
 }
 
+/* Nothing is wrong without it: it is only slower. */
+static void
+main_open_multisend(struct main_state *m)
+{
+    int r;
+
+    if (m->config.io.client_writes != CLIENT_WRITES_IO_URING)
+        return;
+    r = multisend_new(&m->fe.multisend);
+    if (r == -ENOSYS)
+        log_warn("io.client_writes: io_uring is not in this build or not in this kernel; send is used");
+    else if (r < 0)
+        log_warn(
+            "io.client_writes: the kernel does not let us use io_uring (%s); send is used", strerror(-r));
+    else
+        log_notice("clients are written to by io_uring");
+}
+
 /* Everything up to the loop. 0 or an exit code. */
 static int
 main_start(struct main_state *m, struct loop *loop)
@@ -338,6 +360,7 @@ main_start(struct main_state *m, struct loop *loop)
     m->fe.shares_port = main_shares_port(m->kind, m->config.own);
     if (fdlimit_raise(&m->fe.fd_limit) < 0)
         log_warn("the limit of open files could not be raised");
+    main_open_multisend(m);
     m->ready_timer = (struct loop_timer){.fn = main_on_ready_timer, .arg = m};
     m->stats_timer = (struct loop_timer){.fn = main_on_stats_timer, .arg = m};
     m->stop_timer = (struct loop_timer){.fn = main_on_stop_timer, .arg = m};

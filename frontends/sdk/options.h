@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sections limits and jwt, and group tls, of the config file: what all frontends have in common. */
+/* Sections limits, io and jwt, and group tls, of the config file: what all frontends have in common. */
 #ifndef FRONTENDS_SDK_OPTIONS_H
 #define FRONTENDS_SDK_OPTIONS_H
 
@@ -10,6 +10,15 @@ struct limits_options {
 #include "frontends/sdk/options.tbl.h"
 };
 extern const struct conf_section limits_section;
+
+/* io_options.client_writes */
+enum client_writes { CLIENT_WRITES_SEND, CLIENT_WRITES_IO_URING };
+
+struct io_options {
+#define OPTION CONF_FIELD
+#include "frontends/sdk/io-options.tbl.h"
+};
+extern const struct conf_section io_section;
 
 /* jwt_options.algorithm is an enum jwt_algorithm. */
 struct jwt_options {

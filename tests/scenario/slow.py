@@ -266,5 +266,7 @@ def bursts():
             assert set(numbers(got)) >= set(ALL[-1:]) and numbers(got) == sorted(set(numbers(got))), got
 
 
+TESTS = [policies, values, several_subscriptions, bursts]
+
 if __name__ == "__main__":
-    main([policies, values, several_subscriptions, bursts])
+    main(TESTS)

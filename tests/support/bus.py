@@ -25,6 +25,7 @@ BUILD = os.environ.get("BUSBAR_BUILD") or os.path.join(SRC, "build")
 SANITIZER_REPORTS = ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "runtime error:", "Assertion failed")
 # Sanitizers and a busy machine make everything slower; a deadline is there to end a hung test, not to measure.
 DEADLINE = float(os.environ.get("BUSBAR_TEST_DEADLINE", "30"))
+WRITES = os.environ.get("BUSBAR_TEST_WRITES")  # io.client_writes, likewise
 LINK = os.environ.get("BUSBAR_TEST_LINK")  # link.transport of every bus that does not choose one
 SANITIZED = os.environ.get("BUSBAR_SANITIZED") == "yes"
 PROGRAMS = {
@@ -162,6 +163,8 @@ class Bus:
                 self.config[name] = value
         if LINK:
             self.config.setdefault("link", {}).setdefault("transport", LINK)
+        if WRITES:
+            self.config.setdefault("io", {}).setdefault("client_writes", WRITES)
         self.config["topics"] = topics if topics is not None else [
             {"match": "#", "history": {"messages": 1000, "age": "1h", "bytes": "16MiB"}}]
         self.write_config()

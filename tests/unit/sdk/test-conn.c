@@ -8,6 +8,7 @@
 #include "base/loop.h"
 #include "frontends/sdk/block.h"
 #include "frontends/sdk/frontend.h"
+#include "frontends/sdk/multisend.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -602,9 +603,61 @@ START_TEST(test_peer_gone)
 }
 END_TEST
 
+#define N_MANY 300
+
+/* By one call: those with room, one that is full, one whose peer has gone; what does not fit follows. */
+START_TEST(test_many_by_one_call)
+{
+    static struct client x[N_MANY];
+    static int peers[N_MANY];
+    struct block *block = block_new();
+    struct buf seen;
+    uint64_t n_batches;
+
+    if (multisend_new(&fe.multisend) < 0) {
+        block_unref(block);
+        return; /* not in this build, or not allowed here */
+    }
+    for (unsigned i = 0; i < N_MANY; i++)
+        peers[i] = client_open(&x[i]);
+    for (unsigned i = 0; i < 40000; i++)
+        buf_put_byte(&block->buf, (uint8_t)('a' + i % 26));
+    conn_send(&x[1].conn, block, 0, 40000);
+    settle();
+    ck_assert(x[1].conn.is_blocked);
+    close(peers[2]);
+    for (unsigned i = 0; i < N_MANY; i++)
+        conn_send(&x[i].conn, block, 0, i == 3 ? 30000 : 26);
+    n_batches = fe.counters.write_batches;
+    settle();
+    ck_assert_uint_eq(fe.counters.write_batches - n_batches, 2);
+    ck_assert_uint_eq(x[2].n_closed, 1);
+    ck_assert(x[3].conn.is_blocked);
+    for (unsigned i = 0; i < N_MANY; i++) {
+        size_t n = i == 1 ? 40026 : i == 3 ? 30000 : 26;
+
+        if (i != 2) {
+            buf_init(&seen, 0);
+            ck_assert_uint_eq(hear_all(peers[i], &seen), n);
+            ck_assert_mem_eq(seen.p, block->buf.p, i == 1 ? 40000 : n);
+            ck_assert_uint_ge(x[i].n_drained, 1);
+            ck_assert_ptr_null(x[i].conn.out);
+            buf_fini(&seen);
+            conn_close(&x[i].conn, NULL);
+            close(peers[i]);
+        }
+        buf_fini(&x[i].seen);
+    }
+    settle();
+    ck_assert_uint_eq(fe.n_conns, 0);
+    ck_assert_uint_eq(block->n_refs, 1);
+    block_unref(block);
+}
+END_TEST
+
 SUITE_MAIN_WITH("conn", setup, teardown, test_keeps_what_is_left, test_keeps_much, test_pause_and_resume,
     test_resume_gives_what_was_kept, test_keeps_a_pipeline, test_pause_leaves_the_event,
     test_eof_while_paused, test_bad_input_closes, test_close_in_on_bytes, test_one_write_for_a_turn,
     test_slow_client_gets_all_in_order, test_overflow_closes, test_overflow_drops_whole_frames,
     test_large_piece_passes_an_empty_queue, test_close_soon_writes_all,
-    test_close_soon_does_not_wait_for_ever, test_peer_gone)
+    test_close_soon_does_not_wait_for_ever, test_peer_gone, test_many_by_one_call)
