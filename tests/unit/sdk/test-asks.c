@@ -4,109 +4,18 @@
 
 #include "frontends/sdk/asks.h"
 
-#include "tests/unit/sdk/suite.h"
-
-#include "frontends/sdk/frontend.h"
-#include "frontends/sdk/hub.h"
-#include "frontends/sdk/message.h"
-#include "frontends/sdk/numbers.h"
-#include "frontends/sdk/session.h"
+#include "tests/unit/sdk/hubfixture.h"
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
-#define EPOCH 0xe
+#include "frontends/sdk/hub.h"
+
 /* Numbers are 1 << 24 and so on: the nth that was given, in the first place. */
 #define NTH(n, place) ((uint64_t)(n) << 24 | (place))
 
-static struct loop *loop;
-static struct frontend fe;
-static struct limits_options limits;
-static struct buf sent; /* frames for the broker */
-static struct buf told; /* sent, as text */
-static struct encoder encoder;
-static bool is_full;
-
-struct client {
-    struct session session; /* first */
-    struct buf log;
-    size_t queued;
-    bool leaves_on_answer;
-};
-
 /* ---- The clients' side. ---- */
-
-static void
-on_answer(struct session *s, const struct answer *a)
-{
-    static const char *const names[] = {[ANSWER_SUBSCRIBED] = "SUBSCRIBED",
-        [ANSWER_UNSUBSCRIBED] = "UNSUBSCRIBED",
-        [ANSWER_ERROR] = "ERROR",
-        [ANSWER_REPLY] = "REPLY",
-        [ANSWER_ACCEPTED] = "ACCEPTED",
-        [ANSWER_DONE] = "DONE",
-        [ANSWER_QUEUE] = "QUEUE",
-        [ANSWER_QUEUES_END] = "QUEUES_END",
-        [ANSWER_PEEKED] = "PEEKED",
-        [ANSWER_PEEK_END] = "PEEK_END",
-        [ANSWER_PRESENT] = "PRESENT",
-        [ANSWER_WHO_END] = "WHO_END",
-        [ANSWER_WORK] = "WORK",
-        [ANSWER_CALL] = "CALL"};
-    struct client *x = (struct client *)s;
-
-    buf_printf(&x->log, "%s(%.*s", names[a->type], SLICE_ARG(a->id));
-    if (a->type == ANSWER_ERROR)
-        buf_printf(&x->log, ",%s", error_code_name(a->code));
-    if (a->token.n > 0)
-        buf_printf(&x->log, ",%.*s", SLICE_ARG(a->token));
-    if (a->message != NULL)
-        buf_printf(&x->log, ",%.*s=%.*s", SLICE_ARG(a->message->topic), SLICE_ARG(a->message->body));
-    if (a->type == ANSWER_DONE)
-        buf_printf(&x->log, ",%d,%d,%llu", (int)a->of, (int)a->outcome, (unsigned long long)a->count);
-    if (a->type == ANSWER_QUEUE)
-        buf_printf(&x->log, ",%.*s/%.*s,%llu", SLICE_ARG(a->queue->topic), SLICE_ARG(a->queue->group),
-            (unsigned long long)a->queue->n_ready);
-    if (a->type == ANSWER_WORK || a->type == ANSWER_CALL) /* in seconds: some of it has passed */
-        buf_printf(&x->log, ",%llu,%llu", (unsigned long long)a->n_deliveries,
-            (unsigned long long)(a->time_ms + 999) / 1000);
-    if (a->type == ANSWER_WHO_END)
-        buf_printf(&x->log, ",%llu,%d", (unsigned long long)a->n_kept, (int)a->presence);
-    buf_put_str(&x->log, ") ");
-    if (x->leaves_on_answer)
-        session_fini(s);
-}
-
-static size_t
-queued(struct session *s)
-{
-    return ((struct client *)s)->queued;
-}
-
-static const struct session_ops session_ops = {.on_answer = on_answer, .queued = queued};
-
-static void
-client_begin(struct client *x)
-{
-    *x = (struct client){0};
-    buf_init(&x->log, 0);
-    session_init(&x->session, &fe, &encoder, &session_ops);
-}
-
-static void
-client_end(struct client *x)
-{
-    session_fini(&x->session);
-    buf_fini(&x->log);
-}
-
-static void
-expect(struct client *x, const char *log)
-{
-    buf_put_byte(&x->log, '\0');
-    ck_assert_str_eq((const char *)x->log.p, log);
-    buf_reset(&x->log);
-}
 
 static void
 request(struct client *x, struct request r)
@@ -162,89 +71,7 @@ reply(struct client *x, const char *id, const char *call, const char *body, cons
                    .failure = slice_str(failure)});
 }
 
-static void
-unsub(struct client *x, const char *id)
-{
-    request(x, (struct request){.op = REQUEST_UNSUB, .id = slice_str(id)});
-}
-
 /* ---- The broker's side. ---- */
-
-static struct buf *
-sink_begin(void *arg)
-{
-    return &sent;
-}
-
-static void
-sink_commit(void *arg)
-{
-}
-
-static bool
-sink_is_full(void *arg)
-{
-    return is_full;
-}
-
-#define N(x) ((unsigned long long)(x) >> 24)
-
-static void
-tell(const struct frame *f)
-{
-    buf_put_str(&told, frame_name(f->type));
-    if (f->type == FRAME_REQUEST)
-        buf_printf(&told, " %llu %.*s %.*s %llu%s", N(f->request.req), SLICE_ARG(f->request.topic),
-            SLICE_ARG(f->request.body),
-            (unsigned long long)(f->request.timeout_ms + 99) / 100 * 100, /* some of it has passed */
-            f->request.flags != 0 ? " async" : "");
-    else if (f->type == FRAME_ABANDON)
-        buf_printf(&told, " %llu", N(f->abandon.req));
-    else if (f->type == FRAME_RESULT)
-        buf_printf(&told, " %llu %.*s %llu", N(f->result.req), SLICE_ARG(f->result.id),
-            (unsigned long long)f->result.wait_ms);
-    else if (f->type == FRAME_WITHDRAW)
-        buf_printf(&told, " %llu %.*s", N(f->withdraw.req), SLICE_ARG(f->withdraw.id));
-    else if (f->type == FRAME_CONSUME)
-        buf_printf(&told, " %llu %.*s %.*s mode %d flags %d credit %d", N(f->consume.consumer),
-            SLICE_ARG(f->consume.topic), SLICE_ARG(f->consume.group), (int)f->consume.mode,
-            (int)f->consume.flags, (int)f->consume.credit);
-    else if (f->type == FRAME_UNCONSUME)
-        buf_printf(&told, " %llu", N(f->unconsume.consumer));
-    else if (f->type == FRAME_HOLD)
-        buf_printf(&told, " %llu %.*s", N(f->hold.consumer), SLICE_ARG(f->hold.lease));
-    else if (f->type == FRAME_SETTLE)
-        buf_printf(&told, " %llu of %llu %.*s %d %d %.*s", N(f->settle.req), N(f->settle.consumer),
-            SLICE_ARG(f->settle.lease), (int)f->settle.outcome, (int)f->settle.delay_ms,
-            SLICE_ARG(f->settle.reason));
-    else if (f->type == FRAME_REPLY)
-        buf_printf(&told, " %llu of %llu %.*s %.*s%.*s%.*s", N(f->reply.req), N(f->reply.consumer),
-            SLICE_ARG(f->reply.call), SLICE_ARG(f->reply.code), SLICE_ARG(f->reply.message),
-            SLICE_ARG(f->reply.body));
-    buf_put_str(&told, "; ");
-}
-
-/* What the hub has sent since the last time. */
-static const char *
-frames(void)
-{
-    struct mp cursor = mp_of(buf_slice(&sent));
-    struct frame f;
-
-    buf_reset(&told);
-    while (frame_next(&cursor, &f, NULL) == FRAME_OK)
-        tell(&f);
-    ck_assert_ptr_eq(cursor.p, cursor.end);
-    buf_reset(&sent);
-    buf_put_byte(&told, '\0');
-    return (const char *)told.p;
-}
-
-static int
-give(struct frame f)
-{
-    return hub_on_frame(fe.hub, &f);
-}
 
 static void
 replied(uint64_t req, const char *code, const char *body)
@@ -296,97 +123,6 @@ call(uint64_t consumer, const char *token, const char *body)
         0);
 }
 
-/* As the uplink does it. */
-static void
-attach(void)
-{
-    hub_on_attached(fe.hub);
-    frame_put_resume(&sent, &(struct frame_resume){0});
-    hub_pump(fe.hub);
-    ck_assert_int_eq(give((struct frame){
-                         .type = FRAME_RESUMED, .resumed = {.state = STATE_LIVE, .epoch = EPOCH, .seq = 10}}),
-        0);
-}
-
-static void
-setup(void)
-{
-    const struct hub_sink sink = {.begin = sink_begin, .commit = sink_commit, .is_full = sink_is_full};
-
-    ck_assert_int_eq(loop_new(&loop), 0);
-    limits = (struct limits_options){.queue_bytes = 64 * 1024,
-        .message_bytes = 1 << 20,
-        .subscriptions_per_client = 5,
-        .requests_per_client = 3,
-        .requests_held = 4,
-        .work_bytes = 1 << 20,
-        .request_hold_bytes = 1000};
-    ck_assert_int_eq(frontend_init(&fe, loop, &limits), 0);
-    ck_assert_int_eq(hub_new(&fe, &sink, &fe.hub), 0);
-    buf_init(&sent, 0);
-    buf_init(&told, 0);
-    encoder = (struct encoder){.name = "test"};
-    is_full = false;
-}
-
-static void
-teardown(void)
-{
-    fe.hub = hub_free(fe.hub);
-    frontend_fini(&fe);
-    loop = loop_free(loop);
-    buf_fini(&sent);
-    buf_fini(&told);
-}
-
-static void
-on_wait(void *arg)
-{
-    (void)arg;
-    loop_stop(loop);
-}
-
-/* Until the wheel has turned so far. */
-static void
-wait_ms(uint64_t ms)
-{
-    struct loop_timer timer = {.fn = on_wait};
-
-    loop_timer_start(loop, &timer, ms);
-    ck_assert_int_eq(loop_run(loop), 0);
-}
-
-/* ---- Numbers. ---- */
-
-START_TEST(test_numbers)
-{
-    struct numbers n;
-    int values[40];
-    uint64_t first, second;
-
-    numbers_init(&n);
-    ck_assert(!numbers_was_given(&n, 1 << 24));
-    first = numbers_add(&n, &values[0]);
-    ck_assert_uint_eq(first, 1 << 24);
-    ck_assert_ptr_eq(numbers_find(&n, first), &values[0]);
-    numbers_remove(&n, first);
-    numbers_remove(&n, first);
-    ck_assert_ptr_null(numbers_find(&n, first));
-    second = numbers_add(&n, &values[1]);
-    ck_assert_uint_eq(second, 2 << 24); /* in the same place, with another number */
-    ck_assert_ptr_null(numbers_find(&n, first));
-    ck_assert(numbers_was_given(&n, first));
-    ck_assert(!numbers_was_given(&n, 3 << 24));
-    ck_assert(!numbers_was_given(&n, 0));
-    ck_assert(!numbers_was_given(&n, UINT64_MAX));
-    for (int i = 2; i < 40; i++)
-        ck_assert_uint_eq(numbers_add(&n, &values[i]), (uint64_t)(i + 1) << 24 | (uint64_t)(i - 1));
-    ck_assert_ptr_eq(numbers_find(&n, NTH(40, 38)), &values[39]);
-    ck_assert_ptr_eq(numbers_find(&n, second), &values[1]);
-    numbers_fini(&n);
-}
-END_TEST
-
 /* ---- Requests. ---- */
 
 START_TEST(test_request)
@@ -394,7 +130,7 @@ START_TEST(test_request)
     struct client x;
 
     client_begin(&x);
-    attach();
+    attach_live();
     ck_assert_str_eq(frames(), "RESUME; ");
     ask(&x, "7", "svc/add", "1+1", 5000);
     ck_assert_str_eq(frames(), "REQUEST 1 svc/add 1+1 5000; ");
@@ -420,7 +156,7 @@ START_TEST(test_request_is_checked)
     struct client x;
 
     client_begin(&x);
-    attach();
+    attach_live();
     (void)frames();
     ask(&x, "1", "svc/+", "", 0);
     expect(&x, "ERROR(1,topic_invalid) ");
@@ -451,7 +187,7 @@ START_TEST(test_asker_leaves)
     struct client x;
 
     client_begin(&x);
-    attach();
+    attach_live();
     ask(&x, "1", "svc", "a", 5000);
     request(&x, (struct request){.op = REQUEST_RESULT, .id = slice_str("2"), .token = slice_str("ID")});
     (void)frames();
@@ -467,7 +203,7 @@ START_TEST(test_leaving_in_the_answer)
     struct client x;
 
     client_begin(&x);
-    attach();
+    attach_live();
     ask(&x, "1", "svc", "a", 5000);
     ask(&x, "2", "svc", "b", 5000);
     (void)frames();
@@ -488,14 +224,14 @@ START_TEST(test_link_lost)
     unsigned long left_ms;
 
     client_begin(&x);
-    attach();
+    attach_live();
     ask(&x, "1", "svc", "a", 5000);
     hub_on_down(fe.hub);
     expect(&x, "ERROR(1,unavailable) ");
     ask(&x, "2", "svc", "b", 5000);
     expect(&x, "");
     (void)frames();
-    attach();
+    attach_live();
     /* What is left of its time: the clock goes on. */
     listed = frames();
     ck_assert_msg(strncmp(listed, held, strlen(held)) == 0, "%s", listed);
@@ -515,7 +251,7 @@ START_TEST(test_all_leave_as_the_link_is_lost)
 
     client_begin(&x);
     client_begin(&y);
-    attach();
+    attach_live();
     ask(&x, "1", "svc", "a", 5000);
     ask(&x, "2", "svc", "a", 5000);
     ask(&y, "3", "svc", "a", 5000);
@@ -544,7 +280,7 @@ START_TEST(test_held_within_limits)
     ask(&y, "3", "svc", "longer than that", 5000);
     expect(&y, "ERROR(3,unavailable) ");
     client_end(&y);
-    attach();
+    attach_live();
     ck_assert_str_eq(frames(), "RESUME; ");
 }
 END_TEST
@@ -559,7 +295,7 @@ START_TEST(test_held_too_long)
     ask(&x, "2", "svc", "a", 60000);
     wait_ms(500);
     expect(&x, "ERROR(1,unavailable) ");
-    attach();
+    attach_live();
     ck_assert_ptr_null(strstr(frames(), " 60000;"));
     client_end(&x);
 }
@@ -570,7 +306,7 @@ START_TEST(test_broker_never_answers)
     struct client x;
 
     client_begin(&x);
-    attach();
+    attach_live();
     ask(&x, "1", "svc", "a", 50);
     (void)frames();
     wait_ms(500);
@@ -586,7 +322,7 @@ START_TEST(test_full)
     struct client x;
 
     client_begin(&x);
-    attach();
+    attach_live();
     (void)frames();
     is_full = true;
     ask(&x, "1", "svc", "a", 5000);
@@ -604,7 +340,7 @@ START_TEST(test_async)
     struct client x;
 
     client_begin(&x);
-    attach();
+    attach_live();
     (void)frames();
     request(&x, (struct request){
                     .op = REQUEST_ASK, .id = slice_str("1"), .topic = slice_str("svc"), .is_async = true});
@@ -620,7 +356,7 @@ START_TEST(test_async)
     ck_assert_str_eq(frames(), "RESULT 2 ID 60000; WITHDRAW 3 ID; ");
     hub_on_down(fe.hub); /* both may be done again */
     expect(&x, "");
-    attach();
+    attach_live();
     ck_assert_ptr_nonnull(strstr(frames(), "WITHDRAW 3 ID; "));
     settled(NTH(3, 1), "", 1);
     expect(&x, "DONE(3,ID,8,0,1) ");
@@ -640,7 +376,7 @@ START_TEST(test_responder)
     client_begin(&y);
     take(&x, ROLE_RESPONDER, "1", "svc/+", "", 0);
     expect(&x, ""); /* no link yet */
-    attach();
+    attach_live();
     ck_assert_str_eq(frames(), "CONSUME 1 svc/+  mode 1 flags 0 credit 16; RESUME; ");
     consuming(NTH(1, 0));
     expect(&x, "SUBSCRIBED(1) ");
@@ -679,7 +415,7 @@ START_TEST(test_reply_is_checked)
     limits.message_bytes = 3;
     client_begin(&x);
     take(&x, ROLE_RESPONDER, "1", "svc/+", "", 0);
-    attach();
+    attach_live();
     consuming(NTH(1, 0));
     call(NTH(1, 0), "c1", "?");
     call(NTH(1, 0), "c2", "?");
@@ -714,7 +450,7 @@ START_TEST(test_takers_are_checked)
     struct client x;
 
     client_begin(&x);
-    attach();
+    attach_live();
     (void)frames();
     take(&x, ROLE_CONSUMER, "1", "jobs/#", "g", 0);
     expect(&x, "ERROR(1,topic_invalid) ");
@@ -765,7 +501,7 @@ START_TEST(test_consumer)
 
     client_begin(&x);
     client_begin(&y);
-    attach();
+    attach_live();
     (void)frames();
     take(&x, ROLE_CONSUMER, "1", "jobs", "g", 4);
     ck_assert_str_eq(frames(), "CONSUME 1 jobs g mode 0 flags 0 credit 4; ");
@@ -797,7 +533,7 @@ START_TEST(test_consumer_and_links)
     struct client x;
 
     client_begin(&x);
-    attach();
+    attach_live();
     take(&x, ROLE_CONSUMER, "1", "jobs", "g", 4);
     consuming(NTH(1, 0));
     dispatch(NTH(1, 0), "l1", "a");
@@ -807,7 +543,7 @@ START_TEST(test_consumer_and_links)
     settle(&x, "3", "l2", SETTLE_RETRY);
     (void)frames();
     buf_reset(&x.log);
-    attach();
+    attach_live();
     ck_assert_str_eq(frames(), "CONSUME 1 jobs g mode 0 flags 0 credit 4; HOLD 1 l1; HOLD 1 l2; RESUME; "
                                "SETTLE 1 of 1 l1 0 0 ; SETTLE 2 of 1 l2 1 5000 busy; ");
     consuming(NTH(1, 0)); /* the client knows */
@@ -816,7 +552,7 @@ START_TEST(test_consumer_and_links)
     settled(NTH(2, 1), "", 0);
     expect(&x, "DONE(2,l1,10,0,0) DONE(3,l2,10,1,0) ");
     hub_on_down(fe.hub);
-    attach();
+    attach_live();
     ck_assert_str_eq(frames(), "CONSUME 1 jobs g mode 0 flags 0 credit 4; RESUME; ");
     client_end(&x);
 }
@@ -828,18 +564,18 @@ START_TEST(test_ack_outlives_client)
     struct client x;
 
     client_begin(&x);
-    attach();
+    attach_live();
     take(&x, ROLE_CONSUMER, "1", "jobs", "g", 4);
     dispatch(NTH(1, 0), "l1", "a");
     settle(&x, "", "l1", SETTLE_DONE);
     client_end(&x);
     hub_on_down(fe.hub);
     (void)frames();
-    attach();
+    attach_live();
     ck_assert_str_eq(frames(), "RESUME; SETTLE 1 of 0 l1 0 0 ; ");
     settled(NTH(1, 0), "", 0);
     hub_on_down(fe.hub);
-    attach();
+    attach_live();
     ck_assert_str_eq(frames(), "RESUME; ");
 }
 END_TEST
@@ -850,7 +586,7 @@ START_TEST(test_crossing)
     struct client x;
 
     client_begin(&x);
-    attach();
+    attach_live();
     take(&x, ROLE_CONSUMER, "1", "jobs", "g", 4);
     client_end(&x);
     (void)frames();
@@ -866,7 +602,7 @@ START_TEST(test_forgotten_leases)
     char lease[16];
 
     client_begin(&x);
-    attach();
+    attach_live();
     take(&x, ROLE_CONSUMER, "1", "jobs", "g", 1);
     for (int i = 0; i < 100; i++) {
         (void)snprintf(lease, sizeof lease, "l%d", i);
@@ -874,11 +610,11 @@ START_TEST(test_forgotten_leases)
     }
     hub_on_down(fe.hub);
     (void)frames();
-    attach();
+    attach_live();
     ck_assert_ptr_nonnull(strstr(frames(), "CREDIT") == NULL ? "" : NULL);
     hub_on_down(fe.hub);
     (void)frames();
-    attach();
+    attach_live();
     ck_assert_str_eq(strstr(frames(), "credit 1; ") + 10,
         "HOLD 1 l82; HOLD 1 l83; HOLD 1 l84; HOLD 1 l85; HOLD 1 l86; HOLD 1 l87; HOLD 1 l88; HOLD 1 l89; "
         "HOLD 1 l90; HOLD 1 l91; HOLD 1 l92; HOLD 1 l93; HOLD 1 l94; HOLD 1 l95; HOLD 1 l96; HOLD 1 l97; "
@@ -894,7 +630,7 @@ START_TEST(test_parked)
 
     client_begin(&x);
     client_begin(&y);
-    attach();
+    attach_live();
     take(&x, ROLE_CONSUMER, "1", "jobs", "g", 4);
     take(&y, ROLE_RESPONDER, "1", "svc/add", "", 4);
     consuming(NTH(1, 0));
@@ -910,7 +646,7 @@ START_TEST(test_parked)
     expect(&x, "");
     hub_on_down(fe.hub);
     (void)frames();
-    attach(); /* they are its own, though it was not told yet */
+    attach_live(); /* they are its own, though it was not told yet */
     ck_assert_ptr_nonnull(strstr(frames(), "HOLD 1 l1; HOLD 1 l2; "));
     hub_after_writes(fe.hub);
     expect(&x, "WORK(1,l1,jobs=a,1,30) WORK(1,l2,jobs=b,1,30) ");
@@ -944,7 +680,7 @@ START_TEST(test_lists)
     client_begin(&x);
     request(&x, (struct request){.op = REQUEST_QUEUES, .id = slice_str("1")});
     expect(&x, "ERROR(1,unavailable) ");
-    attach();
+    attach_live();
     request(&x, (struct request){.op = REQUEST_QUEUES, .id = slice_str("2")});
     ck_assert_int_eq(
         give((struct frame){.type = FRAME_QUEUE,
@@ -962,8 +698,8 @@ START_TEST(test_lists)
 }
 END_TEST
 
-SUITE_MAIN_WITH("asks", setup, teardown, test_numbers, test_request, test_request_is_checked,
-    test_asker_leaves, test_leaving_in_the_answer, test_link_lost, test_all_leave_as_the_link_is_lost,
-    test_held_within_limits, test_held_too_long, test_broker_never_answers, test_full, test_async,
-    test_responder, test_reply_is_checked, test_takers_are_checked, test_consumer, test_consumer_and_links,
+SUITE_MAIN_WITH("asks", setup_hub, teardown_hub, test_request, test_request_is_checked, test_asker_leaves,
+    test_leaving_in_the_answer, test_link_lost, test_all_leave_as_the_link_is_lost, test_held_within_limits,
+    test_held_too_long, test_broker_never_answers, test_full, test_async, test_responder,
+    test_reply_is_checked, test_takers_are_checked, test_consumer, test_consumer_and_links,
     test_ack_outlives_client, test_crossing, test_forgotten_leases, test_parked, test_lists)
