@@ -37,6 +37,15 @@ tls_on_alpn(
     return SSL_TLSEXT_ERR_OK;
 }
 
+/* OpenSSL tells of each step that is not data. */
+static void
+tls_on_step(const SSL *ssl, int where, int r)
+{
+    (void)where;
+    (void)r;
+    tls_on_own_step(SSL_get_app_data(ssl));
+}
+
 static void
 tls_warn_of_time(const SSL_CTX *ctx, const struct tls_options *o)
 {
@@ -62,6 +71,7 @@ tls_load(struct tls *tls, const struct tls_options *o)
     }
     if (tls->is_http)
         SSL_CTX_set_alpn_select_cb(ctx, tls_on_alpn, NULL);
+    SSL_CTX_set_info_callback(ctx, tls_on_step);
     tls_warn_of_time(ctx, o);
     SSL_CTX_free(tls->ctx); /* those connected with it hold it too */
     tls->ctx = ctx;
@@ -82,10 +92,13 @@ tls_reload(struct tls *tls, const struct tls_options *options)
 static int
 bio_on_read(BIO *bio, char *to, int n)
 {
-    struct tls *tls = ((struct tls_stream *)BIO_get_data(bio))->tls;
+    const struct tls_stream *s = BIO_get_data(bio);
+    struct tls *tls = s->tls;
     size_t left = tls->in_n - tls->in_at;
 
     BIO_clear_retry_flags(bio);
+    if (s->is_restless)
+        return -1; /* for good */
     if (left == 0) {
         BIO_set_retry_read(bio);
         return -1;

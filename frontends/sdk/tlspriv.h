@@ -46,11 +46,16 @@ struct tls_stream {
     struct buf unsent;
     struct list in_shaking;
     uint64_t begun_at_ms;
+    uint64_t own_since_ms; /* since when n_own_steps counts */
+    unsigned n_own_steps;  /* of TLS's own: the handshake, new keys, alerts */
     bool is_open, has_eof, has_failed, has_said_bye;
+    bool is_restless; /* it makes us do too many of those: nothing more is read */
 };
 
 /* Whether this turn of the loop has time for one more step of a handshake: each may cost a millisecond. */
 bool tls_take_step(struct tls *tls);
+/* OpenSSL did something that is not data. */
+void tls_on_own_step(struct tls_stream *s);
 /* It is open, or gone: its time does not run any more. */
 void tls_on_shaken(struct tls_stream *s);
 /* A BIO for this stream, or NULL. */

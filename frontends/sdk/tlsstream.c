@@ -16,6 +16,13 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
+/* New keys, refused renegotiations and alerts cost a client little and us much, and are hardly ever needed. One
+ * of them is two or three steps, a whole handshake about twenty. */
+#define OWN_STEPS_MAX 100u
+#define OWN_STEPS_MS 10000u
+/* A record, and what TLS says of itself to who does not read. */
+#define UNSENT_MAX (2u * TLS_RECORD_MAX)
+
 /* To who came to this port without TLS. */
 static const char without_tls[] = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n"
                                   "Content-Type: text/plain; charset=utf-8\r\nContent-Length: 53\r\n\r\n"
@@ -67,6 +74,7 @@ stream_begin(struct tls_stream *s)
     }
     SSL_set_bio(ssl, bio, bio); /* takes it */
     SSL_set_accept_state(ssl);
+    SSL_set_app_data(ssl, s);
     s->ssl = ssl;
     return 0;
 }
@@ -125,6 +133,10 @@ stream_send_out(struct tls_stream *s)
     buf_reset(out);
     if (r >= 0 && buf_failed(&s->unsent))
         r = -ENOMEM;
+    if (r >= 0 && s->is_open && s->unsent.n > UNSENT_MAX) {
+        s->tls->fe->counters.closed_too_slow++;
+        r = -ENOBUFS;
+    }
     return r < 0 ? (int)r : 0;
 }
 
@@ -203,6 +215,8 @@ stream_fail(struct tls_stream *s)
     bool is_plain = ERR_GET_LIB(error) == ERR_LIB_SSL && ERR_GET_REASON(error) == SSL_R_HTTP_REQUEST;
 
     s->has_failed = true;
+    if (s->is_restless)
+        reason = "it asks for new keys, or sends alerts, over and over";
     if (s->is_open) {
         s->tls->fe->counters.closed_bad_input++;
         log_info("a TLS connection broke: %s", reason != NULL ? reason : "unknown reason");
@@ -226,6 +240,18 @@ stream_on_open(struct tls_stream *s)
     if (SSL_session_reused(s->ssl))
         s->tls->fe->counters.tls_resumed++;
     tls_on_shaken(s);
+}
+
+void
+tls_on_own_step(struct tls_stream *s)
+{
+    uint64_t now = loop_now_ms(s->tls->fe->loop);
+
+    if (now - s->own_since_ms > OWN_STEPS_MS) {
+        s->own_since_ms = now;
+        s->n_own_steps = 0;
+    }
+    s->is_restless |= ++s->n_own_steps > OWN_STEPS_MAX;
 }
 
 /* Decrypts all that was received. Returns the bytes for on_bytes(). */

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """TLS by the bus itself: every frontend, stock clients, and what strangers do to a TLS port."""
+import ctypes
+import ctypes.util
 import json
 import os
 import shutil
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import time
 
@@ -278,6 +281,48 @@ def renegotiation_is_refused():
         bus.tls_tcp().pub("still", "there")
 
 
+class RestlessClient:
+    """TLS 1.3 by libssl itself: Python's module cannot ask for new keys. It never reads."""
+
+    def __init__(self, port):
+        self.lib = ctypes.CDLL(ctypes.util.find_library("ssl"))
+        for name in "TLS_client_method", "SSL_CTX_new", "SSL_new":
+            getattr(self.lib, name).restype = ctypes.c_void_p
+        self.sock = socket.create_connection(("127.0.0.1", port))
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(DEADLINE), 0))
+        self.context = ctypes.c_void_p(self.lib.SSL_CTX_new(ctypes.c_void_p(self.lib.TLS_client_method())))
+        self.ssl = ctypes.c_void_p(self.lib.SSL_new(self.context))
+        self.lib.SSL_set_fd(self.ssl, self.sock.fileno())
+        assert self.lib.SSL_connect(self.ssl) == 1
+
+    def new_keys(self, asks_back):
+        return self.lib.SSL_key_update(self.ssl, int(asks_back)) == 1 and self.lib.SSL_do_handshake(self.ssl) == 1
+
+    def ping(self):
+        text, answer = b'{"op":"ping"}\n', ctypes.create_string_buffer(1000)
+        return self.lib.SSL_write(self.ssl, text, len(text)) == len(text) and self.lib.SSL_read(self.ssl, answer, 1000) > 0 and b"pong" in answer.raw
+
+    def close(self):
+        self.lib.SSL_free(self.ssl)
+        self.lib.SSL_CTX_free(self.context)
+        self.sock.close()
+
+
+def who_asks_for_new_keys_over_and_over_is_ended():
+    """Each costs the client one record, and us keys in both directions and an answer that it need not read."""
+    with TlsBus(frontends=["tcp.1"]) as bus:
+        for asks_back in True, False:
+            c = RestlessClient(bus.tls_ports["tcp"])
+            assert all(c.new_keys(asks_back) for _ in range(10)) and c.ping()  # as much as anyone needs
+            end = time.monotonic() + DEADLINE
+            while c.new_keys(asks_back):
+                assert time.monotonic() < end, "it may go on for ever"
+            c.close()
+        bus.tls_tcp().pub("still", "there")
+        bus.log_has("tcp", "over and over")
+        bus.wait_counters("closed_bad_input", lambda n: n == 2)
+
+
 def clients_show_a_certificate():
     with TlsBus(start=False, frontends=["tcp.1", "ws.1"]) as bus:
         people = Authority(os.path.join(bus.dir, "people"), "who issues for people")
@@ -490,6 +535,6 @@ def a_restart_passes_the_sockets():
 if __name__ == "__main__":
     main([every_frontend_speaks_tls_beside_plain, large_messages_pass_both_ways, s_client_publishes_by_a_pipe, curl_publishes_and_listens,
           an_event_stream_that_is_left_is_noticed_at_once, a_half_handshake_ends_in_time, garbage_is_refused_and_counted, plain_http_is_told_so,
-          old_versions_and_unknown_protocols_are_refused, renegotiation_is_refused, clients_show_a_certificate,
+          old_versions_and_unknown_protocols_are_refused, renegotiation_is_refused, who_asks_for_new_keys_over_and_over_is_ended, clients_show_a_certificate,
           a_reload_takes_a_new_certificate_and_drops_nobody, what_is_wrong_with_the_files_is_said, only_tls_is_a_configuration_too,
           handshakes_wait_their_turn, a_slow_reader_is_treated_as_its_topic_says, kills_and_restarts, a_restart_passes_the_sockets])
