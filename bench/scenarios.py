@@ -27,18 +27,19 @@ def both(*names):
     return [n + link for n in names for link in ("", "-unix")]
 
 
+URING = ["busbar-ws-unix-uring"]
 WS_PEERS = ["uwebsockets", "redis", "nats-ws", "nchan", "node-ws"]
 TCP_PEERS = ["nats", "redis", "mosquitto"]
 TLS_PEERS = ["uwebsockets-tls", "redis-tls", "nats-ws-tls", "nchan-tls"]
 
 SCENARIOS = {
     "fanout-32": Scenario("1 topic × 1000 WebSocket subscribers, 32 messages in flight",
-                          ["fanout", "--subs", "1000", "--window", "32"], both("busbar-ws") + WS_PEERS,
+                          ["fanout", "--subs", "1000", "--window", "32"], both("busbar-ws") + URING + WS_PEERS,
                           note="Redis has no WebSocket: its subscribers speak its own protocol."),
     "fanout-1": Scenario("1 topic × 1000 WebSocket subscribers, 1 message in flight",
-                         ["fanout", "--subs", "1000", "--window", "1"], both("busbar-ws") + WS_PEERS),
+                         ["fanout", "--subs", "1000", "--window", "1"], both("busbar-ws") + URING + WS_PEERS),
     "fanout-10k": Scenario("1 topic × 10,000 WebSocket subscribers, 4 messages in flight",
-                           ["fanout", "--subs", "10000", "--window", "4"], both("busbar-ws") + WS_PEERS[:3]),
+                           ["fanout", "--subs", "10000", "--window", "4"], both("busbar-ws") + URING + WS_PEERS[:3]),
     "stream": Scenario("one publisher to one subscriber, 1000 messages in flight, TCP",
                        ["pairs", "--topics", "1", "--window", "1000"], both("busbar-tcp", "busbar-tcp-msgpack") + TCP_PEERS),
     "pairs": Scenario("1000 topics, one publisher and one subscriber each, 1 message in flight each, TCP",
@@ -51,7 +52,7 @@ SCENARIOS = {
     "poll-32": Scenario("1 topic × 1000 long-poll subscribers, 32 messages in flight, published by WebSocket",
                         ["fanout", "--subs", "1000", "--window", "32"], both("busbar-poll") + ["nchan-poll"]),
     "paced": Scenario("1 topic × 1000 WebSocket subscribers, 40 messages a second: when the last one has it",
-                      ["fanout", "--subs", "1000", "--window", "40", "--rate", "40"], both("busbar-ws") + ["nchan", "redis", "nats-ws", "uwebsockets"],
+                      ["fanout", "--subs", "1000", "--window", "40", "--rate", "40"], both("busbar-ws") + URING + ["nchan", "redis", "nats-ws", "uwebsockets"],
                       seconds=5, shows=("cpu", "p50", "p99", "last_p50", "last_p99")),
     "half": Scenario("1 topic × 1000 WebSocket subscribers, at half of the rate of fanout-32",
                      ["fanout", "--subs", "1000", "--window", "1000"], both("busbar-ws") + WS_PEERS[:4], kind="half", of="fanout-32",
