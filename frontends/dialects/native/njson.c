@@ -370,7 +370,8 @@ njson_put_headers(struct buf *out, struct slice headers)
 static void
 njson_put_data(struct buf *out, const struct message *m)
 {
-    uint8_t *at = buf_reserve(out, sizeof ",\"data\":\"\"" + m->body.n);
+    /* The longest of the words, or quotes. */
+    uint8_t *at = buf_reserve(out, sizeof ",\"data\":null" + m->body.n);
 
     if (at == NULL)
         return;

@@ -569,6 +569,27 @@ check_answer(struct answer a, const char *expected)
     buf_fini(&out);
 }
 
+/* Whatever room is left behind what stands before them, words for an empty payload fit into what was reserved. */
+START_TEST(test_put_message_room)
+{
+    static const uint8_t text[600] = {0};
+    struct message m = plain;
+
+    m.body.n = 0;
+    for (unsigned kind = MESSAGE_BINARY; kind <= MESSAGE_JSON + 1; kind++) {
+        m.kind = (enum message_kind)kind;
+        for (m.key.n = 1, m.key.p = text; m.key.n < sizeof text; m.key.n++) {
+            struct buf out;
+
+            buf_init(&out, 0);
+            json->put_message(&out, &m, slice_str("1"));
+            ck_assert_msg(out.n <= out.cap, "a key of %zu bytes: %zu of %zu", m.key.n, out.n, out.cap);
+            buf_fini(&out);
+        }
+    }
+}
+END_TEST
+
 START_TEST(test_put_patterns)
 {
     const struct slice id = slice_str("1");
@@ -862,4 +883,4 @@ END_TEST
 
 SUITE_MAIN("njson", test_operations, test_requests, test_queues, test_presence, test_put_patterns, test_sub,
     test_payloads, test_headers, test_refused, test_limits, test_every_prefix, test_split, test_put_message,
-    test_put_answer, test_round_trip, test_manual, test_names, test_many_members)
+    test_put_message_room, test_put_answer, test_round_trip, test_manual, test_names, test_many_members)
