@@ -491,7 +491,7 @@ def one_sequence_whatever_a_client_speaks():
 def and_whatever_happens_to_the_broker():
     """From the file, with a cache that holds next to nothing, and the broker killed under it all: nobody is told."""
     rng = random.Random(SEED + 1)
-    kills = sorted(rng.randint(200, 1000) for _ in range(2))
+    kills = sorted(rng.randint(100, 500) for _ in range(2))
 
     def meanwhile(n_acked):
         if kills and n_acked >= kills[0]:
