@@ -188,6 +188,8 @@ listener_on_readable(evutil_socket_t fd, short what, void *arg)
         int client;
 
         if (l->tls != NULL && !tls_has_room(l->tls)) {
+            l->fe->counters.tls_full++;
+            log_warn("as many clients are about to agree upon TLS as tls.handshakes says: more wait");
             listener_pause(l);
             return;
         }

@@ -97,7 +97,7 @@ bio_on_read(BIO *bio, char *to, int n)
     size_t left = tls->in_n - tls->in_at;
 
     BIO_clear_retry_flags(bio);
-    if (s->is_restless)
+    if (s->verdict != NULL)
         return -1; /* for good */
     if (left == 0) {
         BIO_set_retry_read(bio);

@@ -15,6 +15,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Of a ticket, by which a client that was here before saves the costly half of a handshake. */
@@ -35,11 +36,11 @@ fault_set(struct tls_fault *fault, int r, const char *option, const char *fmt, .
     return r;
 }
 
-/* OpenSSL's own words for what went wrong last. */
+/* OpenSSL's own words for what went wrong first; what comes after is where it noticed. */
 static const char *
 fault_reason(void)
 {
-    const char *reason = ERR_reason_error_string(ERR_peek_last_error());
+    const char *reason = ERR_reason_error_string(ERR_peek_error());
 
     return reason != NULL ? reason : "unknown reason";
 }
@@ -48,11 +49,14 @@ fault_reason(void)
 static int
 check_readable(const char *option, const char *path, struct tls_fault *fault)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY), error = errno;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK), error = errno;
+    struct stat st;
 
     if (fd >= 0) {
+        bool is_file = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+
         close(fd);
-        return 0;
+        return is_file ? 0 : fault_set(fault, -EINVAL, option, "\"%.200s\" is not a regular file", path);
     }
     return fault_set(fault, -error, option, "\"%.200s\" cannot be read: %s%s", path, strerror(error),
         error == EACCES ? ". The user that runs this process must be able to read it" : "");
@@ -107,7 +111,9 @@ load_key(SSL_CTX *ctx, const struct tls_options *o, struct tls_fault *fault)
         return fault_set(fault, -EINVAL, option,
             "\"%.200s\" is locked by a passphrase: store the key without one (openssl pkey)", path);
     if (!is_loaded && ERR_GET_REASON(ERR_peek_last_error()) == X509_R_KEY_VALUES_MISMATCH)
-        return fault_set(fault, -EINVAL, option, "\"%.200s\" is not the key of the certificate in \"%.200s\"",
+        return fault_set(fault, -EINVAL, option,
+            "\"%.200s\" is not the key of the first certificate in \"%.200s\" (the server's own stands "
+            "before its issuers')",
             path, o->certificate);
     if (!is_loaded)
         return fault_set(fault, -EINVAL, option,

@@ -49,7 +49,8 @@ struct tls_stream {
     uint64_t own_since_ms; /* since when n_own_steps counts */
     unsigned n_own_steps;  /* of TLS's own: the handshake, new keys, alerts */
     bool is_open, has_eof, has_failed, has_said_bye;
-    bool is_restless; /* it makes us do too many of those: nothing more is read */
+    size_t n_shaken;     /* bytes of the handshake */
+    const char *verdict; /* why nothing more is read; or NULL */
 };
 
 /* Whether this turn of the loop has time for one more step of a handshake: each may cost a millisecond. */

@@ -16,10 +16,12 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-/* New keys, refused renegotiations and alerts cost a client little and us much, and are hardly ever needed. One
- * of them is two or three steps, a whole handshake about twenty. */
+/* New keys, refused renegotiations and alerts cost a client little and us much, and are hardly ever needed.
+ * One of them is two or three steps, a whole handshake about twenty. */
 #define OWN_STEPS_MAX 100u
 #define OWN_STEPS_MS 10000u
+/* Of a client: OpenSSL would keep a hello of 128 KiB. Usual are 2 KiB, and as much for each certificate. */
+#define HANDSHAKE_MAX (32u * 1024)
 /* A record, and what TLS says of itself to who does not read. */
 #define UNSENT_MAX (2u * TLS_RECORD_MAX)
 
@@ -215,8 +217,8 @@ stream_fail(struct tls_stream *s)
     bool is_plain = ERR_GET_LIB(error) == ERR_LIB_SSL && ERR_GET_REASON(error) == SSL_R_HTTP_REQUEST;
 
     s->has_failed = true;
-    if (s->is_restless)
-        reason = "it asks for new keys, or sends alerts, over and over";
+    if (s->verdict != NULL)
+        reason = s->verdict;
     if (s->is_open) {
         s->tls->fe->counters.closed_bad_input++;
         log_info("a TLS connection broke: %s", reason != NULL ? reason : "unknown reason");
@@ -251,7 +253,8 @@ tls_on_own_step(struct tls_stream *s)
         s->own_since_ms = now;
         s->n_own_steps = 0;
     }
-    s->is_restless |= ++s->n_own_steps > OWN_STEPS_MAX;
+    if (++s->n_own_steps > OWN_STEPS_MAX)
+        s->verdict = "it asks for new keys, or sends alerts, over and over";
 }
 
 /* Decrypts all that was received. Returns the bytes for on_bytes(). */
@@ -265,6 +268,11 @@ stream_decrypt(struct tls_stream *s, uint8_t *to, size_t n)
         got += more;
     if (!s->is_open && SSL_is_init_finished(s->ssl))
         stream_on_open(s);
+    if (!s->is_open && s->n_shaken == HANDSHAKE_MAX) {
+        s->verdict = "the handshake is too long";
+        stream_fail(s);
+        return got;
+    }
     assert(got < n); /* TLS_IN_BYTES sees to it */
     switch (SSL_get_error(s->ssl, 0)) {
     case SSL_ERROR_WANT_READ:
@@ -303,11 +311,13 @@ tls_stream_recv(struct tls_stream *s, uint8_t *to, size_t n)
         errno = s->has_failed ? EPROTO : EAGAIN;
         return -1;
     }
-    r = recv(s->conn->fd, tls->in, sizeof tls->in, 0);
+    r = recv(s->conn->fd, tls->in, s->is_open ? sizeof tls->in : HANDSHAKE_MAX - s->n_shaken, 0);
     if (r <= 0) {
         s->has_eof = r == 0;
         return r;
     }
+    if (!s->is_open)
+        s->n_shaken += (size_t)r;
     if (s->ssl == NULL && stream_begin(s) < 0) {
         errno = ENOMEM;
         return -1;

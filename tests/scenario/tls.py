@@ -389,7 +389,16 @@ def what_is_wrong_with_the_files_is_said():
         junk = os.path.join(bus.dir, "junk.pem")
         with open(junk, "w") as f:
             f.write("-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n")
-        wrong = [({"certificate": ""}, ["tls.certificate", "is empty"]),
+        pipe, backwards = os.path.join(bus.dir, "pipe"), os.path.join(bus.dir, "backwards.pem")
+        os.mkfifo(pipe)
+        with open(backwards, "w") as to:
+            for path in bus.authority.ca, bus.certificate:
+                with open(path) as f:
+                    to.write(f.read())
+        wrong = [({"certificate": pipe}, ["tls.certificate", pipe, "not a regular file"]),
+                 ({"key": bus.dir}, ["tls.key", bus.dir, "not a regular file"]),
+                 ({"certificate": backwards}, ["tls.key", backwards, "stands before its issuers'"]),
+                 ({"certificate": ""}, ["tls.certificate", "is empty"]),
                  ({"certificate": "/nowhere/at-all.pem"}, ["tls.certificate", "/nowhere/at-all.pem", "No such file"]),
                  ({"certificate": junk}, ["tls.certificate", junk]),
                  ({"certificate": bus.key}, ["tls.certificate", bus.key]),
@@ -438,6 +447,24 @@ def handshakes_wait_their_turn():
             c.pub("t", 1)
         for s in idle:
             s.close()
+        bus.log_has("tcp", "tls.handshakes")
+        bus.wait_counters("tls_full", lambda n: n > 0)
+
+
+def a_hello_without_end_is_ended():
+    """OpenSSL takes 128 KiB of it, which a thousand who never finish would make much of."""
+    with TlsBus(frontends=["tcp.1"]) as bus, bus.connect("tcp") as s:
+        sent = 0
+        try:
+            s.sendall(b"\x16\x03\x01\x00\x06\x01" + (131000).to_bytes(3, "big") + b"\x03\x03")
+            while sent < 120 << 10:
+                sent += s.send(b"\x16\x03\x01\x10\x00" + b"a" * 4096)
+            s.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+        read_all(s)
+        bus.log_has("tcp", "the handshake is too long")
+        bus.wait_counters("tls_failed", lambda n: n == 1)
 
 
 def a_slow_reader_is_treated_as_its_topic_says():
@@ -537,4 +564,4 @@ if __name__ == "__main__":
           an_event_stream_that_is_left_is_noticed_at_once, a_half_handshake_ends_in_time, garbage_is_refused_and_counted, plain_http_is_told_so,
           old_versions_and_unknown_protocols_are_refused, renegotiation_is_refused, who_asks_for_new_keys_over_and_over_is_ended, clients_show_a_certificate,
           a_reload_takes_a_new_certificate_and_drops_nobody, what_is_wrong_with_the_files_is_said, only_tls_is_a_configuration_too,
-          handshakes_wait_their_turn, a_slow_reader_is_treated_as_its_topic_says, kills_and_restarts, a_restart_passes_the_sockets])
+          handshakes_wait_their_turn, a_hello_without_end_is_ended, a_slow_reader_is_treated_as_its_topic_says, kills_and_restarts, a_restart_passes_the_sockets])
