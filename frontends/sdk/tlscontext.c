@@ -110,7 +110,9 @@ load_key(SSL_CTX *ctx, const struct tls_options *o, struct tls_fault *fault)
     if (was_asked)
         return fault_set(fault, -EINVAL, option,
             "\"%.200s\" is locked by a passphrase: store the key without one (openssl pkey)", path);
-    if (!is_loaded && ERR_GET_REASON(ERR_peek_last_error()) == X509_R_KEY_VALUES_MISMATCH)
+    /* A key of another kind is taken at first: OpenSSL keeps one pair of each. */
+    if (is_loaded ? SSL_CTX_check_private_key(ctx) != 1
+                  : ERR_GET_REASON(ERR_peek_last_error()) == X509_R_KEY_VALUES_MISMATCH)
         return fault_set(fault, -EINVAL, option,
             "\"%.200s\" is not the key of the first certificate in \"%.200s\" (the server's own stands "
             "before its issuers')",

@@ -389,6 +389,7 @@ def what_is_wrong_with_the_files_is_said():
         junk = os.path.join(bus.dir, "junk.pem")
         with open(junk, "w") as f:
             f.write("-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n")
+        rsa = bus.authority.issue("rsa", key=("rsa:2048",))[1]
         pipe, backwards = os.path.join(bus.dir, "pipe"), os.path.join(bus.dir, "backwards.pem")
         os.mkfifo(pipe)
         with open(backwards, "w") as to:
@@ -402,6 +403,7 @@ def what_is_wrong_with_the_files_is_said():
                  ({"certificate": "/nowhere/at-all.pem"}, ["tls.certificate", "/nowhere/at-all.pem", "No such file"]),
                  ({"certificate": junk}, ["tls.certificate", junk]),
                  ({"certificate": bus.key}, ["tls.certificate", bus.key]),
+                 ({"key": rsa}, ["tls.key", rsa, "not the key of"]),
                  ({"key": other}, ["tls.key", other, "not the key of"]),
                  ({"key": bus.certificate}, ["tls.key", bus.certificate, "no private key"]),
                  ({"key": locked}, ["tls.key", locked, "passphrase"]),
