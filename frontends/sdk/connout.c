@@ -349,7 +349,7 @@ conn_flush_many(struct frontend *fe)
     unsigned n = multisend_flush(fe->multisend, conn_on_sent);
 
     fe->counters.writes += n;
-    fe->counters.write_batches += n > 0;
+    fe->counters.write_batches += multisend_was_one_call(fe->multisend);
     /* One of these calls may close another of them: it stays what it is until the turn's end. */
     for (unsigned i = 0; i < n; i++) {
         struct conn *c = multisend_arg(fe->multisend, i);

@@ -334,8 +334,8 @@ main_open_multisend(struct main_state *m)
     if (m->config.io.client_writes != CLIENT_WRITES_IO_URING)
         return;
     r = multisend_new(&m->fe.multisend);
-    if (r == -ENOSYS)
-        log_warn("io.client_writes: io_uring is not in this build or not in this kernel; send is used");
+    if (r == -EOPNOTSUPP)
+        log_warn("io.client_writes: io_uring is not in this build, which is without liburing; send is used");
     else if (r < 0)
         log_warn(
             "io.client_writes: the kernel does not let us use io_uring (%s); send is used", strerror(-r));

@@ -21,7 +21,8 @@
 
 struct multisend {
     struct io_uring ring;
-    bool has_failed; /* the ring was closed */
+    bool has_failed;   /* the ring was closed */
+    bool was_one_call; /* the last flush */
     unsigned n;
     struct {
         void *arg;
@@ -32,6 +33,20 @@ struct multisend {
         bool is_done;
     } one[MULTISEND_MAX];
 };
+
+/* Linux 5.1 to 5.5, and those who put something else in Linux's place, have rings that do less. */
+static bool
+ring_can_send(struct io_uring *ring)
+{
+    struct io_uring_probe *probe = io_uring_get_probe_ring(ring);
+    bool can;
+
+    if (probe == NULL)
+        return false;
+    can = io_uring_opcode_supported(probe, IORING_OP_SEND);
+    io_uring_free_probe(probe);
+    return can;
+}
 
 int
 multisend_new(struct multisend **ret)
@@ -45,6 +60,10 @@ multisend_new(struct multisend **ret)
         MULTISEND_MAX, &ms->ring, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
     if (r == -EINVAL) /* before Linux 6.1 */
         r = io_uring_queue_init(MULTISEND_MAX, &ms->ring, 0);
+    if (r == 0 && !ring_can_send(&ms->ring)) {
+        io_uring_queue_exit(&ms->ring);
+        r = -ENOSYS;
+    }
     if (r < 0) {
         free(ms);
         return r;
@@ -128,6 +147,7 @@ multisend_by_ring(struct multisend *ms)
 {
     unsigned n_taken = multisend_submit(ms), n_done = multisend_reap(ms);
 
+    ms->was_one_call = n_taken > 0;
     while (n_done < n_taken) { /* a signal came between */
         struct io_uring_cqe *cqe;
         int r = io_uring_wait_cqe(&ms->ring, &cqe);
@@ -154,6 +174,7 @@ multisend_flush(struct multisend *ms, multisend_sent_fn on_sent)
 {
     unsigned n = ms->n;
 
+    ms->was_one_call = false;
     if (n >= RING_MIN && !ms->has_failed)
         multisend_by_ring(ms);
     for (unsigned i = 0; i < n; i++) {
@@ -176,6 +197,12 @@ multisend_arg(const struct multisend *ms, unsigned i)
 }
 
 bool
+multisend_was_one_call(const struct multisend *ms)
+{
+    return ms->was_one_call;
+}
+
+bool
 multisend_has_failed(const struct multisend *ms)
 {
     return ms->has_failed;
@@ -187,7 +214,7 @@ int
 multisend_new(struct multisend **ret)
 {
     (void)ret;
-    return -ENOSYS;
+    return -EOPNOTSUPP;
 }
 
 struct multisend *
@@ -221,6 +248,13 @@ multisend_arg(const struct multisend *ms, unsigned i)
 {
     (void)ms, (void)i;
     return NULL;
+}
+
+bool
+multisend_was_one_call(const struct multisend *ms)
+{
+    (void)ms;
+    return false;
 }
 
 bool

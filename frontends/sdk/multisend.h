@@ -17,7 +17,8 @@ struct multisend;
  * have this processor. */
 #define MULTISEND_MAX 256u
 
-/* -ENOSYS: built without liburing, or the kernel has no io_uring; -EPERM: it is not allowed here. */
+/* -EOPNOTSUPP: built without liburing; -ENOSYS: the kernel has no io_uring, or one that cannot send; -EPERM
+ * and others: it is not allowed here. */
 int multisend_new(struct multisend **ret);
 struct multisend *multisend_free(struct multisend *ms);
 
@@ -31,6 +32,8 @@ typedef void (*multisend_sent_fn)(void *arg, ssize_t r);
  * multisend_arg() until the next push. */
 unsigned multisend_flush(struct multisend *ms, multisend_sent_fn on_sent);
 void *multisend_arg(const struct multisend *ms, unsigned i);
+/* The last flush was one call: not so few that send() is cheaper, and the kernel took them. */
+bool multisend_was_one_call(const struct multisend *ms);
 
 /* The kernel refused and will not be asked any more: everything goes by send(). */
 bool multisend_has_failed(const struct multisend *ms);

@@ -3,6 +3,7 @@
 
 #include "frontends/sdk/conn.h"
 
+#include "tests/unit/sdk/refuse.h"
 #include "tests/unit/sdk/suite.h"
 
 #include "base/loop.h"
@@ -26,6 +27,7 @@ struct client {
     unsigned n_eof, n_drained, n_overflow, n_closed;
     bool may_drop, is_bad, closes_in_bytes, stops_loop;
     const char *reason;
+    struct conn *closes; /* in on_drained() */
 };
 
 static struct loop *loop;
@@ -97,7 +99,11 @@ on_overflow(struct conn *c)
 static void
 on_drained(struct conn *c)
 {
-    ((struct client *)c)->n_drained++;
+    struct client *x = (struct client *)c;
+
+    x->n_drained++;
+    if (x->closes != NULL)
+        conn_close(x->closes, "by another");
 }
 
 static void
@@ -655,9 +661,93 @@ START_TEST(test_many_by_one_call)
 }
 END_TEST
 
+/* What hears that it was written to closes others: of the same call, of the next one, of those that have more
+ * than one piece and wait for a call of their own, and itself. */
+START_TEST(test_one_of_many_closes_others)
+{
+    static const unsigned closed[] = {5, N_MANY - 5, N_MANY - 1, 3};
+    static struct client x[N_MANY];
+    static int peers[N_MANY];
+    struct block *block = block_new();
+
+    if (multisend_new(&fe.multisend) < 0) {
+        block_unref(block);
+        return; /* not in this build, or not allowed here */
+    }
+    for (unsigned i = 0; i < 52; i++)
+        buf_put_byte(&block->buf, (uint8_t)('a' + i % 26));
+    for (unsigned i = 0; i < N_MANY; i++) {
+        peers[i] = client_open(&x[i]);
+        conn_send(&x[i].conn, block, 0, 26);
+    }
+    conn_send(&x[N_MANY - 1].conn, block, 30, 10);
+    for (unsigned i = 0; i < 4; i++)
+        x[i].closes = &x[closed[i]].conn;
+    settle();
+    for (unsigned i = 0; i < N_MANY; i++) {
+        bool is_closed = i == 3 || i == 5 || i == N_MANY - 5 || i == N_MANY - 1;
+        size_t n = i >= N_MANY - 5 && is_closed ? 0 : 26; /* 3 and 5 were written to before */
+
+        ck_assert_uint_eq(x[i].n_closed, is_closed);
+        ck_assert_uint_eq(hear_all(peers[i], &x[i].seen), n);
+        conn_close(&x[i].conn, NULL);
+    }
+    settle();
+    for (unsigned i = 0; i < N_MANY; i++) {
+        ck_assert_uint_eq(x[i].n_closed, 1);
+        buf_fini(&x[i].seen);
+        close(peers[i]);
+    }
+    ck_assert_uint_eq(fe.n_conns, 0);
+    ck_assert_uint_eq(block->n_refs, 1);
+    block_unref(block);
+}
+END_TEST
+
+/* The kernel takes back what it allowed: nobody misses anything. */
+START_TEST(test_many_when_the_kernel_refuses)
+{
+    static struct client x[N_MANY];
+    static int peers[N_MANY];
+    struct block *block = block_new();
+
+    if (multisend_new(&fe.multisend) < 0) {
+        block_unref(block);
+        return; /* not in this build, or not allowed here */
+    }
+    for (unsigned i = 0; i < 26; i++)
+        buf_put_byte(&block->buf, (uint8_t)('a' + i));
+    for (unsigned i = 0; i < N_MANY; i++)
+        peers[i] = client_open(&x[i]);
+    refuse_call(SYS_io_uring_enter, EPERM);
+    for (unsigned round = 1; round <= 2; round++) {
+        for (unsigned i = 0; i < N_MANY; i++)
+            conn_send(&x[i].conn, block, 0, 26);
+        settle();
+        ck_assert_ptr_null(fe.multisend);
+        ck_assert_uint_eq(fe.counters.write_batches, 0);
+        ck_assert_uint_eq(fe.counters.writes, round * N_MANY);
+        for (unsigned i = 0; i < N_MANY; i++) {
+            ck_assert_uint_eq(hear_all(peers[i], &x[i].seen), round * 26);
+            ck_assert_uint_eq(x[i].n_drained, round);
+        }
+    }
+    for (unsigned i = 0; i < N_MANY; i++)
+        conn_close(&x[i].conn, NULL);
+    settle();
+    for (unsigned i = 0; i < N_MANY; i++) {
+        buf_fini(&x[i].seen);
+        close(peers[i]);
+    }
+    ck_assert_uint_eq(fe.n_conns, 0);
+    block_unref(block);
+}
+END_TEST
+
 SUITE_MAIN_WITH("conn", setup, teardown, test_keeps_what_is_left, test_keeps_much, test_pause_and_resume,
     test_resume_gives_what_was_kept, test_keeps_a_pipeline, test_pause_leaves_the_event,
     test_eof_while_paused, test_bad_input_closes, test_close_in_on_bytes, test_one_write_for_a_turn,
     test_slow_client_gets_all_in_order, test_overflow_closes, test_overflow_drops_whole_frames,
     test_large_piece_passes_an_empty_queue, test_close_soon_writes_all,
-    test_close_soon_does_not_wait_for_ever, test_peer_gone, test_many_by_one_call)
+    test_close_soon_does_not_wait_for_ever, test_peer_gone, test_many_by_one_call,
+    test_one_of_many_closes_others, test_many_when_the_kernel_refuses)
