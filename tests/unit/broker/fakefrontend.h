@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A real busbar-broker in a directory of its own, and frontends that speak the link to it by hand. What a
- * frontend is sent is noted as one line of text for each frame, with names in the place of handles:
+ * Frontends that speak the link to a real busbar-broker (fakebus.h) by hand. What a frontend is sent is noted
+ * as one line of text for each frame, with names in the place of handles:
  *
  *     MESSAGE chat/1 seq=3 prev=1 hello        REPLAY 7 chat/1 seq=3 prev=1 hello
  *
@@ -13,24 +13,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/types.h>
 
+#include "tests/unit/broker/fakebus.h"
 #include "wire/frame.h"
 
-#define DEADLINE_MS 20000
 #define FAKE_HANDLES 64
 #define FAKE_TOPICS 4096
 
 struct link;
-struct loop;
-
-struct bus {
-    char dir[64], runtime_dir[80], config_path[80];
-    pid_t broker;
-    struct loop *loop;
-    bool is_durable;      /* the broker keeps messages in a file */
-    uint64_t hello_epoch; /* what the next HELLO says that its frontend knew */
-};
 
 struct fake {
     struct bus *bus;
@@ -67,22 +57,6 @@ struct fake {
     size_t n_leases;
 };
 
-/* yaml: the config beside runtime_dir, e.g. "topics: [...]"; NULL for none. */
-void bus_start(struct bus *bus, const char *yaml);
-void bus_start_durable(struct bus *bus, const char *yaml); /* with a store that outlives the broker */
-void bus_write_config(struct bus *bus, const char *yaml);
-void bus_spawn(struct bus *bus);                   /* the broker, again after bus_kill() */
-void bus_kill(struct bus *bus, int signal_number); /* and waits; SIGTERM: must end with 0 */
-void bus_stop(struct bus *bus);                    /* the end of the test */
-int bus_wait_exit(struct bus *bus, pid_t pid);
-pid_t bus_spawn_another(struct bus *bus);
-long bus_rss_kib(const struct bus *bus);
-
-/* Runs the loop until something came or 50 ms have passed; for so long; until *is_done. */
-void bus_turn(struct bus *bus);
-void bus_run_ms(struct bus *bus, uint64_t ms);
-void bus_wait(struct bus *bus, const bool *is_done, const char *what);
-
 /* HELLO until it is answered, ATTACH, and waits for ATTACHED. boot 0: a new one. */
 void fake_open(struct fake *f, struct bus *bus, const char *name, uint64_t boot);
 /* HELLO only: the answer is in f. */
@@ -96,8 +70,11 @@ void fake_resume(struct fake *f, uint64_t epoch, uint64_t seq);
 void fake_recover(struct fake *f, uint64_t req, const char *filter, uint64_t mode, uint64_t epoch,
     uint64_t seq, uint64_t count);
 void fake_publish(struct fake *f, const char *topic, const char *body);
+void fake_publish_some(struct fake *f, const char *topic, unsigned n); /* named after it and numbered */
 void fake_publish_with(
     struct fake *f, const char *topic, const struct frame_publish *p); /* pub, handle are filled in */
+
+void fake_list(struct fake *f, uint64_t req, const char *filter, const char *after, uint64_t limit);
 
 void fake_consume(
     struct fake *f, uint64_t number, uint64_t mode, const char *topic, const char *group, uint64_t credit);

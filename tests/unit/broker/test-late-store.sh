@@ -3,5 +3,6 @@
 # The broker's tests once more, with a store that answers later (latebroker.c).
 test -x "$BUSBAR_BUILD/tests/unit/broker/test-broker" || { echo "test-broker was not built: Check is missing"; exit 77; }
 export BUSBAR_TEST_LATE=yes BUSBAR_TEST_BROKER=tests/unit/broker/latebroker
-"$BUSBAR_BUILD/tests/unit/broker/test-presence" || exit 1
-exec "$BUSBAR_BUILD/tests/unit/broker/test-broker"
+for suite in presence broker-recovery broker-rules broker; do
+    "$BUSBAR_BUILD/tests/unit/broker/test-$suite" || exit 1
+done
