@@ -390,6 +390,14 @@ session_check_words(struct session *s, const struct request *r)
     return !session_takes_words(r) && session_answer_error(s, r, ERROR_REQUEST_INVALID, WORDS_TEXT) == 0;
 }
 
+/* Where a list goes on; likewise. */
+static bool
+session_check_after(struct session *s, const struct request *r)
+{
+    return !session_is_utf8(r->after) &&
+           session_answer_error(s, r, ERROR_REQUEST_INVALID, "\"after\" is not UTF-8.") == 0;
+}
+
 static int
 session_do_pub(struct session *s, const struct request *r)
 {
@@ -420,7 +428,7 @@ session_do_topics(struct session *s, const struct request *r)
     wrong = filter_error(list.filters[0]);
     if (wrong != NULL)
         return session_refuse_name(s, r, ERROR_FILTER_INVALID, wrong);
-    if (session_check_id(s, r))
+    if (session_check_id(s, r) || session_check_after(s, r))
         return 0;
     if (s->n_lists >= LISTS_AT_ONCE)
         return session_answer_error(
@@ -522,7 +530,7 @@ session_do_queues(struct session *s, const struct request *r)
     wrong = filter_error(list.filters[0]);
     if (wrong != NULL)
         return session_refuse_name(s, r, ERROR_FILTER_INVALID, wrong);
-    if (session_check_id(s, r) || (r->group.n > 0 && session_check_group(s, r)))
+    if (session_check_id(s, r) || session_check_after(s, r) || (r->group.n > 0 && session_check_group(s, r)))
         return 0;
     if (list.limit == 0 || list.limit > LIST_MAX)
         list.limit = list.limit == 0 ? LIST_USUAL : LIST_MAX;
@@ -560,10 +568,8 @@ session_do_who(struct session *s, const struct request *r)
 {
     struct request who = *r;
 
-    if (session_check_id(s, r) || session_check_place(s, r, r->topic))
+    if (session_check_id(s, r) || session_check_place(s, r, r->topic) || session_check_after(s, r))
         return 0;
-    if (!utf8_is_valid(r->after.p, r->after.n))
-        return session_answer_error(s, r, ERROR_REQUEST_INVALID, "\"after\" is not UTF-8.");
     if (who.limit > LIST_MAX)
         who.limit = LIST_MAX;
     asks_who(s->fe->hub, s, &who);

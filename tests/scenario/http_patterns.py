@@ -255,6 +255,17 @@ def good_for_a_while():
         assert (r.status, r.json()["error"]["code"]) == (400, "request_invalid"), r
 
 
+def what_is_no_text_ends_no_link():
+    """A place in a list that is not UTF-8 would be no frame: its asker is told, and nobody else notices."""
+    with Bus(frontends=("http",)) as bus:
+        for path in ("/queues?after=%FF", "/queues?after=a&after_group=%FF", "/presence/a?after=%C0%80"):
+            r = bus.http("GET", path)
+            assert r.status == 400, (path, r)
+            assert bus.http("POST", "/topics/a", "x").status == 200
+        assert "the link to the broker has ended" not in bus.process("http").log()
+
+
 if __name__ == "__main__":
-    main([request_and_reply, a_request_left_again, what_may_not_be_read, a_request_that_waits, a_stream_for_one_reply, take_and_settle, a_taker_that_waits, who_is_there,
+    main([request_and_reply, a_request_left_again, what_may_not_be_read, what_is_no_text_ends_no_link,
+          a_request_that_waits, a_stream_for_one_reply, take_and_settle, a_taker_that_waits, who_is_there,
           good_for_a_while])
