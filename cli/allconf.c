@@ -27,11 +27,11 @@ void
 allconf_frontends(const struct allconf *c, struct allconf_frontend ret[ALLCONF_N_FRONTENDS])
 {
     ret[0] = (struct allconf_frontend){
-        "ws", c->ws.enabled, {&c->ws.listen, &c->ws.tls.listen}, (unsigned)c->ws.workers};
-    ret[1] = (struct allconf_frontend){
-        "http", c->http.enabled, {&c->http.listen, &c->http.tls.listen}, (unsigned)c->http.workers};
+        "ws", c->ws.enabled, {&c->ws.listen, &c->ws.tls.listen}, &c->ws.tls, (unsigned)c->ws.workers};
+    ret[1] = (struct allconf_frontend){"http", c->http.enabled, {&c->http.listen, &c->http.tls.listen},
+        &c->http.tls, (unsigned)c->http.workers};
     ret[2] = (struct allconf_frontend){
-        "tcp", c->tcp.enabled, {&c->tcp.listen, &c->tcp.tls.listen}, (unsigned)c->tcp.workers};
+        "tcp", c->tcp.enabled, {&c->tcp.listen, &c->tcp.tls.listen}, &c->tcp.tls, (unsigned)c->tcp.workers};
 }
 
 /* Two frontends cannot have one port, unless their addresses differ. */
@@ -96,9 +96,13 @@ check_frontends(struct conf_check *check, const struct allconf *c)
 static void
 check_files(struct conf_check *check, const struct allconf *c)
 {
-    tls_options_check(check, &ws_section, &c->ws.tls);
-    tls_options_check(check, &http_section, &c->http.tls);
-    tls_options_check(check, &tcp_section, &c->tcp.tls);
+    struct allconf_frontend f[ALLCONF_N_FRONTENDS];
+
+    allconf_frontends(c, f);
+    for (size_t i = 0; i < ALLCONF_N_FRONTENDS; i++) {
+        if (f[i].is_enabled)
+            tls_options_check(check, frontend_sections[i], f[i].tls);
+    }
 }
 
 static void

@@ -63,6 +63,7 @@ struct allconf_frontend {
     const char *name; /* "ws"; also its section's and its program's */
     bool is_enabled;
     const struct conf_address *listen[ALLCONF_N_LISTENS]; /* text is NULL: it does not */
+    const struct tls_options *tls;
     unsigned workers;
 };
 #define ALLCONF_N_FRONTENDS 3

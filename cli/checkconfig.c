@@ -14,6 +14,7 @@
 #include "base/proc.h"
 #include "base/utf8.h"
 #include "cli/allconf.h"
+#include "frontends/sdk/options.h"
 
 struct check_args {
     struct proc_args proc;
@@ -97,6 +98,22 @@ print_json(const struct conf_errors *errs)
     return is_written ? 0 : -1;
 }
 
+/* What a start warns of too. */
+static void
+print_doubts(const struct allconf *conf)
+{
+    struct allconf_frontend f[ALLCONF_N_FRONTENDS];
+
+    allconf_frontends(conf, f);
+    for (size_t i = 0; i < ALLCONF_N_FRONTENDS; i++) {
+        const char *doubt = f[i].is_enabled ? tls_options_doubt(f[i].tls) : NULL;
+
+        if (doubt != NULL)
+            (void)fprintf(stderr, "warning: %s.tls.certificate: \"%s\" %s: clients will refuse it\n",
+                f[i].name, f[i].tls->certificate, doubt);
+    }
+}
+
 int
 command_check_config(int argc, char **argv)
 {
@@ -108,6 +125,8 @@ command_check_config(int argc, char **argv)
     if (parse_args(&args, argc, argv, &exit_code) != 0)
         return exit_code;
     int r = allconf_load_to_run(&conf, &args.proc, &errs);
+    if (r == 0)
+        print_doubts(&conf);
     allconf_free(&conf);
     if (args.is_json) {
         if (print_json(&errs) < 0)

@@ -41,5 +41,7 @@ struct tls_options {
 /* Reads the files that the options name, as a start would, and notes what is wrong with them. */
 void tls_options_check(
     struct conf_check *check, const struct conf_section *section, const struct tls_options *options);
+/* "has expired" and the like: what is no error, but clients will hold against the certificate; or NULL. */
+const char *tls_options_doubt(const struct tls_options *options);
 
 #endif

@@ -13,7 +13,6 @@
 #include <errno.h>
 #include <openssl/bio.h>
 #include <openssl/ssl.h>
-#include <openssl/x509.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,22 +45,12 @@ tls_on_step(const SSL *ssl, int where, int r)
     tls_on_own_step(SSL_get_app_data(ssl));
 }
 
-static void
-tls_warn_of_time(const SSL_CTX *ctx, const struct tls_options *o)
-{
-    const X509 *x = SSL_CTX_get0_certificate(ctx);
-
-    if (x != NULL && X509_cmp_current_time(X509_get0_notAfter(x)) < 0)
-        log_warn("the certificate in %s has expired: clients will refuse it", o->certificate);
-    else if (x != NULL && X509_cmp_current_time(X509_get0_notBefore(x)) > 0)
-        log_warn("the certificate in %s is not valid yet: clients will refuse it", o->certificate);
-}
-
 /* 0, or negative errno after logging why: tls is as it was. */
 static int
 tls_load(struct tls *tls, const struct tls_options *o)
 {
     struct tls_fault fault;
+    const char *doubt;
     SSL_CTX *ctx;
     int r = tlscontext_new(o, &ctx, &fault);
 
@@ -72,7 +61,9 @@ tls_load(struct tls *tls, const struct tls_options *o)
     if (tls->is_http)
         SSL_CTX_set_alpn_select_cb(ctx, tls_on_alpn, NULL);
     SSL_CTX_set_info_callback(ctx, tls_on_step);
-    tls_warn_of_time(ctx, o);
+    doubt = tlscontext_doubt(ctx);
+    if (doubt != NULL)
+        log_warn("the certificate in %s %s: clients will refuse it", o->certificate, doubt);
     SSL_CTX_free(tls->ctx); /* those connected with it hold it too */
     tls->ctx = ctx;
     tls->handshake_timeout_ms = o->handshake_timeout_ms;

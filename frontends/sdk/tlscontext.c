@@ -203,3 +203,15 @@ tlscontext_new(const struct tls_options *options, struct ssl_ctx_st **ret, struc
     *ret = ctx;
     return 0;
 }
+
+const char *
+tlscontext_doubt(const struct ssl_ctx_st *ctx)
+{
+    const X509 *x = SSL_CTX_get0_certificate(ctx);
+
+    if (x != NULL && X509_cmp_current_time(X509_get0_notAfter(x)) < 0)
+        return "has expired";
+    if (x != NULL && X509_cmp_current_time(X509_get0_notBefore(x)) > 0)
+        return "is not valid yet";
+    return NULL;
+}

@@ -18,4 +18,7 @@ struct tls_fault {
  * this process: no randomness is drawn, nothing is kept of the options. Free with SSL_CTX_free(). */
 int tlscontext_new(const struct tls_options *options, struct ssl_ctx_st **ret, struct tls_fault *ret_fault);
 
+/* "has expired", "is not valid yet": what clients will hold against its certificate; or NULL. */
+const char *tlscontext_doubt(const struct ssl_ctx_st *ctx);
+
 #endif

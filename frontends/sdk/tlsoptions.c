@@ -20,3 +20,16 @@ tls_options_check(
         conf_check_note(check, section, 0, fault.option, "%s", fault.what);
     SSL_CTX_free(ctx);
 }
+
+const char *
+tls_options_doubt(const struct tls_options *options)
+{
+    const char *doubt = NULL;
+    struct tls_fault fault;
+    SSL_CTX *ctx = NULL;
+
+    if (options->listen.text != NULL && tlscontext_new(options, &ctx, &fault) == 0)
+        doubt = tlscontext_doubt(ctx);
+    SSL_CTX_free(ctx);
+    return doubt;
+}

@@ -420,6 +420,12 @@ def what_is_wrong_with_the_files_is_said():
                 done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=DEADLINE, check=False)
                 assert done.returncode == 3, (command, done)
                 assert all(word in done.stderr for word in words), (words, done.stderr)
+        expired, its_key = bus.authority.issue("expired", days=-1)
+        bus.config["tcp"]["tls"] = {**right, "certificate": expired, "key": its_key}
+        bus.config["ws"] = {"enabled": False, "tls": {**right, "key": other}}  # nobody would read that
+        bus.write_config()
+        done = subprocess.run([program("busbar"), "check-config", bus.config_path], capture_output=True, text=True, check=False)
+        assert done.returncode == 0 and "fine" in done.stdout and f'"{expired}" has expired' in done.stderr, done
         if os.geteuid() != 0:
             os.chmod(bus.key, 0)
             bus.config["tcp"]["tls"] = right
