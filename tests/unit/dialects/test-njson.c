@@ -569,7 +569,8 @@ check_answer(struct answer a, const char *expected)
     buf_fini(&out);
 }
 
-/* Whatever room is left behind what stands before them, words for an empty payload fit into what was reserved. */
+/* Whatever room is left behind what stands before them, words for an empty payload fit into what was
+ * reserved. */
 START_TEST(test_put_message_room)
 {
     static const uint8_t text[600] = {0};
