@@ -162,7 +162,7 @@ conn_push(struct conn *c, struct block *block, uint32_t at, uint32_t n)
 /* ---- Writing. ---- */
 
 /* n bytes of the queue have gone. */
-static void
+static inline void
 conn_advance(struct conn *c, size_t n)
 {
     c->out_bytes -= n;
@@ -261,8 +261,9 @@ conn_has_unsent(const struct conn *c)
     return c->tls != NULL && tls_stream_has_unsent(c->tls);
 }
 
-/* n of `tried` bytes have gone, or n is negative errno. False: no more can be written now. */
-static bool
+/* n of `tried` bytes have gone, or n is negative errno. False: no more can be written now.
+ * inline: once for each delivery where one message is in flight. */
+static inline bool
 conn_wrote(struct conn *c, ssize_t n, size_t tried)
 {
     if (n == -EINTR)
@@ -281,7 +282,7 @@ conn_wrote(struct conn *c, ssize_t n, size_t tried)
 }
 
 /* Everything was written. */
-static void
+static inline void
 conn_be_empty(struct conn *c)
 {
     conn_free_array(c);
