@@ -438,6 +438,7 @@ get_topics(struct http_conn *hc, const struct http_reply *reply, struct slice ra
         return;
     }
     apply_headers(req, is_stream, &get);
+    get.sub.wants_latest = !is_stream && get.wait_ms == 0;
     if (is_stream)
         http_sse_start(hc, reply, &get);
     else

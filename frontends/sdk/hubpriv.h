@@ -115,7 +115,7 @@ enum sub_state {
 
 /* What a sub needs only until it is live. */
 struct join {
-    bool tells_live;
+    bool tells_live, wants_latest;
     uint64_t since_ms; /* FROM_TIME */
     uint32_t number;   /* in the marks of its replay; no group has it */
     enum request_from from;

@@ -75,6 +75,7 @@ struct request {
     uint64_t since_ms;  /* FROM_TIME: in milliseconds since 1970; as far as it is kept, and at most
                          * REQUEST_TIME_MESSAGES of each topic */
     bool tells_live;    /* ANSWER_LIVE is wanted */
+    bool wants_latest;  /* the broker is asked: what others were told of may be on its way to this process */
 
     enum request_role role;
     struct slice group;    /* CONSUMER, RESPONDER; also QUEUES (after), PEEK, PURGE, REDRIVE */

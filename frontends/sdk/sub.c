@@ -100,6 +100,8 @@ sub_is_quiet(const struct sub *sub)
     const struct join *join = sub->join;
     bool is_quiet = join->from == FROM_TIME;
 
+    if (join->wants_latest)
+        return false;
     if (join->from == FROM_SINCE)
         is_quiet = hub->phase == HUB_LIVE && join->since.epoch == hub->position.epoch &&
                    join->since.seq >= hub->whole_from && join->since.seq <= sub_position(sub).seq;
@@ -298,7 +300,8 @@ sub_new(struct hub *hub, struct session *s, const struct request *r, struct posi
         .last = r->last,
         .count = PAGE_FIRST,
         .since_ms = r->since_ms,
-        .tells_live = r->tells_live};
+        .tells_live = r->tells_live,
+        .wants_latest = r->wants_latest};
     list_init(&sub->in_state);
     list_push_back(&s->subs, &sub->in_session);
     s->n_subs++;

@@ -156,7 +156,7 @@ def an_event_stream_that_is_left_is_noticed_at_once():
     with TlsBus(frontends=["http.1"], http={"keepalive_interval": "10m"}) as bus:
         for _ in range(3):
             stream = bus.tls_sse("/topics/left")
-            assert n_connected(bus, "http.1") == 1
+            wait_until(lambda: n_connected(bus, "http.1") == 1, "the stream alone to be there")
             if not stream.buffer:
                 stream.fill(DEADLINE)  # its first bytes
             try:

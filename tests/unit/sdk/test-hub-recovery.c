@@ -405,6 +405,36 @@ START_TEST(test_since_nothing_came)
 }
 END_TEST
 
+/* What a publisher was told of is in the broker, and perhaps not here yet. */
+START_TEST(test_since_and_the_latest)
+{
+    struct slice filter = slice_str("a/1");
+    struct request latest = {
+        .op = REQUEST_SUB,
+        .id = slice_str("2"),
+        .filters = &filter,
+        .n_filters = 1,
+        .from = FROM_SINCE,
+        .since = slice_str("e-12"),
+        .wants_latest = true,
+    };
+    struct client x;
+
+    client_begin(&x);
+    attach_topics();
+    sub(&x, "1", "a/1", NULL);
+    subscribed(1, 12, false);
+    (void)frames();
+    ck_assert_int_eq(session_request(&x.session, &latest), 0);
+    ck_assert_str_eq(frames(), "RECOVER 1 mode 0 e-12 count 256 a/1; ");
+    latest.wants_latest = false;
+    latest.id = slice_str("3");
+    ck_assert_int_eq(session_request(&x.session, &latest), 0);
+    ck_assert_str_eq(frames(), "");
+    client_end(&x);
+}
+END_TEST
+
 /* Who was not told of a gap has to be. */
 START_TEST(test_since_before_a_gap)
 {
@@ -440,4 +470,4 @@ SUITE_MAIN_WITH("hub recovery", setup, teardown_hub, test_since, test_since_stat
     test_pages_wait_for_the_client, test_gaps_are_told_once, test_large_pages_are_cut,
     test_recovery_goes_on_on_another_link, test_kept_values_first, test_many_kept_values_spill,
     test_leaving_on_the_answer, test_set_back, test_since_a_time, test_since_nothing_came,
-    test_since_before_a_gap)
+    test_since_and_the_latest, test_since_before_a_gap)
