@@ -240,12 +240,13 @@ group_work(struct queue_group *g)
         g->retry_at_ms = 0;
     if (!queue_is_held_back(g))
         group_expire(g);
-    queue_save(g); /* before more is given out: somebody waits for it */
+    if (!queue_is_held_back(g))
+        queue_bury(g); /* before the next save: it buries while none is under way */
+    queue_save(g);     /* before more is given out: somebody waits for it */
     if (!queue_is_held_back(g)) {
         /* What a store that fails is not told piles up. */
         if (!queues->is_stopping && !(g->saving != NULL && g->saving->is_failed))
             g->kind->give(g);
-        queue_bury(g);
         queue_redrive_go_on(g);
         queue_read_ahead(g);
         queue_let_go(g);

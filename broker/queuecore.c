@@ -686,14 +686,15 @@ find_place(const struct queuecore *q, uint64_t seq)
     return (struct list *)at;
 }
 
-/* Has it a better claim than what is known? A later delivery always; the same one if nobody has it now. */
+/* Has it a better claim than what is known? A later delivery always; the same one if nobody has it now, but
+ * not the last one that it was to have: that is over, and it may be in the dead letters. */
 static bool
-may_hold(const struct queue_item *item, uint32_t n_deliveries)
+may_hold(const struct queuecore *q, const struct queue_item *item, uint32_t n_deliveries)
 {
     if (item->is_purged || item->is_dead || item->state == QUEUE_DYING)
         return false;
     if (n_deliveries == item->n_deliveries)
-        return item->state != QUEUE_LEASED || item->holder == NULL;
+        return item->state == QUEUE_LEASED ? item->holder == NULL : !is_to_die(q, item);
     return n_deliveries > item->n_deliveries;
 }
 
@@ -703,7 +704,7 @@ queuecore_hold(struct queuecore *q, uint64_t seq, uint32_t n_deliveries, struct 
 {
     struct queue_item *item = queuecore_find(q, seq);
 
-    if (n_deliveries == 0 || (item != NULL ? !may_hold(item, n_deliveries) : queuecore_is_done(q, seq)))
+    if (n_deliveries == 0 || (item != NULL ? !may_hold(q, item, n_deliveries) : queuecore_is_done(q, seq)))
         return NULL;
     if (item == NULL) {
         item = reserve_early(q) < 0 ? NULL : item_new(q, seq, find_place(q, seq));
@@ -956,6 +957,12 @@ bool
 queuecore_has_unsaved(const struct queuecore *q)
 {
     return q->n_done > 0 || !list_empty(&q->dirty) || floor_now(q) > q->floor;
+}
+
+bool
+queuecore_is_unsaved(const struct queue_item *item)
+{
+    return !list_empty(&item->in_save);
 }
 
 uint64_t

@@ -187,6 +187,8 @@ int queuecore_save(struct queuecore *q, uint64_t now_ms, bool all, struct buf *i
 /* The store took that up. */
 void queuecore_saved(struct queuecore *q);
 bool queuecore_has_unsaved(const struct queuecore *q);
+/* Of this one the store has not been told the latest. */
+bool queuecore_is_unsaved(const struct queue_item *item);
 /* When the oldest young lease has to be saved; UINT64_MAX for none. */
 uint64_t queuecore_save_due(const struct queuecore *q);
 

@@ -193,18 +193,25 @@ bury(struct queue_group *g, struct queue_item *item)
     return r;
 }
 
+/*
+ * A dead letter is for ever: an item whose letter may be in the store is never given out again. So the store
+ * has that the item is dying before it is told of the letter; were the broker killed between the two the
+ * other way round, the next one would give the item out, and hear that it is done.
+ */
 void
 queue_bury(struct queue_group *g)
 {
     int r = 0;
 
+    if (g->saving != NULL)
+        return; /* it may say that of some of them; its end is a turn */
     list_for_each_safe(it, following, &g->core.dying)
     {
         struct queue_item *item = list_entry(it, struct queue_item, in_state);
 
         if (g->retry_at_ms != 0 || g->n_burying >= BUSY_MAX)
             return;
-        if (item->is_busy)
+        if (item->is_busy || queuecore_is_unsaved(item))
             continue;
         if (item->record == NULL) {
             queue_fetch(g, item);

@@ -229,7 +229,8 @@ queue_save(struct queue_group *g)
         return;
     }
     use_wall_clock(g->broker, items);
-    is_answered = g->answers.n > 0 && !is_stopping;
+    /* Dead letters wait for it too: see queue_bury(). */
+    is_answered = (g->answers.n > 0 || g->core.n_dying > g->n_burying) && !is_stopping;
     if (r == 0)
         r = is_answered ? save_answered(g, items, floor) : group_save(g, items, floor, NULL);
     if (r < 0) {

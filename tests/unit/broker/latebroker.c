@@ -4,19 +4,26 @@
  * the loop after it was filled, and that is full at times. What a store with a thread or a server behind it
  * does to the broker can so be tested without one. It takes the arguments of busbar-broker. SIGUSR1: from now
  * on it can keep nothing, and again: it can.
+ *
+ * It ends at once if it is told of a dead letter before it has kept that the item is over.
  */
 #include "config.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "backends/backend.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/proc.h"
 #include "broker/broker.h"
+#include "broker/headers.h"
+#include "broker/queuecore.h"
 
 #define LATE_TURNS 3u /* from the first that is queued */
 #define LATE_MAX 30u  /* appends: more are turned away */
@@ -30,8 +37,11 @@ struct late_event {
 
 struct late_task {
     struct late_task *next;
-    struct store_topic *topic; /* NULL: it is a read */
-    bool is_read;              /* and its results are in events */
+    struct store_topic *topic; /* NULL: it is a save or a read */
+    bool is_save;
+    struct store_item *items; /* of a save */
+    size_t n_items;
+    bool is_read; /* and its results are in events */
     struct late_event *events;
     size_t n_events, events_room;
     int error;
@@ -51,6 +61,7 @@ struct late {
     struct late_task *first, **last;
     unsigned n_appends, n_turns;
     struct loop_hook hook;
+    struct store_item items[64]; /* by seq, as they were kept last */
 };
 
 static volatile sig_atomic_t is_failing;
@@ -136,6 +147,59 @@ late_tell(struct late_task *task)
     read->on_done(task->error, task->upto, task->is_cut_short, read->arg);
 }
 
+/* ---- Saves. ---- */
+
+static struct store_item *
+late_item(uint64_t seq)
+{
+    return seq < sizeof(late.items) / sizeof(late.items[0]) ? &late.items[seq] : NULL;
+}
+
+static void
+late_save_now(struct late_task *task)
+{
+    for (size_t i = 0; i < task->n_items && !is_failing; i++)
+        if (late_item(task->items[i].seq) != NULL)
+            *late_item(task->items[i].seq) = task->items[i];
+    free(task->items);
+    if (task->cookie != NULL)
+        late.host.on_saved(task->cookie, is_failing ? -ENOSPC : 0, late.host.arg);
+}
+
+static int
+late_group_save(struct backend *b, struct store_group *group, const struct store_item *items, size_t n,
+    const struct store_group_state *state, void *cookie)
+{
+    struct store_item *copy = malloc((n + 1) * sizeof(*copy));
+
+    assert(copy != NULL);
+    if (n > 0)
+        memcpy(copy, items, n * sizeof(*copy));
+    late_queue(&(struct late_task){.is_save = true, .items = copy, .n_items = n, .cookie = cookie});
+    return backend_memory.group_save(b, group, NULL, 0, state, NULL);
+}
+
+static void
+check_letter(const struct record *record)
+{
+    struct slice once = record_once(record);
+    struct slice deliveries = headers_find(record_headers(record), "busbar-deliveries");
+    const struct store_item *item;
+    char text[RECORD_ONCE_MAX + 1], known[16];
+    uint64_t seq;
+
+    (void)snprintf(text, sizeof(text), "%.*s", SLICE_ARG(once));
+    if (sscanf(text, "dead-%*x-%*x-%" SCNx64, &seq) != 1 || (item = late_item(seq)) == NULL)
+        return;
+    (void)snprintf(known, sizeof(known), "%u", item->n_deliveries & QUEUECORE_DELIVERIES);
+    if (item->state == ITEM_READY && slice_equal(deliveries, slice_str(known)))
+        return;
+    log_error("a dead letter comes before what it is about, %" PRIu64 ", is known to be over", seq);
+    abort();
+}
+
+/* ---- Turns. ---- */
+
 static void
 late_serve(void)
 {
@@ -155,6 +219,8 @@ late_serve(void)
                 late.memory, task->topic, task->record, task->origin, task->cookie);
 
             assert(r == 0);
+        } else if (task->is_save) {
+            late_save_now(task);
         } else if (task->is_read) {
             late_tell(task);
         } else {
@@ -215,6 +281,7 @@ static int
 late_append_take(struct backend *b, struct store_topic *topic, struct record *record,
     struct store_origin origin, void *cookie)
 {
+    check_letter(record);
     if (late.n_appends >= LATE_MAX) {
         record_unref(record);
         return -EAGAIN;
@@ -251,6 +318,7 @@ main(int argc, char **argv)
     ops.open = late_open;
     ops.close = late_close;
     ops.append_take = late_append_take;
+    ops.group_save = late_group_save;
     ops.read = late_read;
     if (proc_args_parse(&args, argc, argv, "broker", "A broker for tests.", &code) != 0)
         return code;

@@ -278,6 +278,24 @@ START_TEST(purge_leaves_only_leases_that_may_be_settled)
 }
 END_TEST
 
+/* That it was given out for the last time is known, and not whether it is in the dead letters by now. */
+START_TEST(last_lease_that_is_over_is_not_held_again)
+{
+    struct queue_holder a, *ended;
+    struct queuecore q;
+
+    holder_init(&a, 1);
+    queuecore_init(&q, &usual, 0);
+    ck_assert_int_eq(queuecore_restore(&q, 1, ITEM_READY, 0, 3), 0);
+    ck_assert_int_eq(queuecore_restore(&q, 2, ITEM_LEASED, 700, 3), 0);
+    ck_assert_int_eq(queuecore_restore(&q, 3, ITEM_READY, 0, 2), 0);
+    ck_assert_ptr_null(queuecore_hold(&q, 1, 3, &a, 2000, 0, &ended));
+    ck_assert_ptr_nonnull(queuecore_hold(&q, 2, 3, &a, 2000, 0, &ended));
+    ck_assert_ptr_nonnull(queuecore_hold(&q, 3, 2, &a, 2000, 0, &ended));
+    queuecore_fini(&q);
+}
+END_TEST
+
 START_TEST(restored_state_goes_on)
 {
     struct queue_holder a, b, *ended;
@@ -687,6 +705,7 @@ main(void)
     tcase_add_test(rules, what_a_holder_had_returns_before_what_was_never_given);
     tcase_add_test(rules, one_key_is_one_after_the_other);
     tcase_add_test(rules, purge_leaves_only_leases_that_may_be_settled);
+    tcase_add_test(rules, last_lease_that_is_over_is_not_held_again);
     tcase_add_test(rules, restored_state_goes_on);
     tcase_add_test(rules, restored_items_whose_messages_are_gone_are_done);
     tcase_add_loop_test(model, random_operations_lose_nothing, 0, 40);
