@@ -420,7 +420,8 @@ module Busbar
     def pause(seconds)
       deadline = now + seconds
       until closed? || now >= deadline
-        @reader_end.wait_readable(@mutex.synchronize { look_after(deadline) } - now)
+        # It may be past by now.
+        @reader_end.wait_readable([@mutex.synchronize { look_after(deadline) } - now, 0].max)
         drain_wakeups
       end
     end
