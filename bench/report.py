@@ -85,7 +85,15 @@ def section(name, result, run):
               for error in one.get("errors", [])]
     if failed:
         text += ["", f"Runs that failed and count for nothing: {'; '.join(failed)}."]
-    return text + ([] if result["run"] == run or not run else ["", "Of another run than the rest."])
+    if run and result["run"] != run:
+        text += ["", f"Of another run than the rest: {rounds_of(result)}."]
+    return text
+
+
+def rounds_of(result):
+    """How often and how long it was measured."""
+    n, seconds = result["rounds"], f"{result['seconds']:g} s"
+    return f"one round of {seconds}" if n == 1 else f"medians of {n} rounds of {seconds}"
 
 
 # ---- Targets ----
@@ -164,7 +172,7 @@ def introduction(results):
     if not results["run"]:
         return "No whole run was made here yet."
     versions = ", ".join(f"{name} {v}" for name, v in results["versions"].items())
-    return f"{results['machine']} Beside us: {versions}. Medians of {results['rounds']} rounds of {results['seconds']:g} s."
+    return f"{results['machine']} Beside us: {versions}. Where a table says nothing else: {rounds_of(results)}."
 
 
 def picture(name, made):
